@@ -1,0 +1,48 @@
+# make run      serve on 127.0.0.1:8080 with a demo topic     make test   run the tests
+# make lint     ruff and mypy                                 make bench  measure, as ratios
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+ifdef HOST
+export TAKHIN_HOST := $(HOST)
+endif
+ifdef PORT
+export TAKHIN_PORT := $(PORT)
+endif
+ifdef DATA_DIR
+export TAKHIN_DATA_DIR := $(DATA_DIR)
+endif
+
+.PHONY: run test lint format bench clean
+
+run: export TAKHIN_REQUIRE_API_KEY ?= $(if $(filter-out 127.0.0.1 ::1 localhost,$(TAKHIN_HOST)),true,false)
+run: $(VENV)/.run
+	@$(BIN)/python manage.py serve --demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/.run: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

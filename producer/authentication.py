@@ -1,0 +1,113 @@
+"""Find the API key behind a request, and judge what it may do, without a query per request."""
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db.models.functions import Now
+from django.utils import timezone
+from rest_framework import exceptions
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from producer.models import ApiKey, digest_of
+from topics import commits
+from topics.errors import LogUnavailable
+
+if TYPE_CHECKING:
+    # rest_framework.views itself imports this module, by name.
+    from rest_framework.views import APIView
+
+# A revoked key stops within this time; the promise to users is 10 s.
+CACHE_SECONDS = 5.0
+# Bounds what a guesser can make this process remember.
+CACHE_SIZE = 10_000
+LAST_USED_STEP = timedelta(minutes=1)
+
+_cache: dict[str, tuple[float, ApiKey | None]] = {}
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """`Authorization: KEY`, `Bearer KEY` or `Api-Key KEY`, or `X-API-Key: KEY`. Off when no key is required."""
+
+    def authenticate(self, request: Request) -> tuple[None, ApiKey] | None:
+        if not settings.TAKHIN_REQUIRE_API_KEY:
+            return None
+        secret = _secret(request.META)
+        if not secret:
+            raise exceptions.AuthenticationFailed("missing authorization header", "missing_authorization")
+        key = _find(secret)
+        if key is None:
+            raise exceptions.AuthenticationFailed("invalid API key", "invalid_api_key")
+        request.META["takhin.key"] = key.prefix
+        return None, key
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="takhin"'
+
+
+def _secret(meta: dict[str, Any]) -> str:
+    header = meta.get("HTTP_AUTHORIZATION", "").strip()
+    scheme, _, rest = header.partition(" ")
+    if scheme.lower() in ("bearer", "api-key"):
+        return str(rest).strip()
+    return str(header or meta.get("HTTP_X_API_KEY", "").strip())
+
+
+def _find(secret: str) -> ApiKey | None:
+    digest = digest_of(secret)
+    known = _cache.get(digest)
+    if known is not None and known[0] > time.monotonic():
+        return known[1] if known[1] is None or _not_expired(known[1]) else None
+    with commits.translated():
+        key = ApiKey.objects.usable().filter(digest=digest).first()
+    if key is not None and not key.matches(secret):
+        key = None
+    if len(_cache) >= CACHE_SIZE:
+        _cache.clear()
+    _cache[digest] = (time.monotonic() + CACHE_SECONDS, key)
+    if key is not None:
+        _note_use(key)
+    return key
+
+
+def _not_expired(key: ApiKey) -> bool:
+    return key.expires_at is None or key.expires_at > timezone.now()
+
+
+def _note_use(key: ApiKey) -> None:
+    """Write when the key was used, once a minute."""
+    if key.last_used_at is not None and timezone.now() - key.last_used_at < LAST_USED_STEP:
+        return
+    try:
+        commits.run(lambda: ApiKey.objects.filter(pk=key.pk).update(last_used_at=Now()))
+    except LogUnavailable:
+        # A note is not worth a request; the next look-up writes it.
+        return
+
+
+def forget() -> None:
+    """Drop what is cached; tests call this between databases."""
+    _cache.clear()
+
+
+class HasScope(BasePermission):
+    """The key has the view's scope for this action and may touch the topic in the address."""
+
+    def has_permission(self, request: Request, view: "APIView") -> bool:
+        key = request.auth
+        if key is None:
+            return True
+        scope = getattr(view, "scopes", {}).get(getattr(view, "action", None))
+        if scope is not None and not key.has_scope(scope):
+            raise exceptions.PermissionDenied(f"this API key lacks the scope {scope}", "missing_scope")
+        topic = view.kwargs.get("topic")
+        return topic is None or self.has_object_permission(request, view, topic)
+
+    def has_object_permission(self, request: Request, view: "APIView", obj: str) -> bool:
+        """`obj` is a topic's name."""
+        if request.auth is not None and not request.auth.allows_topic(obj):
+            raise exceptions.PermissionDenied(f"this API key may not use topic {obj}", "topic_not_allowed")
+        return True

@@ -1,0 +1,70 @@
+"""Run the workers and the housekeeping as threads of the server's process."""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+from django.conf import settings
+from django.db import close_old_connections
+from django.db.models.functions import Now
+
+from producer.models import ProduceRequest
+from producer.worker import Worker
+from topics import commits
+from topics.logs import current_log
+
+log = structlog.get_logger("takhin.background")
+PURGE_STEP = 500
+
+_workers: list[Worker] = []
+
+
+def start() -> None:
+    """Start TAKHIN_WORKERS workers, and housekeeping every TAKHIN_HOUSEKEEPING_INTERVAL seconds."""
+    for number in range(settings.TAKHIN_WORKERS):
+        worker = Worker()
+        _workers.append(worker)
+        threading.Thread(target=worker.loop, name=f"takhin-worker-{number}", daemon=True).start()
+    if settings.TAKHIN_HOUSEKEEPING_INTERVAL:
+        threading.Thread(target=_keep_house, name="takhin-housekeeping", daemon=True).start()
+
+
+def stop() -> None:
+    for worker in _workers:
+        worker.stop()
+
+
+def workers_are_alive() -> bool:
+    return all(worker.is_alive for worker in _workers)
+
+
+def _keep_house() -> None:
+    while True:
+        time.sleep(settings.TAKHIN_HOUSEKEEPING_INTERVAL)
+        try:
+            purged = purge(timedelta(seconds=settings.TAKHIN_REQUEST_TTL))
+            expired = current_log().enforce_retention(time.time_ns() // 1_000_000)
+            if purged or expired:
+                log.info("housekeeping", requests=purged, records=expired)
+        except Exception:
+            log.exception("housekeeping failed, goes on")
+        finally:
+            close_old_connections()
+
+
+def purge(older_than: timedelta, progress: Callable[[int], object] | None = None) -> int:
+    """Delete requests that ended longer ago than this, in steps of their own commit; never a pending one."""
+    deleted = 0
+    while step := commits.run(lambda: _purge_step(older_than)):
+        deleted += step
+        if progress is not None:
+            progress(step)
+    return deleted
+
+
+def _purge_step(older_than: timedelta) -> int:
+    expired = ProduceRequest.objects.finished_before(Now() - older_than)
+    doomed = list(expired.order_by("completed_at").values_list("pk", flat=True)[:PURGE_STEP])
+    return expired.filter(pk__in=doomed).delete()[0] if doomed else 0

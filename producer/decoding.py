@@ -1,0 +1,145 @@
+"""Turn a body into inbound records, leaving every key and value as the JSON text that was sent.
+
+A wrong shape anywhere refuses the whole body, with the place and what was expected there. What can be wrong
+with a record's content (base64, size, partition) is not judged here.
+"""
+
+import re
+from typing import Annotated, TypeVar
+
+import msgspec
+from django.conf import settings
+
+from producer.errors import InvalidBody, NoRecords, TooManyRecords
+
+T = TypeVar("T")
+NULL = msgspec.Raw(b"null")
+Timestamp = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class Base64Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A header's bytes: `{"base64": "…"}`."""
+
+    base64: str
+
+
+class InboundHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    key: str
+    value: str | Base64Text | None = None
+
+
+class InboundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """One record as sent; `key` and `value` are JSON text, `null` where absent."""
+
+    # msgspec refuses `Raw | None`, so absent and null are both the text `null`.
+    key: msgspec.Raw = NULL
+    value: msgspec.Raw = NULL
+    partition: int | None = None
+    timestamp: Timestamp | None = None
+    headers: list[InboundHeader] | None = None
+
+
+class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
+    records: list[InboundRecord] = []
+
+
+class _RawEnvelope(msgspec.Struct, forbid_unknown_fields=True):
+    records: msgspec.Raw = msgspec.Raw()
+
+
+_envelopes = msgspec.json.Decoder(_Envelope)
+_raw_envelopes = msgspec.json.Decoder(_RawEnvelope)
+_records = msgspec.json.Decoder(InboundRecord)
+_one_member = re.compile(rb"\s*\{\s*\"[^\"]*\"\s*:\s*")
+_strings = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+def decode(body: bytes, ndjson: bool) -> list[InboundRecord]:
+    """The body's records, in order. Raises InvalidBody, NoRecords, TooManyRecords."""
+    try:
+        # msgspec does not look inside the values it skips.
+        str(body, "utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidBody(f"the body is not UTF-8: byte {error.start} is {body[error.start]:#04x}") from None
+    records = _decode_lines(body) if ndjson else _decode_envelope(body)
+    if not records:
+        raise NoRecords("the body has no records; send at least one")
+    _judge_limits(records, ndjson)
+    return records
+
+
+def _decode_envelope(body: bytes) -> list[InboundRecord]:
+    if not body.strip():
+        raise InvalidBody('the body is empty; expected {"records": [...]}')
+    records = _located(_envelopes, body, "").records
+    # Escapes can hide a second member of the same name.
+    if body.count(b'"records"') != 1 or b"\\u00" in body:
+        _refuse_repeated_member(body)
+    return records
+
+
+def _refuse_repeated_member(body: bytes) -> None:
+    """Raise InvalidBody unless `records` stands once: a JSON decoder would silently keep the last."""
+    last = bytes(_raw_envelopes.decode(body).records)
+    if last and not _one_member.fullmatch(body[: body.rindex(last)]):
+        raise InvalidBody("$: the member records stands more than once")
+
+
+def _decode_lines(body: bytes) -> list[InboundRecord]:
+    records = []
+    for number, line in enumerate(body.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        if len(records) == settings.TAKHIN_MAX_RECORDS:
+            raise _too_many(f"more than {len(records)}")
+        records.append(_located(_records, line, f"line {number}: "))
+    return records
+
+
+def _located(decoder: "msgspec.json.Decoder[T]", text: bytes, where: str) -> T:
+    try:
+        return decoder.decode(text)
+    except msgspec.DecodeError as error:
+        raise InvalidBody(where + _in_our_words(str(error))) from None
+    except RecursionError:
+        raise InvalidBody(f"{where}nested deeper than {settings.TAKHIN_MAX_NESTING} levels") from None
+
+
+def _in_our_words(message: str) -> str:
+    """`$.records[1].partition: expected int, got str` from msgspec's own wording."""
+    what, found, place = message.replace("`", "").rpartition(" - at ")
+    if not found:
+        what, place = message.replace("`", ""), "$"
+    if what.startswith("JSON is malformed"):
+        return what
+    return f"{place}: {what[:1].lower()}{what[1:]}"
+
+
+def _too_many(count: str) -> TooManyRecords:
+    return TooManyRecords(f"a request may have at most {settings.TAKHIN_MAX_RECORDS} records, got {count}")
+
+
+def _judge_limits(records: list[InboundRecord], ndjson: bool) -> None:
+    if len(records) > settings.TAKHIN_MAX_RECORDS:
+        raise _too_many(str(len(records)))
+    nesting, most_headers = settings.TAKHIN_MAX_NESTING, settings.TAKHIN_MAX_HEADERS
+    for index, record in enumerate(records):
+        place = f"record {index}: $" if ndjson else f"$.records[{index}]"
+        if record.headers is not None and len(record.headers) > most_headers:
+            raise InvalidBody(f"{place}.headers: expected at most {most_headers} headers, got {len(record.headers)}")
+        for field, raw in (("key", record.key), ("value", record.value)):
+            text = bytes(raw)
+            # A text cannot be deeper than its opening brackets are many, which settles nearly every record.
+            if text.count(b"{") + text.count(b"[") > nesting and _depth(text) > nesting:
+                raise InvalidBody(f"{place}.{field}: nested deeper than {nesting} levels")
+
+
+def _depth(text: bytes) -> int:
+    deepest = depth = 0
+    for byte in _strings.sub(b"", text):
+        if byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest

@@ -1,0 +1,180 @@
+"""What OpenAPI says of the gateway's endpoints, with an example for every status."""
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+
+from producer import serializers
+from topics.docs import COMMON, PROBLEM_TYPE, PROBLEMS, SHARED, TOPIC, problem_example, problems
+
+_ID = "req_0199b2f0c1e27d5e8f6a3b1c9d4e7f20"
+_failure = {
+    "error": "record 1: serialize value: 'x' is not standard base64",
+    "code": "serialization_failed",
+    "retriable": False,
+}
+_written = {"partition": 0, "offset": 42, "timestamp": 1704545600123}
+_PROBLEMS_OF_PRODUCE = {
+    400: ("invalid_request_body", "invalid request body", "$.records[1].partition: expected int, got str"),
+    403: ("topic_not_allowed", "this API key may not use topic orders", "this API key may not use topic orders"),
+}
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "producer.authentication.ApiKeyAuthentication"
+    name = ("bearer", "apiKey")
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
+        return [
+            {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`; `Api-Key KEY` also works."},
+            {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        ]
+
+
+def _problem(status: int) -> dict[Any, OpenApiResponse]:
+    code, error, detail = _PROBLEMS_OF_PRODUCE[status]
+    example = problem_example(status, code, error, detail)
+    return {(status, PROBLEM_TYPE): OpenApiResponse(serializers.ProblemSerializer, error, [example])}
+
+
+def _none_written(status: int, failure: dict[str, Any]) -> dict[Any, OpenApiResponse]:
+    example = problem_example(
+        status, "no_record_written", "no record was written", "every record failed", offsets=[failure]
+    )
+    examples = [example]
+    if status == 503:
+        examples.append(problem_example(status, *PROBLEMS[status]))
+    return {(status, PROBLEM_TYPE): OpenApiResponse(serializers.ProduceProblemSerializer, example.value["title"], examples)}
+
+
+def _retry_after(*statuses: str) -> OpenApiParameter:
+    return OpenApiParameter(
+        "Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=list(statuses), description="Seconds."
+    )
+
+
+_prefer = OpenApiParameter(
+    "Prefer", OpenApiTypes.STR, OpenApiParameter.HEADER, description="`respond-async` means `async=true` (RFC 7240)."
+)
+_encoding = OpenApiParameter(
+    "Content-Encoding",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    enum=["gzip", "deflate", "zstd", "lz4", "snappy"],
+    description="How the body is compressed.",
+)
+_location = OpenApiParameter(
+    "Location", OpenApiTypes.STR, OpenApiParameter.HEADER, response=["202"], description="Where the status is."
+)
+
+produce = extend_schema(
+    operation_id="produce",
+    summary="Write records to a topic",
+    description=(
+        "One entry per record, in order: where it was written, or its own error. 200 when at least one record was "
+        "written. `application/x-ndjson` takes one record object per line."
+    ),
+    tags=["produce"],
+    parameters=[TOPIC, serializers.ProduceParameters, _prefer, _encoding, _location, _retry_after("202", "503"), *SHARED],
+    request={
+        "application/json": serializers.ProduceRequestSerializer,
+        "application/x-ndjson": OpenApiTypes.STR,
+    },
+    examples=[
+        OpenApiExample(
+            "records",
+            value={"records": [{"key": "user-1", "value": {"amount": 1.1}, "headers": [{"key": "src", "value": "web"}]}]},
+            request_only=True,
+            media_type="application/json",
+        ),
+        OpenApiExample(
+            "lines",
+            value='{"key":"user-1","value":1}\n{"value":2}\n',
+            request_only=True,
+            media_type="application/x-ndjson",
+        ),
+    ],
+    responses={
+        200: OpenApiResponse(
+            serializers.ProducedSerializer,
+            description="At least one record was written.",
+            examples=[
+                OpenApiExample("written", value={"offsets": [_written]}, response_only=True),
+                OpenApiExample("partly", value={"offsets": [_written, _failure]}, response_only=True),
+            ],
+        ),
+        202: OpenApiResponse(
+            serializers.AcceptedSerializer,
+            description="Accepted durably; a worker writes it.",
+            examples=[OpenApiExample("accepted", value={"requestId": _ID, "status": "pending"}, response_only=True)],
+        ),
+        **problems(401, 404, 405, 413, 415, 429, 500),
+        **_problem(400),
+        **_problem(403),
+        **_none_written(422, _failure),
+        **_none_written(503, {**_failure, "code": "log_unavailable", "retriable": True}),
+    },
+)
+_pending = {
+    "requestId": _ID,
+    "status": "pending",
+    "topic": "orders",
+    "recordCount": 1,
+    "createdAt": "2026-11-24T10:00:00.000000Z",
+}
+_completed = {**_pending, "status": "completed", "completedAt": "2026-11-24T10:00:00.012000Z", "offsets": [_written]}
+_failed = {**_completed, "status": "failed", "offsets": [_failure], "error": _failure["error"]}
+status = extend_schema(
+    operation_id="status",
+    summary="Tell how an async request went",
+    tags=["produce"],
+    parameters=[
+        OpenApiParameter("request_id", OpenApiTypes.STR, OpenApiParameter.PATH, description="As the 202 gave it."),
+        serializers.WaitParameters,
+        _retry_after("200", "503"),
+        *SHARED,
+    ],
+    responses={
+        200: OpenApiResponse(
+            serializers.StatusSerializer,
+            examples=[
+                OpenApiExample("pending", value=_pending, response_only=True),
+                OpenApiExample("completed", value=_completed, response_only=True),
+                OpenApiExample("failed", value=_failed, response_only=True),
+            ],
+        ),
+        **problems(*COMMON, 404),
+    },
+)
+
+
+def _health(operation: str, summary: str, body: Any, value: dict[str, Any], failing: dict[str, Any] | None) -> Any:
+    responses: dict[Any, Any] = {
+        200: OpenApiResponse(body, examples=[OpenApiExample("ok", value=value, response_only=True)]),
+        **problems(405, 500),
+    }
+    if failing is not None:
+        example = OpenApiExample("failing", value=failing, response_only=True)
+        responses[503] = OpenApiResponse(body, examples=[example])
+    return extend_schema(operation_id=operation, summary=summary, tags=["health"], auth=[], parameters=SHARED,
+                         responses=responses)
+
+
+live = _health("live", "Whether the process lives", serializers.LiveSerializer, {"alive": True}, None)
+ready = _health(
+    "ready",
+    "Whether requests can be served",
+    serializers.ReadySerializer,
+    {"ready": True},
+    {"ready": False, "failing": ["database"]},
+)
+_checks = {"database": True, "migrations": True, "workers": True}
+health = _health(
+    "health",
+    "Every check by name",
+    serializers.HealthSerializer,
+    {"status": "ok", "version": "0.1.0", "checks": _checks},
+    {"status": "failing", "version": "0.1.0", "checks": {**_checks, "database": False}},
+)

@@ -1,0 +1,134 @@
+"""What a produce request can get wrong.
+
+RequestError                  the whole request; its HTTP status stands in exceptions.py
+├── InvalidBody
+├── NoRecords
+├── BodyTooLarge
+├── TooManyRecords
+├── UnsupportedContentEncoding
+├── UnsupportedContentType
+├── InvalidParameter
+│   ├── UnsupportedFormat
+│   ├── UnsupportedCompression
+│   └── SchemaRequired
+├── AvroNotConfigured
+└── RequestNotFound
+RecordError                   one record; becomes that record's RecordFailure
+├── SerializationFailed
+├── RecordTooLarge
+└── RecordNotAttempted
+"""
+
+import msgspec
+
+
+class RequestError(Exception):
+    """`title` is the short text that clients of this API know; `code` is its stable slug."""
+
+    code = "invalid_request"
+    title = "invalid request"
+
+
+class InvalidBody(RequestError):
+    code = "invalid_request_body"
+    title = "invalid request body"
+
+
+class NoRecords(RequestError):
+    code = "no_records"
+    title = "no records to produce"
+
+
+class BodyTooLarge(RequestError):
+    code = "body_too_large"
+    title = "request body too large"
+
+
+class TooManyRecords(RequestError):
+    code = "too_many_records"
+    title = "too many records"
+
+
+class UnsupportedContentEncoding(RequestError):
+    code = "unsupported_content_encoding"
+
+    def __init__(self, encoding: str, supported: str) -> None:
+        self.title = f"unsupported content encoding: {encoding}"
+        super().__init__(f"Content-Encoding {encoding!r} is not one of {supported}")
+
+
+class UnsupportedContentType(RequestError):
+    code = "unsupported_content_type"
+
+    def __init__(self, content_type: str, supported: str) -> None:
+        self.title = f"unsupported content type: {content_type}"
+        super().__init__(f"Content-Type {content_type!r} is not one of {supported}")
+
+
+class InvalidParameter(RequestError):
+    code = "invalid_parameter"
+    title = "invalid query parameter"
+
+
+class UnsupportedFormat(InvalidParameter):
+    code = "unsupported_format"
+
+    def __init__(self, parameter: str, name: str, supported: str) -> None:
+        self.title = f"unsupported format: {name}"
+        super().__init__(f"{parameter} must be one of {supported}, got {name!r}")
+
+
+class UnsupportedCompression(InvalidParameter):
+    code = "unsupported_compression"
+
+    def __init__(self, name: str, supported: str) -> None:
+        self.title = f"unsupported compression: {name}"
+        super().__init__(f"compression must be one of {supported}, got {name!r}")
+
+
+class SchemaRequired(InvalidParameter):
+    code = "schema_required"
+
+    def __init__(self, part: str) -> None:
+        self.title = f"{part}.schema required when {part}.format=avro"
+        super().__init__(f"add {part}.schema=SUBJECT to the query")
+
+
+class AvroNotConfigured(RequestError):
+    code = "avro_not_configured"
+    title = "avro is not available: no schema registry is configured"
+
+
+class RequestNotFound(RequestError):
+    code = "request_not_found"
+    title = "request not found"
+
+
+class RecordFailure(msgspec.Struct, frozen=True, gc=False):
+    """Why one record was not written, in its place in the answer."""
+
+    error: str
+    code: str
+    retriable: bool
+
+
+class RecordError(Exception):
+    """Says in one sentence what is wrong with a record."""
+
+    code = "invalid_record"
+    retriable = False
+
+
+class SerializationFailed(RecordError):
+    code = "serialization_failed"
+
+
+class RecordTooLarge(RecordError):
+    code = "record_too_large"
+
+
+class RecordNotAttempted(RecordError):
+    """Nothing is wrong with this record: another one failed and the request was strict."""
+
+    code = "not_attempted"
+    retriable = True

@@ -1,0 +1,134 @@
+"""The one table from what went wrong to its HTTP status, and the one place that writes problems.
+
+Problems are RFC 9457 `application/problem+json`, with `error` (the short text that clients of this API know),
+`code` (a stable slug) and `retriable`.
+"""
+
+import http
+from typing import Any
+
+import msgspec
+import structlog
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from rest_framework import exceptions as drf
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from producer import errors
+from topics import errors as log_errors
+
+log = structlog.get_logger("takhin.api")
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER = {429: "1", 503: "1"}
+
+STATUSES: dict[type[Exception], int] = {
+    errors.RequestError: 400,
+    errors.BodyTooLarge: 413,
+    errors.TooManyRecords: 413,
+    errors.UnsupportedContentEncoding: 415,
+    errors.UnsupportedContentType: 415,
+    errors.RequestNotFound: 404,
+    log_errors.TopicNotFound: 404,
+    log_errors.TopicExists: 409,
+    log_errors.InvalidTopic: 400,
+    log_errors.UnknownPartition: 404,
+    log_errors.OffsetOutOfRange: 410,
+    log_errors.LogUnavailable: 503,
+}
+
+
+def status_of(error: Exception) -> int | None:
+    """The status of the nearest class in the table; None for an error nobody expected."""
+    for kind in type(error).__mro__:
+        if kind in STATUSES:
+            return STATUSES[kind]
+    return None
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """A problem's members, in the order they are sent."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: str
+    code: str
+    retriable: bool
+    instance: str
+
+
+def problem(request: HttpRequest, status: int, code: str, error: str, detail: str = "") -> dict[str, Any]:
+    """The members of a problem answer; `instance` is the X-Request-Id."""
+    return msgspec.to_builtins(
+        Problem(
+            type=f"urn:takhin:problem:{code}",
+            title=error[:1].upper() + error[1:],
+            status=status,
+            detail=detail or error,
+            error=error,
+            code=code,
+            retriable=status in RETRY_AFTER,
+            instance=request.META.get("HTTP_X_REQUEST_ID", ""),
+        )
+    )
+
+
+def respond(request: HttpRequest, status: int, code: str, error: str, detail: str = "", **headers: str) -> Response:
+    retry = {"Retry-After": RETRY_AFTER[status]} if status in RETRY_AFTER else {}
+    body = problem(request, status, code, error, detail)
+    return Response(body, status=status, headers={**retry, **headers}, content_type=CONTENT_TYPE)
+
+
+def answer(error: Exception, context: dict[str, Any]) -> Response:
+    """Django REST framework's exception handler: whatever was raised becomes a problem, never a traceback."""
+    request: Request = context["request"]
+    http_request = request._request
+    status = status_of(error)
+    if status is not None:
+        code = getattr(error, "code", "invalid_request")
+        title = getattr(error, "title", code.replace("_", " "))
+        return respond(http_request, status, code, title, str(error))
+    if isinstance(error, Http404):
+        error = drf.NotFound()
+    if isinstance(error, PermissionDenied):
+        error = drf.PermissionDenied()
+    if isinstance(error, drf.APIException):
+        return _from_drf(http_request, error)
+    log.exception("unexpected error")
+    return respond(http_request, 500, "internal_error", "internal error", "the error is logged under this X-Request-Id")
+
+
+def _from_drf(request: HttpRequest, error: drf.APIException) -> Response:
+    headers: dict[str, str] = {}
+    if (auth_header := getattr(error, "auth_header", None)) is not None:
+        headers["WWW-Authenticate"] = auth_header
+    if isinstance(error, drf.Throttled) and error.wait:
+        headers["Retry-After"] = str(int(error.wait) + 1)
+    if isinstance(error, drf.ValidationError):
+        return respond(request, 400, "invalid_request", "invalid request", _flat(error.detail), **headers)
+    status = error.status_code
+    code = str(getattr(error.detail, "code", error.default_code))
+    return respond(request, status, code, str(error.detail), **headers)
+
+
+def _flat(detail: Any, place: str = "") -> str:
+    """A serializer's nested errors as one sentence: `partitions: a valid integer is required`."""
+    if isinstance(detail, dict):
+        parts = (_flat(value, f"{place}.{name}" if place else str(name)) for name, value in detail.items())
+        return "; ".join(parts).replace("non_field_errors: ", "")
+    if isinstance(detail, list):
+        return "; ".join(_flat(value, place) for value in detail)
+    return f"{place}: {detail}" if place else str(detail)
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Any address under /api that is no endpoint."""
+    return plain(request, 404, "not_found", "not found", f"{request.path} is not an endpoint of this API")
+
+
+def plain(request: HttpRequest, status: int, code: str, error: str, detail: str) -> HttpResponse:
+    """A problem from outside a view of Django REST framework."""
+    body = msgspec.json.encode(problem(request, status, code, error, detail))
+    return HttpResponse(body, status=status, content_type=CONTENT_TYPE, reason=http.HTTPStatus(status).phrase)

@@ -1,0 +1,55 @@
+"""Turn the JSON text of a key or value into the bytes that a partition stores."""
+
+import base64
+import binascii
+from collections.abc import Callable
+
+import msgspec
+
+from producer.errors import SerializationFailed
+
+NAMES = {b"{": "an object", b"[": "an array", b'"': "a string", b"t": "a boolean", b"f": "a boolean"}
+
+
+def kind(text: bytes) -> str:
+    """What a JSON text is, for a message: `an object`, `a number`."""
+    return NAMES.get(text[:1], "a number")
+
+
+def to_json(text: bytes) -> bytes:
+    """The text itself: spacing, order and every digit as the client sent them."""
+    return text
+
+
+def to_string(text: bytes) -> bytes:
+    """A string's characters in UTF-8; a number or boolean as its JSON text."""
+    if text[:1] == b'"':
+        return msgspec.json.decode(text, type=str).encode()
+    if text[:1] in b"{[":
+        raise SerializationFailed(f"expected a string, a number or a boolean, got {kind(text)}")
+    return text
+
+
+def to_binary(text: bytes) -> bytes:
+    """The bytes behind a string of standard base64, padded (RFC 4648, section 4)."""
+    if text[:1] != b'"':
+        raise SerializationFailed(f"expected a string of base64, got {kind(text)}")
+    return from_base64(msgspec.json.decode(text, type=str))
+
+
+def from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        shown = text if len(text) <= 40 else f"{text[:40]}…"
+        raise SerializationFailed(f"{shown!r} is not standard base64") from None
+
+
+FORMATS: dict[str, Callable[[bytes], bytes]] = {
+    "json": to_json,
+    "string": to_string,
+    "binary": to_binary,
+}
+# Known by name, so that a request for it is told what is missing; it needs a schema registry.
+AVRO = "avro"
+FORMAT_NAMES = (*FORMATS, AVRO)

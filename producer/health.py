@@ -1,0 +1,78 @@
+"""Say whether this process lives, and whether it can serve."""
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from producer import background, docs
+from topics import commits
+from topics.errors import LogUnavailable
+from topics.logs import current_log
+
+
+class _OpenView(APIView):
+    """No key needed, so that a probe can ask."""
+
+    authentication_classes: ClassVar[list[Any]] = []
+    permission_classes: ClassVar[list[Any]] = []
+
+
+class LiveView(_OpenView):
+    @docs.live
+    def get(self, request: Request) -> Response:
+        return Response({"alive": True})
+
+
+class ReadyView(_OpenView):
+    @docs.ready
+    def get(self, request: Request) -> Response:
+        failing = [name for name, ok in _checks().items() if not ok]
+        if not failing:
+            return Response({"ready": True})
+        return Response({"ready": False, "failing": failing}, status=503, headers={"Retry-After": "1"})
+
+
+class HealthView(_OpenView):
+    @docs.health
+    def get(self, request: Request) -> Response:
+        checks = _checks()
+        healthy = all(checks.values())
+        body = {"status": "ok" if healthy else "failing", "version": settings.VERSION, "checks": checks}
+        return Response(body, status=200 if healthy else 503, headers={} if healthy else {"Retry-After": "1"})
+
+
+def _checks() -> dict[str, bool]:
+    return {
+        "database": _log_serves(),
+        "migrations": _is_migrated(),
+        "workers": background.workers_are_alive(),
+    }
+
+
+def _log_serves() -> bool:
+    try:
+        current_log().check()
+    except LogUnavailable:
+        return False
+    return True
+
+
+_migrated = False
+
+
+def _is_migrated() -> bool:
+    """Whether every migration of this version has been applied; once true, it stays so for this process."""
+    global _migrated
+    if not _migrated:
+        try:
+            with commits.translated():
+                executor = MigrationExecutor(connection)
+                _migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+        except LogUnavailable:
+            return False
+    return _migrated

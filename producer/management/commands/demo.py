@@ -1,0 +1,89 @@
+"""Greet whoever ran `make run`: write three records over HTTP and show where they went and what to try."""
+
+import http.client
+import json
+import time
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from producer.models import ApiKey
+from topics import commits
+
+READY_WITHIN_SECONDS = 30.0
+RECORDS = [
+    {"key": "user-1", "value": {"event": "signup", "amount": 1.10}},
+    {"key": "user-2", "value": {"event": "login"}},
+    {"key": "user-1", "value": {"event": "login"}, "headers": [{"key": "source", "value": "make run"}]},
+]
+
+
+class Command(BaseCommand):
+    help = "Write three records to the topic demo of the running server and print what to try next."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        _wait_until_ready()
+        headers = {"Content-Type": "application/json"}
+        if settings.TAKHIN_REQUIRE_API_KEY:
+            headers["Authorization"] = f"Bearer {_short_lived_key()}"
+        status, answer = _call("POST", "/api/topics/demo/produce", json.dumps({"records": RECORDS}), headers)
+        if status != 200:
+            raise CommandError(f"the first produce answered {status}: {answer}")
+        self.stdout.write("\nThree records are in the topic demo:")
+        for record, offset in zip(RECORDS, answer["offsets"], strict=True):
+            self.stdout.write(f"  {record['key']} -> partition {offset['partition']}, offset {offset['offset']}")
+        self.stdout.write(_guide())
+
+
+def _address() -> str:
+    host = settings.TAKHIN_HOST
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _call(method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection(_address(), settings.TAKHIN_PORT, timeout=10)
+    try:
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def _wait_until_ready() -> None:
+    deadline = time.monotonic() + READY_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if _call("GET", "/api/health/ready")[0] == 200:
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise CommandError(f"the server was not ready within {READY_WITHIN_SECONDS:.0f} seconds")
+
+
+def _short_lived_key() -> str:
+    key = ApiKey(name="demo", scopes="produce", topics="demo", expires_at=timezone.now() + timedelta(minutes=1))
+    secret = key.issue_secret()
+    commits.run(key.save)
+    return secret
+
+
+def _guide() -> str:
+    base = f"http://{_address()}:{settings.TAKHIN_PORT}"
+    password = (settings.TAKHIN_DATA_DIR / "admin-password").read_text().strip()
+    key = " -H 'Authorization: Bearer KEY'" if settings.TAKHIN_REQUIRE_API_KEY else ""
+    hint = "  KEY comes from: .venv/bin/python manage.py create_api_key NAME\n" if key else ""
+    return f"""
+API      {base}/
+Swagger  {base}/swagger/
+Admin    {base}/admin/   user admin, password {password}
+
+Try it:
+  curl {base}/api/topics/demo/produce{key} -d '{{"records":[{{"value":"hello"}}]}}'
+{hint}
+Ctrl-C stops the server."""

@@ -1,0 +1,31 @@
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+from django.db.models.functions import Now
+from rich.console import Console
+from rich.progress import Progress
+
+from producer import background
+from producer.durations import parse_duration
+from producer.models import ProduceRequest
+
+
+class Command(BaseCommand):
+    help = "Delete finished produce requests. Pending ones are kept, however old."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        default = f"{settings.TAKHIN_REQUEST_TTL}s"
+        parser.add_argument("--older-than", type=parse_duration, default=default, metavar="30m")
+        parser.add_argument("--dry-run", action="store_true", help="say how many there are, and delete none")
+
+    def handle(self, *args: Any, **options: Any) -> str:
+        age = options["older_than"]
+        total = ProduceRequest.objects.finished_before(Now() - age).count()
+        if options["dry_run"]:
+            return f"Would delete {total} finished requests older than {age}."
+        with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+            task = progress.add_task("Deleting", total=total)
+            deleted = background.purge(age, lambda step: progress.advance(task, step))
+        return f"Deleted {deleted} finished requests older than {age}."

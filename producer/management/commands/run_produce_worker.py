@@ -1,0 +1,23 @@
+import signal
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from producer.worker import Worker
+
+
+class Command(BaseCommand):
+    help = "Run one worker for async requests. SIGTERM or Ctrl-C ends it after the request in hand; a second at once."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        worker = Worker()
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            worker.stop()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        worker.loop()

@@ -1,0 +1,94 @@
+"""Run the server: migrations, the admin's user, granian, and the workers inside it."""
+
+import io
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core import checks
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
+from granian import Granian
+from granian.constants import Interfaces
+
+ADMIN = "admin"
+KILL_AFTER_SECONDS = 4
+
+
+class Command(BaseCommand):
+    help = "Migrate the database and serve the API, the admin and the workers on TAKHIN_HOST:TAKHIN_PORT."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--demo", action="store_true", help="make topic demo and write three records to it")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        judge_address(settings.TAKHIN_HOST, settings.TAKHIN_PORT)
+        judge_database()
+        call_command("migrate", verbosity=0)
+        make_admin(settings.TAKHIN_DATA_DIR / "admin-password")
+        if options["demo"]:
+            call_command("create_topic", "demo", partitions=3, if_not_exists=True, stdout=io.StringIO())
+        if not settings.TAKHIN_REQUIRE_API_KEY:
+            self.stderr.write(self.style.WARNING(OPEN.format(host=settings.TAKHIN_HOST)))
+        server = Granian(
+            "takhin_site.wsgi:application",
+            address=settings.TAKHIN_HOST,
+            port=settings.TAKHIN_PORT,
+            interface=Interfaces.WSGI,
+            workers=1,
+            blocking_threads=settings.TAKHIN_THREADS,
+            websockets=False,
+            respawn_failed_workers=True,
+            workers_kill_timeout=KILL_AFTER_SECONDS,
+            log_enabled=False,
+        )
+        # The worker process is forked from this one, and must share neither connections nor the writer's thread.
+        connections.close_all()
+        if options["demo"]:
+            server.on_startup(start_demo)
+        server.serve()
+
+
+OPEN = "OPEN: no API key is required, for this server answers {host} alone. Set TAKHIN_REQUIRE_API_KEY=true to change it."
+
+
+def judge_address(host: str, port: int) -> None:
+    """Raise CommandError unless the port is free: granian would share it with whoever has it."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise CommandError(f"cannot listen on {host}:{port} (TAKHIN_HOST, TAKHIN_PORT): {error.strerror}") from error
+
+
+def judge_database() -> None:
+    """Raise CommandError unless the database keeps what it acknowledges."""
+    found = checks.run_checks(tags=[checks.Tags.database], databases=["default"])
+    wrong = [str(message.msg) for message in found if message.level >= checks.WARNING]
+    if wrong:
+        raise CommandError("; ".join(wrong))
+
+
+def make_admin(password_file: Path) -> None:
+    """Make the user admin once, with a password kept in the data folder for its owner alone."""
+    users = get_user_model().objects
+    if users.filter(username=ADMIN).exists():
+        return
+    password = secrets.token_urlsafe(15)
+    with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(password + "\n")
+    users.create_superuser(ADMIN, password=password)
+
+
+def start_demo() -> None:
+    """In a process of its own, since this one is about to fork."""
+    subprocess.Popen([sys.executable, str(settings.BASE_DIR / "manage.py"), "demo"], start_new_session=False)

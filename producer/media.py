@@ -1,0 +1,48 @@
+"""Read and write JSON with msgspec; every answer under /api is JSON, whatever was asked for."""
+
+from typing import Any
+
+import msgspec
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+from producer import bodies
+from producer.errors import InvalidBody
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+class MsgspecParser(BaseParser):
+    """For small bodies, such as a new topic; bounded and decoded as a produce request's is."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        body = bodies.read(parser_context["request"]._request)
+        try:
+            return msgspec.json.decode(body.data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidBody(str(error)) from None
+        except RecursionError:
+            raise InvalidBody("nested too deep") from None
+
+
+class MsgspecRenderer(BaseRenderer):
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
+        return b"" if data is None else _encode(data)
+
+
+class AlwaysJson(BaseContentNegotiation):
+    """A client that accepts anything accepts JSON; an error must never become HTML."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        return renderers[0], renderers[0].media_type

@@ -1,0 +1,294 @@
+"""Requests as they are tracked, and the keys that may send them. A pending request's row is its queue entry."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+import cramjam
+import msgspec
+import uuid_utils
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from producer.errors import RecordFailure
+from producer.options import Options
+from topics.records import RecordMetadata
+
+LEASE = timedelta(seconds=30)
+MAX_ATTEMPTS = 5
+# Below this, zstd saves less than it costs.
+_PACK_FROM_BYTES = 512
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+Outcome = RecordMetadata | RecordFailure
+
+
+class Overtaken(Exception):
+    """Another worker has claimed this request since, or it was cancelled: undo what this one did."""
+
+
+def _pack(data: bytes) -> bytes:
+    return data if len(data) < _PACK_FROM_BYTES else bytes(cramjam.zstd.compress(data, level=1))
+
+
+def _unpack(data: bytes) -> bytes:
+    data = bytes(data)
+    return bytes(cramjam.zstd.decompress(data)) if data.startswith(_ZSTD_MAGIC) else data
+
+
+class Scope(models.TextChoices):
+    PRODUCE = "produce", "Produce records and ask for the status of its own requests"
+    READ = "read", "List topics and read records"
+    MANAGE = "manage", "Create, change and delete topics"
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def usable(self) -> Self:
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None)
+
+
+class ApiKey(models.Model):
+    """A secret's SHA-256 and what its holder may do. The secret has 256 random bits, so no slow hash is needed."""
+
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=16, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    scopes = models.CharField(max_length=100, default="produce,read,manage")
+    topics = models.TextField(default="*", help_text="Topic names, comma-separated; * at the end matches any rest.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    def clean(self) -> None:
+        check_scopes(self.scopes)
+        check_patterns(self.topics)
+
+    def issue_secret(self) -> str:
+        """Give this unsaved key a new secret and return it; it cannot be had again."""
+        secret = f"tk_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
+        self.prefix = secret[:11]
+        self.digest = digest_of(secret)
+        return secret
+
+    def matches(self, secret: str) -> bool:
+        return hmac.compare_digest(self.digest, digest_of(secret))
+
+    def has_scope(self, scope: str) -> bool:
+        return scope in self.scopes.split(",")
+
+    def allows_topic(self, topic: str) -> bool:
+        return any(
+            topic.startswith(pattern[:-1]) if pattern.endswith("*") else topic == pattern
+            for pattern in self.topics.split(",")
+        )
+
+
+def digest_of(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def check_scopes(value: str) -> None:
+    """Raise ValidationError unless `value` is scopes, comma-separated."""
+    unknown = set(value.split(",")) - set(Scope.values)
+    if unknown:
+        raise ValidationError(f"unknown scope {sorted(unknown)[0]!r}; scopes are {', '.join(Scope.values)}")
+
+
+def check_patterns(value: str) -> None:
+    """Raise ValidationError unless `value` is topic names or prefixes with a final *, comma-separated."""
+    for pattern in value.split(","):
+        if not pattern or "*" in pattern[:-1] or any(character.isspace() for character in pattern):
+            raise ValidationError(f"topic pattern {pattern!r} is not a topic name, or a prefix followed by one *")
+
+
+class ProduceRequestQuerySet(models.QuerySet["ProduceRequest"]):
+    def pending(self) -> Self:
+        return self.filter(status=Status.PENDING)
+
+    def finished_before(self, moment: Any) -> Self:
+        return self.exclude(status=Status.PENDING).filter(completed_at__lt=moment)
+
+    def claimable(self) -> Self:
+        """Pending, and under nobody's lease by the database's own clock."""
+        return self.pending().filter(Q(lease_until=None) | Q(lease_until__lte=Now()))
+
+    def claim(self, most: int) -> list["ProduceRequest"]:
+        """Lease up to `most` requests and count the attempt; run it in a transaction.
+
+        The attempt is counted now because a request that kills its worker never reaches an `except`. `claims` is
+        the fencing token: what a claim writes later holds only while it is the last one. A request that has been
+        tried before is claimed alone, so that a poison one cannot take others along.
+        """
+        rows = list(self.claimable().order_by("id").select_for_update(skip_locked=True)[:most])
+        if not rows:
+            return []
+        fresh = [row for row in rows if row.attempts == 0]
+        chosen = fresh if rows[0].attempts == 0 else rows[:1]
+        self.filter(pk__in=[row.pk for row in chosen]).update(
+            attempts=F("attempts") + 1, claims=F("claims") + 1, lease_until=Now() + LEASE, started_at=Now()
+        )
+        for row in chosen:
+            row.attempts += 1
+            row.claims += 1
+        return chosen
+
+
+class Status(models.TextChoices):
+    PENDING = "pending", "Pending"
+    COMPLETED = "completed", "Completed"
+    FAILED = "failed", "Failed"
+
+
+class Mode(models.TextChoices):
+    SYNC = "sync", "Sync"
+    ASYNC = "async", "Async"
+
+
+def new_request_id() -> str:
+    return f"req_{uuid_utils.uuid7().hex}"
+
+
+class ProduceRequest(models.Model):
+    """One produce request and what became of it.
+
+    `id` is `req_` and a UUIDv7, so it sorts by time. `body` is kept for an async request, and for a sync one
+    of which a record failed. `lease_until` is until when no worker may claim it.
+    """
+
+    id = models.CharField(primary_key=True, max_length=36, default=new_request_id, editable=False)
+    http_request_id = models.CharField("X-Request-Id", max_length=128, db_index=True)
+    topic = models.CharField(max_length=249)
+    mode = models.CharField(max_length=5, choices=Mode.choices)
+    status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
+    api_key = models.ForeignKey(ApiKey, models.SET_NULL, null=True, db_index=False)
+    options = models.TextField()
+    ndjson = models.BooleanField(default=False)
+    record_count = models.PositiveIntegerField()
+    written_count = models.PositiveIntegerField(default=0)
+    body_bytes = models.PositiveIntegerField()
+    attempts = models.PositiveIntegerField(default=0)
+    claims = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    completed_at = models.DateTimeField(null=True, db_index=True)
+    lease_until = models.DateTimeField(null=True)
+    error = models.TextField(default="")
+    outcomes = models.BinaryField(null=True)
+    body = models.BinaryField(null=True)
+
+    objects = ProduceRequestQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["status", "id"], name="by_status"),
+            models.Index(fields=["topic", "id"], name="by_topic"),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status != Status.PENDING
+
+    @property
+    def failed_count(self) -> int:
+        return self.record_count - self.written_count if self.is_finished else 0
+
+    def keep_body(self, body: bytes) -> None:
+        self.body = _pack(body)
+
+    def read_body(self) -> bytes:
+        """The body as decoded; empty when it was not kept."""
+        return _unpack(self.body) if self.body is not None else b""
+
+    def read_options(self) -> Options:
+        return msgspec.json.decode(self.options, type=Options)
+
+    def read_outcomes(self) -> bytes | None:
+        """The JSON list of the records' results, as the API answers it."""
+        return _unpack(self.outcomes) if self.outcomes is not None else None
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Take over the records' results; the caller saves."""
+        self.written_count = sum(isinstance(outcome, RecordMetadata) for outcome in outcomes)
+        self.status = Status.COMPLETED if self.written_count else Status.FAILED
+        self.outcomes = _pack(msgspec.json.encode(outcomes))
+        self.error = "" if self.written_count else _first_error(outcomes)
+
+    def complete(self, outcomes: Sequence[Outcome]) -> None:
+        """End this claimed request with its records' results. Raises Overtaken."""
+        self.settle(outcomes)
+        self._finish(written_count=self.written_count, outcomes=self.outcomes)
+
+    def fail(self, reason: str) -> None:
+        """End this claimed request with nothing written. Raises Overtaken."""
+        self.status, self.error = Status.FAILED, reason
+        self._finish()
+
+    def _finish(self, **columns: Any) -> None:
+        self._while_claimed(status=self.status, error=self.error, completed_at=Now(), lease_until=None, **columns)
+
+    def renew(self) -> None:
+        """Hold the claim for another lease. Raises Overtaken."""
+        self._while_claimed(lease_until=Now() + LEASE)
+
+    def postpone(self, seconds: float, reason: str) -> None:
+        """Give the claim back after a failed attempt, to be tried again after a while. Raises Overtaken."""
+        self._while_claimed(lease_until=Now() + timedelta(seconds=seconds), error=reason)
+
+    def release(self, seconds: float = 0) -> None:
+        """Give the claim back without having tried: the log was down, or the worker stops. Raises Overtaken."""
+        self._while_claimed(lease_until=Now() + timedelta(seconds=seconds), attempts=self.attempts - 1)
+
+    def _while_claimed(self, **columns: Any) -> None:
+        mine = ProduceRequest.objects.pending().filter(pk=self.pk, claims=self.claims)
+        if not mine.update(**columns):
+            raise Overtaken(self.pk)
+
+    def retry(self) -> bool:
+        """Make a failed request pending again, if its body was kept. Nothing of it was written, so nothing doubles."""
+        failed = ProduceRequest.objects.filter(pk=self.pk, status=Status.FAILED, body__isnull=False)
+        return bool(
+            failed.update(
+                status=Status.PENDING,
+                mode=Mode.ASYNC,
+                attempts=0,
+                error="",
+                outcomes=None,
+                lease_until=None,
+                completed_at=None,
+            )
+        )
+
+    def cancel(self) -> bool:
+        """End a pending request without writing it; a worker in the middle of it is overtaken and rolls back."""
+        pending = ProduceRequest.objects.pending().filter(pk=self.pk)
+        return bool(pending.update(status=Status.FAILED, error="cancelled", completed_at=Now(), lease_until=None))
+
+
+def _first_error(outcomes: Sequence[Outcome]) -> str:
+    failures = [outcome for outcome in outcomes if isinstance(outcome, RecordFailure)]
+    more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+    return f"{failures[0].error}{more}" if failures else ""
+
+
+def id_at(moment: datetime) -> str:
+    """The smallest id a request made at this moment could have: ids begin with their milliseconds."""
+    return f"req_{int(moment.timestamp() * 1000):012x}"

@@ -1,0 +1,50 @@
+"""Choose the partition of each record of a request."""
+
+import itertools
+import random
+
+from topics.errors import UnknownPartition
+
+# org.apache.kafka.common.utils.Utils.murmur2
+_SEED = 0x9747B28C
+_M = 0x5BD1E995
+_MASK = 0xFFFFFFFF
+
+_turns = itertools.count(random.randrange(1000))
+
+
+def murmur2(data: bytes) -> int:
+    """The 32-bit hash that Java's DefaultPartitioner takes of a key, unsigned."""
+    length = len(data)
+    h = (_SEED ^ length) & _MASK
+    whole = length & ~3
+    for at in range(0, whole, 4):
+        k = int.from_bytes(data[at : at + 4], "little") * _M & _MASK
+        k = (k ^ (k >> 24)) * _M & _MASK
+        h = (h * _M & _MASK) ^ k
+    if whole < length:
+        h = (h ^ int.from_bytes(data[whole:], "little")) * _M & _MASK
+    h = (h ^ (h >> 13)) * _M & _MASK
+    return h ^ (h >> 15)
+
+
+class Partitioner:
+    """Partitions for the records of one request to a topic with `count` partitions."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._sticky: int | None = None
+
+    def choose(self, given: int | None, key: bytes | None) -> int:
+        """The given partition, else the key's, else one for all key-less records. Raises UnknownPartition."""
+        if given is not None:
+            if not 0 <= given < self.count:
+                raise UnknownPartition(given, self.count)
+            return given
+        if key is not None:
+            # Utils.toPositive(Utils.murmur2(key)) % numPartitions
+            return (murmur2(key) & 0x7FFFFFFF) % self.count
+        if self._sticky is None:
+            # As KIP-480: one batch for key-less records, and another partition for the next request's.
+            self._sticky = next(_turns) % self.count
+        return self._sticky

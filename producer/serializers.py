@@ -1,0 +1,118 @@
+"""Describe what goes over the wire; OpenAPI is generated from these, records never pass through them."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from producer.formats import FORMAT_NAMES
+from producer.models import Status
+from topics.compression import CODECS
+from topics.serializers import ParameterSerializer, ProblemSerializer
+
+MAX_WAIT_SECONDS = 30
+
+
+@extend_schema_field({})
+class AnyJsonField(serializers.JSONField):
+    """Any JSON value, null included."""
+
+
+class ProduceParameters(ParameterSerializer):
+    """The query of a produce request; options.py reads it."""
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {
+            "key.format": serializers.ChoiceField(choices=FORMAT_NAMES, default="json"),
+            "value.format": serializers.ChoiceField(choices=FORMAT_NAMES, default="json"),
+            "key.schema": serializers.CharField(required=False, help_text="Subject, with key.format=avro."),
+            "value.schema": serializers.CharField(required=False, help_text="Subject, with value.format=avro."),
+            "compression": serializers.ChoiceField(choices=list(CODECS), default="none"),
+            "async": serializers.ChoiceField(
+                choices=["true", "false"], default="false", help_text="Answer 202 at once; ask the status for results."
+            ),
+            "strict": serializers.ChoiceField(
+                choices=["true", "false"], default="false", help_text="Write nothing if any record would fail."
+            ),
+        }
+
+
+class WaitParameters(ParameterSerializer):
+    wait = serializers.IntegerField(
+        min_value=0, max_value=MAX_WAIT_SECONDS, default=0, help_text="Seconds to wait for the request's end."
+    )
+
+
+class Base64Serializer(serializers.Serializer[Any]):
+    base64 = serializers.CharField(allow_blank=True)
+
+
+class HeaderSerializer(serializers.Serializer[Any]):
+    key = serializers.CharField(allow_blank=True)
+    value = AnyJsonField(required=False, help_text='Text, null, or `{"base64": "…"}` for bytes.')
+
+
+class RecordSerializer(serializers.Serializer[Any]):
+    key = AnyJsonField(required=False, help_text="Any JSON, read by key.format; null or absent is a null key.")
+    value = AnyJsonField(required=False, help_text="Any JSON, read by value.format; null or absent is a tombstone.")
+    partition = serializers.IntegerField(
+        required=False, allow_null=True, help_text="Else murmur2 of the key as in Java, else one for all key-less records."
+    )
+    timestamp = serializers.IntegerField(
+        required=False, allow_null=True, min_value=0, help_text="Milliseconds since the epoch; else now."
+    )
+    headers = HeaderSerializer(many=True, required=False, allow_null=True)
+
+
+class ProduceRequestSerializer(serializers.Serializer[Any]):
+    records = RecordSerializer(many=True, min_length=1, allow_empty=False)
+
+
+class OutcomeSerializer(serializers.Serializer[Any]):
+    """Where a record was written, or why it was not."""
+
+    partition = serializers.IntegerField(required=False)
+    offset = serializers.IntegerField(required=False)
+    timestamp = serializers.IntegerField(required=False, help_text="Milliseconds since the epoch.")
+    error = serializers.CharField(required=False)
+    code = serializers.CharField(required=False)
+    retriable = serializers.BooleanField(required=False)
+
+
+class ProducedSerializer(serializers.Serializer[Any]):
+    offsets = OutcomeSerializer(many=True)
+
+
+class AcceptedSerializer(serializers.Serializer[Any]):
+    requestId = serializers.CharField()
+    status = serializers.ChoiceField(choices=["pending"])
+
+
+class ProduceProblemSerializer(ProblemSerializer):
+    offsets = OutcomeSerializer(many=True, required=False)
+
+
+class StatusSerializer(serializers.Serializer[Any]):
+    requestId = serializers.CharField()
+    status = serializers.ChoiceField(choices=Status.values)
+    topic = serializers.CharField()
+    recordCount = serializers.IntegerField()
+    createdAt = serializers.DateTimeField()
+    completedAt = serializers.DateTimeField(required=False)
+    offsets = OutcomeSerializer(many=True, required=False)
+    error = serializers.CharField(required=False)
+
+
+class LiveSerializer(serializers.Serializer[Any]):
+    alive = serializers.BooleanField()
+
+
+class ReadySerializer(serializers.Serializer[Any]):
+    ready = serializers.BooleanField()
+    failing = serializers.ListField(child=serializers.CharField(), required=False)
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(choices=["ok", "failing"])
+    version = serializers.CharField()
+    checks = serializers.DictField(child=serializers.BooleanField())

@@ -1,0 +1,148 @@
+"""Turn a decoded request into offsets: at once, or later by a worker. No HTTP here."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+from django.conf import settings
+
+from producer import decoding, notices
+from producer.bodies import Body
+from producer.decoding import InboundRecord
+from producer.errors import RecordFailure
+from producer.models import ApiKey, Mode, Outcome, ProduceRequest
+from producer.options import Options
+from producer.plans import Outcomes, Plan
+from topics import commits
+from topics.backends.base import Log, Results
+from topics.errors import LogUnavailable, TopicExists, TopicNotFound
+
+log = structlog.get_logger("takhin.produce")
+
+
+class Inbound(msgspec.Struct, frozen=True):
+    """A produce request with its body decoded, as a view hands it over."""
+
+    topic: str
+    records: list[InboundRecord]
+    options: Options
+    body: Body
+    api_key: ApiKey | None
+    http_request_id: str
+
+
+def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
+    """Write a request's records now and return one outcome for each, in order.
+
+    1. Serialize each record and choose its partition, or note why not.
+    2. Append one batch per partition, all in one transaction.
+    3. Keep the outcome in the request's row, in that transaction.
+
+    Raises TopicNotFound.
+    """
+    row = _row(inbound, Mode.SYNC)
+    plan = _plan(topic_log, inbound.topic, inbound.records, inbound.options, row)
+    row.started_at = row.created_at
+
+    def keep(outcomes: Outcomes) -> None:
+        row.settle(outcomes)
+        if row.written_count < row.record_count:
+            row.keep_body(inbound.body.data)
+        row.completed_at = datetime.now(UTC)
+        row.save(force_insert=True)
+
+    try:
+        return _append(topic_log, inbound.topic, plan, keep)
+    except LogUnavailable as error:
+        log.warning("append failed", topic=inbound.topic, error=str(error), exc_info=error.__cause__)
+        return list(plan.failed(error))
+
+
+def submit(inbound: Inbound) -> ProduceRequest:
+    """Accept a request for a worker: once this returns, it is durable. Raises LogUnavailable."""
+    row = _row(inbound, Mode.ASYNC)
+    row.keep_body(inbound.body.data)
+    commits.run(lambda: row.save(force_insert=True))
+    notices.work_arrived()
+    return row
+
+
+def run(topic_log: Log, row: ProduceRequest) -> None:
+    """Write an accepted request's records and complete its row, in one transaction.
+
+    Raises LogUnavailable (nothing happened, try again) and Overtaken (another worker has it, and this one's
+    append is undone).
+    """
+    records = decoding.decode(row.read_body(), row.ndjson)
+    try:
+        plan = _plan(topic_log, row.topic, records, row.read_options(), row)
+        _append(topic_log, row.topic, plan, row.complete)
+    except TopicNotFound as error:
+        reason = str(error)
+        commits.run(lambda: row.fail(reason))
+    notices.finished(row.pk)
+
+
+def _plan(
+    topic_log: Log, topic: str, records: Sequence[InboundRecord], options: Options, row: ProduceRequest
+) -> Plan:
+    accepted_ms = int(row.created_at.timestamp() * 1000)
+    return Plan(records, options, topic_log.partition_count(topic), accepted_ms)
+
+
+def _append(topic_log: Log, topic: str, plan: Plan, keep: Callable[[Outcomes], None]) -> Outcomes:
+    kept: list[Outcomes] = []
+
+    def also(results: Results) -> None:
+        outcomes = plan.outcomes(results)
+        keep(outcomes)
+        kept.append(outcomes)
+
+    if plan.writes:
+        topic_log.append(topic, plan.writes, also)
+    else:
+        commits.run(lambda: also([]))
+    return kept[-1]
+
+
+def _row(inbound: Inbound, mode: Mode) -> ProduceRequest:
+    return ProduceRequest(
+        http_request_id=inbound.http_request_id,
+        topic=inbound.topic,
+        mode=mode,
+        api_key=inbound.api_key,
+        options=msgspec.json.encode(inbound.options).decode(),
+        ndjson=inbound.body.ndjson,
+        record_count=len(inbound.records),
+        body_bytes=inbound.body.sent_bytes,
+        created_at=datetime.now(UTC),
+    )
+
+
+def all_retriable(outcomes: Sequence[Outcome]) -> bool:
+    """Whether every record failed and may succeed when sent again as it is."""
+    return all(isinstance(outcome, RecordFailure) and outcome.retriable for outcome in outcomes)
+
+
+def any_written(outcomes: Sequence[Outcome]) -> bool:
+    return not all(isinstance(outcome, RecordFailure) for outcome in outcomes)
+
+
+def wait_until_finished(find: Callable[[], ProduceRequest], seconds: float) -> ProduceRequest:
+    """The request once it is finished, or as it is when the time is up."""
+    deadline = time.monotonic() + seconds
+    row = find()
+    while not row.is_finished and (left := deadline - time.monotonic()) > 0:
+        notices.wait_finished(row.pk, min(left, 0.25))
+        row = find()
+    return row
+
+
+def create_topic_if_absent(topic_log: Log, topic: str) -> None:
+    """For auto-creation: another request may have been faster. Raises InvalidTopic."""
+    try:
+        topic_log.create_topic(topic, settings.TAKHIN_DEFAULT_PARTITIONS)
+    except TopicExists:
+        return

@@ -1,0 +1,130 @@
+"""Serve produce requests and their status: HTTP in, services, HTTP out."""
+
+import threading
+from typing import Any, ClassVar
+
+import msgspec
+from django.conf import settings
+from django.http import HttpRequest
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from producer import bodies, decoding, docs, exceptions, options, services
+from producer.errors import RequestNotFound
+from producer.models import ProduceRequest
+from producer.serializers import WaitParameters
+from topics.errors import TopicNotFound
+from topics.logs import current_log
+
+# Waiting holds a server thread, so at least half of them stay free for other requests.
+_waiting = threading.BoundedSemaphore(max(1, settings.TAKHIN_THREADS // 2))
+
+
+class ProduceViewSet(ViewSet):
+    scopes: ClassVar[dict[str, str]] = {"create": "produce"}
+
+    @docs.produce
+    def create(self, request: Request, topic: str) -> Response:
+        http = request._request
+        _find_or_create_topic(topic)
+        chosen = options.parse(http.META.get("QUERY_STRING", ""))
+        body = bodies.read(http)
+        inbound = services.Inbound(
+            topic=topic,
+            records=decoding.decode(body.data, body.ndjson),
+            options=chosen,
+            body=body,
+            api_key=request.auth,
+            http_request_id=http.META["HTTP_X_REQUEST_ID"],
+        )
+        preferred = _prefers_async(http)
+        if chosen.is_async or preferred:
+            return _accepted(services.submit(inbound), preferred)
+        return _answer(http, services.produce(current_log(), inbound))
+
+
+class StatusViewSet(ViewSet):
+    scopes: ClassVar[dict[str, str]] = {"retrieve": "produce"}
+
+    @docs.status
+    def retrieve(self, request: Request, request_id: str) -> Response:
+        parameters = WaitParameters(data=request.query_params)
+        parameters.is_valid(raise_exception=True)
+        wait = parameters.validated_data["wait"]
+
+        def find() -> ProduceRequest:
+            return _find_own(request, request_id)
+
+        row = find()
+        if wait and not row.is_finished and _waiting.acquire(blocking=False):
+            try:
+                row = services.wait_until_finished(find, wait)
+            finally:
+                _waiting.release()
+        return Response(_status(row), headers={} if row.is_finished else {"Retry-After": "1"})
+
+
+def _find_or_create_topic(topic: str) -> None:
+    try:
+        current_log().partition_count(topic)
+    except TopicNotFound:
+        if not settings.TAKHIN_AUTO_CREATE_TOPICS:
+            raise
+        services.create_topic_if_absent(current_log(), topic)
+
+
+def _prefers_async(request: HttpRequest) -> bool:
+    """RFC 7240, section 4.1."""
+    preferences = request.META.get("HTTP_PREFER", "").lower().split(",")
+    return "respond-async" in (preference.strip() for preference in preferences)
+
+
+def _accepted(row: ProduceRequest, preferred: bool) -> Response:
+    headers = {"Location": f"/api/produce/status/{row.pk}", "Retry-After": "1"}
+    if preferred:
+        headers["Preference-Applied"] = "respond-async"
+    return Response({"requestId": row.pk, "status": "pending"}, status=202, headers=headers)
+
+
+def _answer(request: HttpRequest, outcomes: services.Outcomes) -> Response:
+    """200 when at least one record was written; else a problem that still carries each record's error."""
+    if services.any_written(outcomes):
+        return Response({"offsets": outcomes})
+    retriable = services.all_retriable(outcomes)
+    response = exceptions.respond(
+        request,
+        503 if retriable else 422,
+        "no_record_written",
+        "no record was written",
+        "every record failed; each one's error stands in its place in offsets",
+    )
+    response.data["offsets"] = outcomes
+    return response
+
+
+def _find_own(request: Request, request_id: str) -> ProduceRequest:
+    """The request, if the key that made it is asking. Raises RequestNotFound."""
+    owner = None if request.auth is None else request.auth.pk
+    row = ProduceRequest.objects.filter(pk=request_id, api_key=owner).defer("body").first()
+    if row is None:
+        raise RequestNotFound(f"there is no request {request_id}, or it was purged, or another key made it")
+    return row
+
+
+def _status(row: ProduceRequest) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "requestId": row.pk,
+        "status": row.status,
+        "topic": row.topic,
+        "recordCount": row.record_count,
+        "createdAt": row.created_at,
+    }
+    if row.is_finished:
+        shown["completedAt"] = row.completed_at
+        outcomes = row.read_outcomes()
+        if outcomes is not None:
+            shown["offsets"] = msgspec.Raw(outcomes)
+        if row.error:
+            shown["error"] = row.error
+    return shown

@@ -1,0 +1,115 @@
+"""Take pending requests from the database and run them, one lease at a time."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+from django.db import close_old_connections
+
+from producer import notices, services
+from producer.models import LEASE, MAX_ATTEMPTS, Overtaken, ProduceRequest
+from topics import commits
+from topics.errors import LogError, LogUnavailable
+from topics.logs import current_log
+
+log = structlog.get_logger("takhin.worker")
+BATCH = 16
+POLL_SECONDS = 0.5
+# A worker that has not come round for this long is stuck.
+HEARTBEAT_SECONDS = 60.0
+
+
+class Worker:
+    """One worker; `loop` runs it in the calling thread until `stop`."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+        self._seen = time.monotonic()
+        self._held: list[ProduceRequest] = []
+
+    def stop(self) -> None:
+        self._stopping.set()
+        notices.work_arrived()
+
+    @property
+    def is_alive(self) -> bool:
+        return time.monotonic() - self._seen < HEARTBEAT_SECONDS
+
+    def loop(self) -> None:
+        renewer = threading.Thread(target=self._renew, name="takhin-lease", daemon=True)
+        renewer.start()
+        while not self._stopping.is_set():
+            self._seen = time.monotonic()
+            try:
+                if not self.run_once():
+                    notices.wait_for_work(POLL_SECONDS)
+            except Exception:
+                log.exception("worker failed, goes on")
+                self._stopping.wait(1)
+            finally:
+                close_old_connections()
+
+    def run_once(self) -> int:
+        """Claim what is pending and run it; returns how many requests that were."""
+        with commits.translated():
+            if not ProduceRequest.objects.claimable().exists():
+                return 0
+        self._held = commits.run(lambda: ProduceRequest.objects.claim(BATCH))
+        claimed = len(self._held)
+        while self._held:
+            self._seen = time.monotonic()
+            if self._stopping.is_set():
+                self._give_back()
+                break
+            _run(self._held[0])
+            self._held = self._held[1:]
+        return claimed
+
+    def _give_back(self) -> None:
+        for row in self._held:
+            _while_mine(row, row.release)
+        self._held = []
+
+    def _renew(self) -> None:
+        while not self._stopping.wait(LEASE.total_seconds() / 3):
+            for row in self._held:
+                _while_mine(row, row.renew)
+
+
+def _run(row: ProduceRequest) -> None:
+    started = time.perf_counter()
+    if row.attempts > MAX_ATTEMPTS:
+        reason = f"gave up after {MAX_ATTEMPTS} attempts: {row.error or 'each ended its worker'}"
+        _while_mine(row, lambda: row.fail(reason))
+        notices.finished(row.pk)
+        return
+    try:
+        services.run(current_log(), row)
+        took = round((time.perf_counter() - started) * 1000, 2)
+        log.info("ran", request=row.pk, topic=row.topic, attempt=row.attempts, milliseconds=took)
+    except Overtaken:
+        log.warning("overtaken", request=row.pk, attempt=row.attempts)
+    except LogUnavailable as error:
+        log.warning("log unavailable", request=row.pk, error=str(error))
+        _while_mine(row, lambda: row.release(_back_off(row)))
+    except Exception as error:
+        log.exception("attempt failed", request=row.pk, attempt=row.attempts)
+        reason = f"{type(error).__name__}: {error}"
+        _while_mine(row, lambda: row.postpone(_back_off(row), reason))
+
+
+def _back_off(row: ProduceRequest) -> float:
+    """Seconds until the next try: 1, 2, 4 up to 60, with jitter so that workers do not come back together."""
+    return min(2.0 ** min(row.claims - 1, 6), 60.0) * random.uniform(0.5, 1.0)
+
+
+def _while_mine(row: ProduceRequest, transition: Callable[[], None]) -> None:
+    try:
+        commits.run(transition)
+    except Overtaken:
+        log.warning("overtaken", request=row.pk, attempt=row.attempts)
+    except LogError as error:
+        # The lease runs out by itself, and the request is claimed again.
+        log.warning("transition failed", request=row.pk, error=str(error))

@@ -1,0 +1,99 @@
+"""Turn environment variables into typed settings, or into one line that says what is wrong."""
+
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+TRUE = ("1", "true", "yes", "on")
+FALSE = ("0", "false", "no", "off")
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+known: set[str] = set()
+
+
+def text(name: str, default: str) -> str:
+    """The variable's text; unset and empty both mean the default."""
+    known.add(name)
+    return os.environ.get(name, "").strip() or default
+
+
+def _refuse(name: str, value: str, expected: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"{name} must be {expected}, got {value!r}")
+
+
+def integer(name: str, default: int, minimum: int = 0, maximum: int = 2**31 - 1) -> int:
+    value = text(name, str(default))
+    if not re.fullmatch(r"\d{1,12}", value) or not minimum <= int(value) <= maximum:
+        raise _refuse(name, value, f"a whole number from {minimum} to {maximum}")
+    return int(value)
+
+
+def boolean(name: str, default: bool) -> bool:
+    value = text(name, str(default)).lower()
+    if value not in TRUE + FALSE:
+        raise _refuse(name, value, "true or false")
+    return value in TRUE
+
+
+def choice(name: str, default: str, allowed: Iterable[str]) -> str:
+    allowed = list(allowed)
+    value = text(name, default)
+    if value not in allowed:
+        raise _refuse(name, value, f"one of {', '.join(allowed)}")
+    return value
+
+
+def duration(name: str, default: str) -> int:
+    """Seconds from a number with a unit: `90s`, `30m`, `24h`, `7d`; `0` is zero."""
+    value = text(name, default)
+    match = re.fullmatch(r"(\d{1,6})([smhd])", value)
+    if match is None and value != "0":
+        raise _refuse(name, value, "a number with a unit, such as 30s, 5m, 24h or 7d, or 0")
+    return int(match[1]) * SECONDS[match[2]] if match else 0
+
+
+def words(name: str, default: str) -> list[str]:
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def database(name: str, default_file: Path) -> dict[str, object]:
+    """Django's DATABASES entry for a URL such as `sqlite:////srv/takhin.sqlite3`."""
+    url = text(name, "")
+    if not url:
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(default_file)}
+    try:
+        config: dict[str, object] = dict(environ.Env.db_url_config(url))
+    except Exception:
+        config = {}
+    engine = str(config.get("ENGINE", ""))
+    if not engine.endswith((".sqlite3", ".postgresql")) or config["NAME"] in ("", ":memory:"):
+        # The URL may hold a password, so the message shows its scheme alone.
+        scheme = url.partition("://")[0][:20]
+        raise _refuse(name, f"{scheme}://…", "sqlite:///FILE or postgres://USER:PASSWORD@HOST/NAME")
+    return config
+
+
+def secret_file(path: Path) -> str:
+    """The secret kept in a file that only its owner may read; made when it is missing."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(handle, "w") as file:
+        secret = secrets.token_urlsafe(48)
+        file.write(secret + "\n")
+    return secret
+
+
+def data_folder(name: str, default: Path) -> Path:
+    folder = Path(text(name, str(default))).expanduser().resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refuse(name, str(folder), f"a folder that can be written ({error.strerror})") from None
+    return folder

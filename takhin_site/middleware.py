@@ -1,0 +1,86 @@
+"""Wrap every request: an id, one log line, and Django's admin machinery for the admin alone."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+import uuid_utils
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpRequest, HttpResponse
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.security import SecurityMiddleware
+
+log = structlog.get_logger("takhin.request")
+GetResponse = Callable[[HttpRequest], HttpResponse]
+REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+
+
+class RequestLog:
+    """Echo or make `X-Request-Id`, drop a trailing slash under /api, log one line per request."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        started = time.perf_counter()
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid_utils.uuid7().hex
+        request.META["HTTP_X_REQUEST_ID"] = request_id
+        if request.path_info.startswith("/api/") and request.path_info.endswith("/"):
+            request.path_info = request.path_info.rstrip("/")
+        with structlog.contextvars.bound_contextvars(requestId=request_id):
+            response = self.get_response(request)
+            response.headers["X-Request-Id"] = request_id
+            response.headers["X-Content-Type-Options"] = "nosniff"
+            if not response.streaming and "Content-Length" not in response.headers:
+                response.headers["Content-Length"] = str(len(response.content))
+            log.info(
+                "request",
+                method=request.method,
+                path=request.path,
+                status=response.status_code,
+                milliseconds=round((time.perf_counter() - started) * 1000, 2),
+                key=request.META.get("takhin.key"),
+            )
+        return response
+
+
+class _AdminOnly:
+    """Skip the wrapped middleware outside /admin: it costs an API request 50 microseconds."""
+
+    get_response: GetResponse
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path_info.startswith("/admin"):
+            return super().__call__(request)  # type: ignore[misc, no-any-return]
+        return self.get_response(request)
+
+
+class AdminSecurity(_AdminOnly, SecurityMiddleware):
+    pass
+
+
+class AdminSession(_AdminOnly, SessionMiddleware):
+    pass
+
+
+class AdminCsrf(_AdminOnly, CsrfViewMiddleware):
+    def process_view(self, request: HttpRequest, *args: Any) -> HttpResponse | None:
+        return super().process_view(request, *args) if request.path_info.startswith("/admin") else None
+
+
+class AdminAuthentication(_AdminOnly, AuthenticationMiddleware):
+    pass
+
+
+class AdminMessages(_AdminOnly, MessageMiddleware):
+    pass
+
+
+class AdminFrameOptions(_AdminOnly, XFrameOptionsMiddleware):
+    pass

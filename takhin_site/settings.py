@@ -1,0 +1,165 @@
+"""Read the environment into Django's settings; every limit of the product stands here once."""
+
+import sqlite3
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from takhin_site import env
+
+VERSION = "0.1.0"
+BASE_DIR = Path(__file__).resolve().parent.parent
+environ.Env.read_env(BASE_DIR / ".env")
+MIB = 1024 * 1024
+
+# The server
+DEBUG = env.boolean("TAKHIN_DEBUG", False)
+TAKHIN_HOST = env.text("TAKHIN_HOST", "127.0.0.1")
+TAKHIN_PORT = env.integer("TAKHIN_PORT", 8080, 1, 65535)
+TAKHIN_THREADS = env.integer("TAKHIN_THREADS", 16, 1, 512)
+TAKHIN_DATA_DIR = env.data_folder("TAKHIN_DATA_DIR", BASE_DIR / "data")
+TAKHIN_LOOPBACK = TAKHIN_HOST in ("127.0.0.1", "::1", "localhost")
+TAKHIN_REQUIRE_API_KEY = env.boolean("TAKHIN_REQUIRE_API_KEY", True)
+if not TAKHIN_REQUIRE_API_KEY and not TAKHIN_LOOPBACK:
+    raise ImproperlyConfigured(
+        "TAKHIN_REQUIRE_API_KEY must be true unless TAKHIN_HOST is a loopback address "
+        f"(127.0.0.1, ::1 or localhost), got false with TAKHIN_HOST={TAKHIN_HOST!r}"
+    )
+ALLOWED_HOSTS = env.words("TAKHIN_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]" if TAKHIN_LOOPBACK else "*")
+CSRF_TRUSTED_ORIGINS = env.words("TAKHIN_TRUSTED_ORIGINS", "")
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if CSRF_TRUSTED_ORIGINS else None
+SECRET_KEY = env.text("TAKHIN_SECRET_KEY", "") or env.secret_file(TAKHIN_DATA_DIR / "secret-key")
+
+# Limits of one produce request
+TAKHIN_MAX_BODY_BYTES = env.integer("TAKHIN_MAX_BODY_BYTES", 10 * MIB, 1)
+TAKHIN_MAX_RECORDS = env.integer("TAKHIN_MAX_RECORDS", 10_000, 1)
+TAKHIN_MAX_RECORD_BYTES = env.integer("TAKHIN_MAX_RECORD_BYTES", MIB, 1)
+TAKHIN_MAX_HEADERS = env.integer("TAKHIN_MAX_HEADERS", 100)
+# The JSON decoder recurses, and gives up near 1000 on CPython 3.11.
+TAKHIN_MAX_NESTING = env.integer("TAKHIN_MAX_NESTING", 100, 1, 500)
+
+# The log
+TAKHIN_LOG = env.choice("TAKHIN_LOG", "embedded", ("embedded", "memory"))
+TOPIC_LOG = {
+    "embedded": "topics.backends.embedded.EmbeddedLog",
+    "memory": "topics.backends.memory.MemoryLog",
+}[TAKHIN_LOG]
+TAKHIN_AUTO_CREATE_TOPICS = env.boolean("TAKHIN_AUTO_CREATE_TOPICS", False)
+TAKHIN_DEFAULT_PARTITIONS = env.integer("TAKHIN_DEFAULT_PARTITIONS", 3, 1, 1000)
+
+# Tracked requests and the threads behind the server
+TAKHIN_WORKERS = env.integer("TAKHIN_WORKERS", 1, 0, 64)
+TAKHIN_REQUEST_TTL = env.duration("TAKHIN_REQUEST_TTL", "30m")
+TAKHIN_HOUSEKEEPING_INTERVAL = env.duration("TAKHIN_HOUSEKEEPING_INTERVAL", "5m")
+TAKHIN_LOG_LEVEL = env.choice("TAKHIN_LOG_LEVEL", "info", ("debug", "info", "warning", "error"))
+
+
+def sqlite_is_free_of_wal_reset_bug(version: tuple[int, int, int]) -> bool:
+    """Whether WAL is safe: https://sqlite.org/wal.html#walresetbug, fixed in 3.51.3 and two back-ports."""
+    return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
+
+
+DATABASES = {"default": env.database("DATABASE_URL", TAKHIN_DATA_DIR / "takhin.sqlite3")}
+TAKHIN_SQLITE_JOURNAL = "WAL" if sqlite_is_free_of_wal_reset_bug(sqlite3.sqlite_version_info) else "TRUNCATE"
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"] |= {
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 10,
+            # synchronous belongs to the connection, so that every process must set it.
+            "init_command": f"PRAGMA journal_mode={TAKHIN_SQLITE_JOURNAL};PRAGMA synchronous=FULL;"
+            "PRAGMA foreign_keys=ON;PRAGMA journal_size_limit=67108864;",
+        },
+        "CONN_MAX_AGE": None,
+        # The writer thread has a connection of its own, so that tests need a file too.
+        "TEST": {"NAME": str(TAKHIN_DATA_DIR / "test.sqlite3")},
+    }
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "topics",
+    "producer",
+]
+MIDDLEWARE = [
+    "takhin_site.middleware.RequestLog",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "takhin_site.middleware.AdminSecurity",
+    "takhin_site.middleware.AdminSession",
+    "takhin_site.middleware.AdminCsrf",
+    "takhin_site.middleware.AdminAuthentication",
+    "takhin_site.middleware.AdminMessages",
+    "takhin_site.middleware.AdminFrameOptions",
+]
+ROOT_URLCONF = "takhin_site.urls"
+WSGI_APPLICATION = "takhin_site.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "/static/"
+WHITENOISE_USE_FINDERS = True
+LOGIN_URL = "/admin/login/"
+X_FRAME_OPTIONS = "SAMEORIGIN"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(CSRF_TRUSTED_ORIGINS)
+# The product bounds bodies itself and answers in JSON; see producer/bodies.py.
+DATA_UPLOAD_MAX_MEMORY_SIZE = None
+APPEND_SLASH = False
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["producer.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["producer.authentication.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["producer.media.MsgspecRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["producer.media.MsgspecParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "producer.media.AlwaysJson",
+    "DEFAULT_METADATA_CLASS": None,
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "producer.exceptions.answer",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Takhin HTTP Producer",
+    "DESCRIPTION": "Write records to partitioned, Kafka-style topics from anything that speaks HTTP.",
+    "VERSION": VERSION,
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {"TextEncodingEnum": ["utf-8", "base64"]},
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "SWAGGER_UI_SETTINGS": {"tryItOutEnabled": True, "persistAuthorization": True, "displayRequestDuration": True},
+}
+LOGGING_CONFIG = "takhin_site.logs.configure"
+LOGGING = {"level": TAKHIN_LOG_LEVEL}

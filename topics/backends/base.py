@@ -1,0 +1,126 @@
+"""The contract of a log: turn records into offsets, and read them back."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from topics.errors import InvalidTopic, OffsetOutOfRange, UnknownPartition
+from topics.records import RecordMetadata, StoredRecord, TopicInfo, Write
+
+Results = list[list[RecordMetadata]]
+Also = Callable[[Results], None]
+
+# Kafka's rule: org.apache.kafka.common.internals.Topic
+_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+MAX_PARTITIONS = 1000
+# Bounds the memory of one read as Kafka's fetch.max.bytes does; a single larger record is still returned.
+MAX_READ_BYTES = 8 * 1024 * 1024
+
+
+class Log(ABC):
+    """A partitioned log. Every method may raise LogUnavailable, which means that nothing happened.
+
+    One instance serves all threads of a process.
+    """
+
+    # Whether `append` runs `also` inside the append's own transaction.
+    supports_transactions = False
+    # Whether `enforce_retention` deletes what a topic's retention no longer keeps.
+    supports_retention = False
+
+    @abstractmethod
+    def append(self, topic: str, writes: Sequence[Write], also: Also | None = None) -> Results:
+        """Append all of one request at once, all or nothing.
+
+        Returns for each write, in order, its records' metadata, in order. `also(results)` is the caller's
+        own bookkeeping: inside the same transaction where the log `supports_transactions` (it may then be
+        called again after a rollback, and what it raises undoes the append), after the append elsewhere.
+        Raises TopicNotFound, UnknownPartition.
+        """
+
+    @abstractmethod
+    def partition_count(self, topic: str) -> int:
+        """The topic's number of partitions, cheap enough for every request. Raises TopicNotFound."""
+
+    @abstractmethod
+    def topics(self) -> list[TopicInfo]:
+        """Every topic, by name."""
+
+    @abstractmethod
+    def topic(self, name: str) -> TopicInfo:
+        """One topic as it is now. Raises TopicNotFound."""
+
+    @abstractmethod
+    def create_topic(
+        self,
+        name: str,
+        partitions: int,
+        *,
+        retention_ms: int | None = None,
+        retention_bytes: int | None = None,
+    ) -> TopicInfo:
+        """Raises TopicExists, InvalidTopic."""
+
+    @abstractmethod
+    def set_retention(self, name: str, *, retention_ms: int | None, retention_bytes: int | None) -> TopicInfo:
+        """Change what a topic keeps; `None` keeps all. Raises TopicNotFound."""
+
+    @abstractmethod
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic with its records. Raises TopicNotFound."""
+
+    @abstractmethod
+    def read(self, topic: str, partition: int, offset: int | None, limit: int) -> list[StoredRecord]:
+        """At most `limit` records from `offset` on; fewer where they pass MAX_READ_BYTES.
+
+        `None` starts at the first kept offset; a negative offset counts from the end; at or past the end the
+        list is empty. Raises TopicNotFound, UnknownPartition, OffsetOutOfRange.
+        """
+
+    def enforce_retention(self, now_ms: int) -> int:
+        """Delete what no topic's retention keeps any longer; returns the number of records deleted."""
+        return 0
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise LogUnavailable when the log cannot serve."""
+
+
+def validate_topic(name: str, partitions: int) -> None:
+    """Raise InvalidTopic unless Kafka would take this name and this number of partitions."""
+    if not _NAME.fullmatch(name) or name in (".", ".."):
+        raise InvalidTopic(
+            f"topic name {name[:260]!r} is not valid: use 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', "
+            "and neither '.' nor '..'"
+        )
+    if not 1 <= partitions <= MAX_PARTITIONS:
+        raise InvalidTopic(f"a topic has 1 to {MAX_PARTITIONS} partitions, got {partitions}")
+
+
+def check_partition(number: int, count: int) -> None:
+    """Raise UnknownPartition unless the topic has it."""
+    if not 0 <= number < count:
+        raise UnknownPartition(number, count)
+
+
+def resolve_offset(offset: int | None, first: int, end: int) -> int:
+    """The offset to start reading at, from what `Log.read` takes. Raises OffsetOutOfRange."""
+    if offset is None:
+        return first
+    if offset < 0:
+        return max(first, end + offset)
+    if offset < first:
+        raise OffsetOutOfRange(offset, first)
+    return offset
+
+
+def within_bytes(records: Sequence[StoredRecord]) -> list[StoredRecord]:
+    """The leading records that fit MAX_READ_BYTES, and the first in any case."""
+    kept: list[StoredRecord] = []
+    room = MAX_READ_BYTES
+    for record in records:
+        room -= len(record.key or b"") + len(record.value or b"")
+        if kept and room < 0:
+            break
+        kept.append(record)
+    return kept

@@ -1,0 +1,267 @@
+"""Keep the log in the database: one row per record batch, offsets claimed in the appending transaction."""
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+from django.db import IntegrityError, connection
+from django.db.models import QuerySet, Sum
+
+from topics import batches, commits
+from topics.backends.base import (
+    MAX_READ_BYTES,
+    Also,
+    Log,
+    Results,
+    check_partition,
+    resolve_offset,
+    validate_topic,
+    within_bytes,
+)
+from topics.errors import TopicExists, TopicNotFound
+from topics.models import Partition, RecordBatch, Topic
+from topics.records import PartitionInfo, RecordMetadata, StoredRecord, TopicInfo, Write
+
+# A topic deleted by another process is noticed at the append itself, so this bounds only how long a 404 can wait.
+CACHE_SECONDS = 5.0
+# Small enough that no delete holds the writer for long.
+DELETE_STEP = 500
+
+_CLAIM = """
+UPDATE topics_partition SET next_offset = next_offset + %s, stored_bytes = stored_bytes + %s
+WHERE id = %s AND topic_id IS NOT NULL RETURNING next_offset
+"""
+_INSERT = """
+INSERT INTO topics_recordbatch (partition_id, base_offset, record_count, codec, max_timestamp, stored_bytes, payload)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+"""
+
+
+class _Prepared(msgspec.Struct, frozen=True):
+    """A write, encoded and compressed before its offsets are known."""
+
+    partition_id: int
+    write: Write
+    batch: bytearray
+
+
+class EmbeddedLog(Log):
+    supports_transactions = True
+    supports_retention = True
+
+    def __init__(self) -> None:
+        self._partition_ids: dict[str, tuple[float, list[int]]] = {}
+
+    def append(self, topic: str, writes: Sequence[Write], also: Also | None = None) -> Results:
+        try:
+            return self._append(topic, writes, also)
+        except TopicNotFound:
+            # The topic may have been deleted and made again since its partitions were cached.
+            if self._partition_ids.pop(topic, None) is None:
+                raise
+            return self._append(topic, writes, also)
+
+    def _append(self, topic: str, writes: Sequence[Write], also: Also | None) -> Results:
+        ids = self._ids(topic)
+        for write in writes:
+            check_partition(write.partition, len(ids))
+        prepared = [
+            _Prepared(ids[write.partition], write, batches.encode(write.records, write.codec)) for write in writes
+        ]
+        # Every transaction locks partitions in the same order, so that none can deadlock.
+        in_lock_order = sorted(range(len(prepared)), key=lambda index: prepared[index].partition_id)
+
+        def job() -> Results:
+            results: Results = [[] for _ in prepared]
+            for index in in_lock_order:
+                results[index] = _insert(topic, prepared[index])
+            if also is not None:
+                also(results)
+            return results
+
+        return commits.run(job)
+
+    def _ids(self, topic: str) -> list[int]:
+        """The topic's partitions' primary keys, by number."""
+        known = self._partition_ids.get(topic)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        with commits.translated():
+            ids = list(Partition.objects.filter(topic__name=topic).order_by("number").values_list("id", flat=True))
+        if not ids:
+            self._partition_ids.pop(topic, None)
+            raise TopicNotFound(topic)
+        self._partition_ids[topic] = (time.monotonic() + CACHE_SECONDS, ids)
+        return ids
+
+    def partition_count(self, topic: str) -> int:
+        return len(self._ids(topic))
+
+    def topics(self) -> list[TopicInfo]:
+        with commits.translated():
+            return [_info(topic) for topic in Topic.objects.prefetch_related("partitions")]
+
+    def topic(self, name: str) -> TopicInfo:
+        with commits.translated():
+            found = Topic.objects.prefetch_related("partitions").filter(name=name).first()
+        if found is None:
+            raise TopicNotFound(name)
+        return _info(found)
+
+    def create_topic(
+        self,
+        name: str,
+        partitions: int,
+        *,
+        retention_ms: int | None = None,
+        retention_bytes: int | None = None,
+    ) -> TopicInfo:
+        validate_topic(name, partitions)
+
+        def job() -> None:
+            topic = Topic.objects.create(name=name, retention_ms=retention_ms, retention_bytes=retention_bytes)
+            Partition.objects.bulk_create(Partition(topic=topic, number=number) for number in range(partitions))
+
+        try:
+            commits.run(job)
+        except IntegrityError:
+            raise TopicExists(name) from None
+        return self.topic(name)
+
+    def set_retention(self, name: str, *, retention_ms: int | None, retention_bytes: int | None) -> TopicInfo:
+        def job() -> None:
+            changed = Topic.objects.filter(name=name).update(retention_ms=retention_ms, retention_bytes=retention_bytes)
+            if not changed:
+                raise TopicNotFound(name)
+
+        commits.run(job)
+        return self.topic(name)
+
+    def delete_topic(self, name: str) -> None:
+        def job() -> None:
+            deleted, _ = Topic.objects.filter(name=name).delete()
+            if not deleted:
+                raise TopicNotFound(name)
+
+        self._partition_ids.pop(name, None)
+        commits.run(job)
+        self._delete_orphans()
+
+    def read(self, topic: str, partition: int, offset: int | None, limit: int) -> list[StoredRecord]:
+        check_partition(partition, self.partition_count(topic))
+        with commits.translated():
+            row = Partition.objects.filter(topic__name=topic, number=partition).first()
+            if row is None:
+                raise TopicNotFound(topic)
+            start = resolve_offset(offset, row.first_offset, row.next_offset)
+            stored = _payloads(row, start, start + limit)
+        records = [record for payload in stored for record in batches.decode(payload, partition)]
+        return within_bytes([record for record in records if start <= record.offset < start + limit])
+
+    def enforce_retention(self, now_ms: int) -> int:
+        deleted = self._delete_orphans()
+        for partition in Partition.objects.filter(topic__isnull=False).select_related("topic"):
+            deleted += _expire(partition, now_ms)
+        return deleted
+
+    def check(self) -> None:
+        with commits.translated(), connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM topics_topic LIMIT 1")
+
+    def _delete_orphans(self) -> int:
+        """Empty and delete the partitions that deleted topics left behind, a few batches a commit."""
+        deleted = 0
+        for partition in Partition.objects.filter(topic__isnull=True):
+            deleted += _delete_batches(RecordBatch.objects.filter(partition=partition), partition)
+            commits.run(partition.delete)
+        return deleted
+
+
+def _insert(topic: str, prepared: _Prepared) -> list[RecordMetadata]:
+    write = prepared.write
+    count, size = len(write.records), len(prepared.batch)
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM, [count, size, prepared.partition_id])
+        row = cursor.fetchone()
+        if row is None:
+            raise TopicNotFound(topic)
+        base = row[0] - count
+        max_timestamp = max(record.timestamp for record in write.records)
+        payload = batches.place(prepared.batch, base)
+        cursor.execute(_INSERT, [prepared.partition_id, base, count, write.codec, max_timestamp, size, payload])
+    number = write.partition
+    return [RecordMetadata(number, base + index, record.timestamp) for index, record in enumerate(write.records)]
+
+
+def _payloads(partition: Partition, start: int, end: int) -> list[bytes]:
+    """The stored batches that hold offsets `start` to `end`, as many as MAX_READ_BYTES allows."""
+    kept = partition.batches.order_by("base_offset")
+    holding = kept.filter(base_offset__lte=start).order_by("-base_offset").values_list("base_offset", flat=True).first()
+    rows = kept.filter(base_offset__gte=start if holding is None else holding, base_offset__lt=end)
+    wanted: list[int] = []
+    room = MAX_READ_BYTES
+    for pk, size in rows.values_list("pk", "stored_bytes"):
+        room -= size
+        if wanted and room < 0:
+            break
+        wanted.append(pk)
+    return [bytes(payload) for payload in kept.filter(pk__in=wanted).values_list("payload", flat=True)]
+
+
+def _info(topic: Topic) -> TopicInfo:
+    bounds = [PartitionInfo(row.number, row.first_offset, row.next_offset) for row in topic.partitions.all()]
+    return TopicInfo(topic.name, bounds, topic.retention_ms, topic.retention_bytes)
+
+
+def _expire(partition: Partition, now_ms: int) -> int:
+    """Delete a partition's oldest batches that neither retention keeps; as in Kafka, never past a batch to keep."""
+    topic = partition.topic
+    assert topic is not None
+    deleted = 0
+    if topic.retention_ms is not None:
+        first_kept = partition.batches.filter(max_timestamp__gte=now_ms - topic.retention_ms).order_by("base_offset")
+        deleted += _delete_before(partition, first_kept)
+        partition.refresh_from_db()
+    if topic.retention_bytes is not None:
+        excess = partition.stored_bytes - topic.retention_bytes
+        deleted += _delete_excess(partition, excess)
+    return deleted
+
+
+def _delete_before(partition: Partition, first_kept: QuerySet[RecordBatch]) -> int:
+    kept = first_kept.values_list("base_offset", flat=True).first()
+    end = partition.next_offset if kept is None else kept
+    return _delete_batches(partition.batches.filter(base_offset__lt=end), partition)
+
+
+def _delete_excess(partition: Partition, excess: int) -> int:
+    end = partition.first_offset
+    sizes = partition.batches.order_by("base_offset").values_list("base_offset", "record_count", "stored_bytes")
+    for base, count, size in sizes.iterator(chunk_size=DELETE_STEP):
+        if size > excess:
+            break
+        excess -= size
+        end = base + count
+    return _delete_batches(partition.batches.filter(base_offset__lt=end), partition)
+
+
+def _delete_batches(doomed: QuerySet[RecordBatch], partition: Partition) -> int:
+    """Delete batches, oldest first, in steps of their own commit; returns the number of records deleted."""
+    deleted = 0
+
+    def step() -> int:
+        rows = list(doomed.order_by("base_offset").values_list("pk", "base_offset", "record_count")[:DELETE_STEP])
+        if not rows:
+            return 0
+        chosen = RecordBatch.objects.filter(pk__in=[pk for pk, _, _ in rows])
+        freed = chosen.aggregate(size=Sum("stored_bytes"))["size"]
+        chosen.delete()
+        current = Partition.objects.select_for_update().get(pk=partition.pk)
+        current.first_offset = rows[-1][1] + rows[-1][2]
+        current.stored_bytes -= freed
+        current.save(update_fields=["first_offset", "stored_bytes"])
+        return sum(count for _, _, count in rows)
+
+    while count := commits.run(step):
+        deleted += count
+    return deleted

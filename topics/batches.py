@@ -1,0 +1,55 @@
+"""Turn records into one stored Kafka record batch (magic 2) and back.
+
+Format: https://kafka.apache.org/documentation/#recordbatch
+"""
+
+import struct
+from collections.abc import Sequence
+
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
+
+from topics.compression import CODECS
+from topics.records import Record, StoredRecord
+
+_HEADER_BYTES = 61
+_LENGTH_AT = 8
+_CRC_AT = 17
+_ATTRIBUTES_AT = 21
+_NO_PRODUCER = (-1, -1, -1)
+# The builder refuses records past this; our own limits are far below it.
+_UNBOUNDED = 2**31 - 1
+
+
+def encode(records: Sequence[Record], codec: str) -> bytearray:
+    """One batch at base offset 0; `place` gives it its offset once that is known."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, *_NO_PRODUCER, _UNBOUNDED)
+    append = builder.append
+    for offset, record in enumerate(records):
+        append(offset, record.timestamp, record.key, record.value, record.headers)
+    batch = builder.build()
+    return batch if codec == "none" else _compress(batch, codec)
+
+
+def _compress(batch: bytearray, codec: str) -> bytearray:
+    chosen = CODECS[codec]
+    compressed = batch[:_HEADER_BYTES] + chosen.compress(bytes(batch[_HEADER_BYTES:]))
+    struct.pack_into(">i", compressed, _LENGTH_AT, len(compressed) - _LENGTH_AT - 4)
+    struct.pack_into(">h", compressed, _ATTRIBUTES_AT, chosen.kafka_id)
+    struct.pack_into(">I", compressed, _CRC_AT, calc_crc32c(compressed[_ATTRIBUTES_AT:]))
+    return compressed
+
+
+def place(batch: bytearray, base_offset: int) -> bytearray:
+    """The batch with its base offset set, in place: those eight bytes lie outside the CRC."""
+    struct.pack_into(">q", batch, 0, base_offset)
+    return batch
+
+
+def decode(payload: bytes, partition: int) -> list[StoredRecord]:
+    """The records of a stored batch, with their offsets."""
+    batch = DefaultRecordBatch(payload)
+    return [
+        StoredRecord(partition, record.offset, record.timestamp, record.key, record.value, record.headers)
+        for record in batch
+    ]

@@ -1,0 +1,44 @@
+"""Judge the database under the log once, at start."""
+
+import sqlite3
+from typing import Any
+
+from aiokafka.record import default_records
+from django.conf import settings
+from django.core import checks
+from django.db import connection
+
+
+@checks.register(checks.Tags.database)
+def sqlite_is_durable(app_configs: object, databases: list[str] | None = None, **kwargs: Any) -> list[Any]:
+    """The pragmas that keep an acknowledged record are in force, and the journal mode is the safe one."""
+    if not databases or connection.vendor != "sqlite":
+        return []
+    with connection.cursor() as cursor:
+        synchronous = cursor.execute("PRAGMA synchronous").fetchone()[0]
+        journal = cursor.execute("PRAGMA journal_mode").fetchone()[0].upper()
+    found: list[Any] = []
+    if synchronous < 2:
+        found.append(checks.Error("SQLite must run with synchronous=FULL, or a power cut loses acknowledged records.",
+                                  id="takhin.E001"))
+    if journal != settings.TAKHIN_SQLITE_JOURNAL:
+        found.append(checks.Error(f"SQLite {sqlite3.sqlite_version} must use journal_mode="
+                                  f"{settings.TAKHIN_SQLITE_JOURNAL}, but uses {journal}.", id="takhin.E002"))
+    if journal != "WAL":
+        found.append(
+            checks.Info(
+                f"The linked SQLite {sqlite3.sqlite_version} has the WAL-reset corruption bug, so the log uses "
+                f"journal_mode={journal}. SQLite 3.51.3 or later would use WAL, which commits faster.",
+                hint="https://sqlite.org/wal.html#walresetbug",
+                id="takhin.I001",
+            )
+        )
+    return found
+
+
+@checks.register()
+def record_codec_is_compiled(app_configs: object, **kwargs: Any) -> list[checks.CheckMessage]:
+    if default_records.DefaultRecordBatchBuilder.__module__.startswith("aiokafka.record._crecords"):
+        return []
+    return [checks.Warning("aiokafka's compiled record codec is missing; batches are built 8 times slower.",
+                           id="takhin.W001")]

@@ -1,0 +1,143 @@
+"""Run database work durably, sharing one commit among callers that wait at the same moment.
+
+SQLite has one writer at a time and pays an fsync per commit, so on SQLite one thread of this process
+does all writing: it takes whatever is queued, commits it together, and repeats. An idle caller waits for
+its own commit alone. Processes on one file take turns by an `flock`, because SQLite's own busy wait is
+a sleep-and-poll that starves some writers for seconds. PostgreSQL needs none of this.
+"""
+
+import fcntl
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from django.db import InterfaceError, InternalError, OperationalError, connection, transaction
+
+from topics.errors import LogUnavailable, StorageFull
+
+T = TypeVar("T")
+Job = Callable[[], Any]
+MAX_GROUP = 256
+# What the database says when it cannot serve now; a constraint's error is the job's own.
+TROUBLE = (OperationalError, InterfaceError, InternalError)
+
+
+def run(job: Callable[[], T]) -> T:
+    """Run `job` in a transaction and return its result once that is committed.
+
+    `job` may run more than once and must do nothing but database work. What it raises rolls its own work
+    back and is raised here. Raises LogUnavailable when the database cannot be written now.
+    """
+    if connection.vendor == "sqlite":
+        return _writer().run(job)
+    with translated(), transaction.atomic(durable=True):
+        return job()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the database's own errors into the log's."""
+    try:
+        yield
+    except TROUBLE as error:
+        raise _translate(error) from error
+
+
+def _translate(error: Exception) -> LogUnavailable:
+    name = getattr(error.__cause__, "sqlite_errorname", "")
+    if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):
+        return StorageFull("the disk of the embedded log is full or failing")
+    return LogUnavailable("the database cannot be reached or is busy")
+
+
+class _Waiter:
+    __slots__ = ("done", "error", "job", "result")
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.result: Any = None
+        self.error: Exception | None = None
+        # A bare lock wakes its waiter faster than an Event or a Future.
+        self.done = threading.Lock()
+        self.done.acquire()
+
+
+class _Writer:
+    """The one thread of this process that writes to SQLite."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._queue: queue.SimpleQueue[_Waiter] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._loop, name="takhin-writer", daemon=True)
+        self._thread.start()
+
+    def run(self, job: Callable[[], T]) -> T:
+        if threading.current_thread() is self._thread:
+            return job()
+        waiter = _Waiter(job)
+        self._queue.put(waiter)
+        waiter.done.acquire()
+        if waiter.error is not None:
+            raise waiter.error
+        result: T = waiter.result
+        return result
+
+    def _loop(self) -> None:
+        while True:
+            group = [self._queue.get()]
+            while len(group) < MAX_GROUP and not self._queue.empty():
+                group.append(self._queue.get())
+            self._commit(group)
+            for waiter in group:
+                waiter.done.release()
+
+    def _commit(self, group: list[_Waiter]) -> None:
+        try:
+            with _file_lock(), transaction.atomic():
+                for waiter in group:
+                    waiter.result = waiter.job()
+        except Exception as error:
+            if isinstance(error, TROUBLE):
+                connection.close()
+            if len(group) == 1:
+                group[0].error = _as_ours(error)
+                return
+            # One bad job must not fail its neighbours.
+            for waiter in group:
+                self._commit([waiter])
+
+
+def _as_ours(error: Exception) -> Exception:
+    if isinstance(error, TROUBLE):
+        ours = _translate(error)
+        ours.__cause__ = error
+        return ours
+    return error
+
+
+@contextmanager
+def _file_lock() -> Iterator[None]:
+    """Take this process's turn at the database file."""
+    handle = os.open(f"{connection.settings_dict['NAME']}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+_current: _Writer | None = None
+_making = threading.Lock()
+
+
+def _writer() -> _Writer:
+    """This process's writer, made on first use: a thread does not survive a fork."""
+    global _current
+    if _current is None or _current.pid != os.getpid():
+        with _making:
+            if _current is None or _current.pid != os.getpid():
+                _current = _Writer()
+    return _current

@@ -1,0 +1,35 @@
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from topics.errors import LogError, TopicExists
+from topics.logs import current_log
+
+
+class Command(BaseCommand):
+    help = "Create a topic."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name")
+        parser.add_argument("--partitions", type=int, default=settings.TAKHIN_DEFAULT_PARTITIONS)
+        parser.add_argument("--retention-ms", type=int, help="delete records older than this")
+        parser.add_argument("--retention-bytes", type=int, help="stored bytes to keep in each partition")
+        parser.add_argument("--if-not-exists", action="store_true", help="succeed when the topic exists")
+
+    def handle(self, *args: Any, **options: Any) -> str:
+        name = options["name"]
+        try:
+            topic = current_log().create_topic(
+                name,
+                options["partitions"],
+                retention_ms=options["retention_ms"],
+                retention_bytes=options["retention_bytes"],
+            )
+        except TopicExists as error:
+            if options["if_not_exists"]:
+                return f"Topic {name} exists."
+            raise CommandError(str(error)) from error
+        except LogError as error:
+            raise CommandError(str(error)) from error
+        return f"Created topic {name} with {len(topic.partitions)} partitions."

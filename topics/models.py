@@ -1,0 +1,68 @@
+"""The embedded log's tables: a topic has partitions, a partition has record batches."""
+
+from django.db import models
+
+
+class Topic(models.Model):
+    name = models.CharField(max_length=249, unique=True)
+    retention_ms = models.PositiveBigIntegerField(
+        "retention (ms)", null=True, blank=True, help_text="Records older than this are deleted; empty keeps them."
+    )
+    retention_bytes = models.PositiveBigIntegerField(
+        "retention (bytes)",
+        null=True,
+        blank=True,
+        help_text="Stored bytes kept in each partition, oldest deleted first; empty keeps all.",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Partition(models.Model):
+    # A deleted topic leaves its partitions behind without a topic, for housekeeping to empty in small steps.
+    topic = models.ForeignKey(Topic, models.SET_NULL, null=True, related_name="partitions")
+    number = models.PositiveIntegerField()
+    first_offset = models.PositiveBigIntegerField(default=0)
+    next_offset = models.PositiveBigIntegerField(default=0)
+    stored_bytes = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["topic", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["topic", "number"], name="one_partition_per_number"),
+            models.CheckConstraint(
+                condition=models.Q(first_offset__lte=models.F("next_offset")), name="first_offset_not_past_next"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.number}"
+
+    @property
+    def record_count(self) -> int:
+        """Records kept: offsets have no gaps, so the bounds tell."""
+        return self.next_offset - self.first_offset
+
+
+class RecordBatch(models.Model):
+    partition = models.ForeignKey(Partition, models.PROTECT, related_name="batches")
+    base_offset = models.PositiveBigIntegerField()
+    record_count = models.PositiveIntegerField()
+    codec = models.CharField(max_length=6)
+    max_timestamp = models.BigIntegerField()
+    stored_bytes = models.PositiveIntegerField()
+    payload = models.BinaryField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["partition", "base_offset"], name="one_batch_per_offset"),
+            models.CheckConstraint(condition=models.Q(record_count__gt=0), name="batch_has_records"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.partition_id}@{self.base_offset}+{self.record_count}"

@@ -1,0 +1,69 @@
+"""The values that go in and out of a log: bytes only, never changed once made."""
+
+import msgspec
+
+Header = tuple[str, bytes | None]
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One record to append. A `None` key or value is null; a null value is a tombstone.
+
+    `timestamp` is milliseconds since the epoch (Kafka's CreateTime).
+    """
+
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+    headers: list[Header] = []
+
+    @property
+    def size(self) -> int:
+        """Bytes of key, value and headers, before framing and compression."""
+        size = len(self.key or b"") + len(self.value or b"")
+        for name, value in self.headers:
+            size += len(name.encode()) + len(value or b"")
+        return size
+
+
+class StoredRecord(msgspec.Struct, frozen=True, gc=False):
+    """One record as read back from a partition."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[Header]
+
+
+class RecordMetadata(msgspec.Struct, frozen=True, gc=False):
+    """Where one record was written; `timestamp` in milliseconds."""
+
+    partition: int
+    offset: int
+    timestamp: int
+
+
+class Write(msgspec.Struct, frozen=True):
+    """The records of one request for one partition: one batch, one codec, one offset claim."""
+
+    partition: int
+    records: list[Record]
+    codec: str = "none"
+
+
+class PartitionInfo(msgspec.Struct, frozen=True):
+    """A partition's bounds: the first kept offset and the next offset to be written (the high watermark)."""
+
+    id: int
+    first_offset: int
+    high_watermark: int
+
+
+class TopicInfo(msgspec.Struct, frozen=True):
+    """A topic, its partitions in order, and how long it keeps records (`None`: for ever)."""
+
+    name: str
+    partitions: list[PartitionInfo]
+    retention_ms: int | None = None
+    retention_bytes: int | None = None

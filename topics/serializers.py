@@ -1,0 +1,114 @@
+"""Describe the log's answers and judge its parameters; OpenAPI is generated from these."""
+
+from typing import Any
+
+from django.http import QueryDict
+from rest_framework import serializers
+
+from topics.backends.base import MAX_PARTITIONS
+
+MAX_OFFSET = 2**63 - 1
+
+
+class ParameterSerializer(serializers.Serializer[Any]):
+    """Query parameters; an unknown or repeated one is an error, for it was surely meant to do something."""
+
+    def to_internal_value(self, data: QueryDict) -> Any:
+        for name, values in data.lists():
+            if name not in self.fields:
+                known = f"known are {', '.join(self.fields)}" if self.fields else "none is known here"
+                raise serializers.ValidationError(f"unknown parameter {name!r}; {known}")
+            if len(values) > 1:
+                raise serializers.ValidationError(f"parameter {name!r} stands more than once")
+        return super().to_internal_value(data)
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """A JSON body; an unknown member is an error."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            for name in data:
+                if name not in self.fields:
+                    raise serializers.ValidationError({name: "unknown member"})
+        return super().to_internal_value(data)
+
+
+class IntegerField(serializers.IntegerField):
+    """A JSON integer: neither a string, nor a boolean, nor a fraction."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if type(data) is not int:
+            raise serializers.ValidationError(f"expected int, got {type(data).__name__}")
+        return super().to_internal_value(data)
+
+
+class PartitionSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField(min_value=0)
+    highWaterMark = serializers.IntegerField(min_value=0, help_text="The next offset to be written.")
+    firstOffset = serializers.IntegerField(min_value=0, help_text="The first offset still kept.")
+
+
+class TopicSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    partitionCount = serializers.IntegerField(min_value=1)
+    partitions = PartitionSerializer(many=True)
+    retentionMs = serializers.IntegerField(allow_null=True, help_text="Null keeps records for ever.")
+    retentionBytes = serializers.IntegerField(allow_null=True, help_text="Of each partition; null keeps all.")
+
+
+class TopicChangeSerializer(StrictSerializer):
+    retentionMs = IntegerField(min_value=1, max_value=MAX_OFFSET, required=False, allow_null=True)
+    retentionBytes = IntegerField(min_value=1, max_value=MAX_OFFSET, required=False, allow_null=True)
+
+
+class NewTopicSerializer(TopicChangeSerializer):
+    name = serializers.RegexField(r"^[a-zA-Z0-9._-]{1,249}$", help_text="As Kafka: neither '.' nor '..'.")
+    partitions = IntegerField(min_value=1, max_value=MAX_PARTITIONS, required=False)
+
+    def validate_name(self, value: str) -> str:
+        if value in (".", ".."):
+            raise serializers.ValidationError("neither '.' nor '..' is a topic name")
+        return value
+
+
+class ReadParameters(ParameterSerializer):
+    partition = serializers.IntegerField(
+        min_value=0, max_value=2**31 - 1, required=False, help_text="Without it, every partition is read in turn."
+    )
+    offset = serializers.IntegerField(
+        min_value=-MAX_OFFSET,
+        max_value=MAX_OFFSET,
+        required=False,
+        help_text="Negative counts from the end; without it, reading starts at the first kept offset.",
+    )
+    limit = serializers.IntegerField(min_value=1, max_value=1000, default=100, help_text="Of the whole answer.")
+
+
+class StoredHeaderSerializer(serializers.Serializer[Any]):
+    key = serializers.CharField(allow_blank=True)
+    value = serializers.JSONField(help_text='Text, null, or `{"base64": "…"}` where the bytes are not UTF-8.')
+
+
+class MessageSerializer(serializers.Serializer[Any]):
+    partition = serializers.IntegerField()
+    offset = serializers.IntegerField()
+    timestamp = serializers.IntegerField(help_text="Milliseconds since the epoch.")
+    key = serializers.CharField(allow_null=True, allow_blank=True)
+    value = serializers.CharField(allow_null=True, allow_blank=True)
+    headers = StoredHeaderSerializer(many=True)
+    keyEncoding = serializers.ChoiceField(choices=["utf-8", "base64"])
+    valueEncoding = serializers.ChoiceField(choices=["utf-8", "base64"])
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """RFC 9457 `application/problem+json`."""
+
+    type = serializers.CharField(help_text="`urn:takhin:problem:` and the code.")
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField(help_text="What was wrong, and where.")
+    error = serializers.CharField(help_text="The short text of this error.")
+    code = serializers.CharField(help_text="The stable slug of this error.")
+    retriable = serializers.BooleanField(help_text="Whether the same request may succeed later.")
+    instance = serializers.CharField(help_text="The X-Request-Id, as in the logs.")

@@ -1,0 +1,137 @@
+"""Serve topics over HTTP: list, create, describe, change, delete, and read records back."""
+
+import base64
+from typing import Any, ClassVar
+
+from django.conf import settings
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from topics import docs
+from topics.logs import current_log
+from topics.records import StoredRecord, TopicInfo
+from topics.serializers import NewTopicSerializer, ParameterSerializer, ReadParameters, TopicChangeSerializer
+
+
+class TopicViewSet(ViewSet):
+    scopes: ClassVar[dict[str, str]] = {
+        "list": "read",
+        "retrieve": "read",
+        "messages": "read",
+        "create": "manage",
+        "partial_update": "manage",
+        "destroy": "manage",
+    }
+
+    @docs.list_topics
+    def list(self, request: Request) -> Response:
+        _no_parameters(request)
+        return Response([_shown(topic) for topic in current_log().topics() if _may_use(request, topic.name)])
+
+    @docs.create_topic
+    def create(self, request: Request) -> Response:
+        _no_parameters(request)
+        wanted = NewTopicSerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        name = wanted.validated_data["name"]
+        self.check_object_permissions(request, name)
+        topic = current_log().create_topic(
+            name,
+            wanted.validated_data.get("partitions", settings.TAKHIN_DEFAULT_PARTITIONS),
+            retention_ms=wanted.validated_data.get("retentionMs"),
+            retention_bytes=wanted.validated_data.get("retentionBytes"),
+        )
+        return Response(_shown(topic), status=201, headers={"Location": f"/api/topics/{name}"})
+
+    @docs.describe_topic
+    def retrieve(self, request: Request, topic: str) -> Response:
+        found = current_log().topic(topic)
+        _no_parameters(request)
+        return Response(_shown(found))
+
+    @docs.change_topic
+    def partial_update(self, request: Request, topic: str) -> Response:
+        found = current_log().topic(topic)
+        _no_parameters(request)
+        wanted = TopicChangeSerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        changed = current_log().set_retention(
+            topic,
+            retention_ms=wanted.validated_data.get("retentionMs", found.retention_ms),
+            retention_bytes=wanted.validated_data.get("retentionBytes", found.retention_bytes),
+        )
+        return Response(_shown(changed))
+
+    @docs.delete_topic
+    def destroy(self, request: Request, topic: str) -> Response:
+        current_log().partition_count(topic)
+        _no_parameters(request)
+        current_log().delete_topic(topic)
+        return Response(status=204)
+
+    @docs.read_messages
+    def messages(self, request: Request, topic: str) -> Response:
+        count = current_log().partition_count(topic)
+        wanted = ReadParameters(data=request.query_params)
+        wanted.is_valid(raise_exception=True)
+        partition, offset = wanted.validated_data.get("partition"), wanted.validated_data.get("offset")
+        left = wanted.validated_data["limit"]
+        records: list[StoredRecord] = []
+        for number in range(count) if partition is None else [partition]:
+            if left > 0:
+                found = current_log().read(topic, number, offset, left)
+                records += found
+                left -= len(found)
+        return Response([_message(record) for record in records])
+
+
+def _no_parameters(request: Request) -> None:
+    ParameterSerializer(data=request.query_params).is_valid(raise_exception=True)
+
+
+def _may_use(request: Request, topic: str) -> bool:
+    return request.auth is None or request.auth.allows_topic(topic)
+
+
+def _shown(topic: TopicInfo) -> dict[str, Any]:
+    return {
+        "name": topic.name,
+        "partitionCount": len(topic.partitions),
+        "partitions": [
+            {"id": bounds.id, "highWaterMark": bounds.high_watermark, "firstOffset": bounds.first_offset}
+            for bounds in topic.partitions
+        ],
+        "retentionMs": topic.retention_ms,
+        "retentionBytes": topic.retention_bytes,
+    }
+
+
+def _message(record: StoredRecord) -> dict[str, Any]:
+    key, key_encoding = as_text(record.key)
+    value, value_encoding = as_text(record.value)
+    return {
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "key": key,
+        "value": value,
+        "headers": [{"key": name, "value": _header_value(content)} for name, content in record.headers],
+        "keyEncoding": key_encoding,
+        "valueEncoding": value_encoding,
+    }
+
+
+def as_text(data: bytes | None) -> tuple[str | None, str]:
+    """Bytes as text and how it is encoded: `utf-8` where they are that, else `base64`."""
+    if data is None:
+        return None, "utf-8"
+    try:
+        return data.decode(), "utf-8"
+    except UnicodeDecodeError:
+        return base64.b64encode(data).decode(), "base64"
+
+
+def _header_value(content: bytes | None) -> Any:
+    text, encoding = as_text(content)
+    return text if encoding == "utf-8" else {"base64": text}
