@@ -107,11 +107,14 @@ def _located(decoder: "msgspec.json.Decoder[T]", text: bytes, where: str) -> T:
 
 def _in_our_words(message: str) -> str:
     """`$.records[1].partition: expected int, got str` from msgspec's own wording."""
-    what, found, place = message.replace("`", "").rpartition(" - at ")
+    message = message.replace("`", "").replace(" | null", "")
+    if message == "Input data was truncated":
+        return "the JSON text ends too early, or holds half of a surrogate pair"
+    if message.startswith("JSON is malformed"):
+        return message
+    what, found, place = message.rpartition(" - at ")
     if not found:
-        what, place = message.replace("`", ""), "$"
-    if what.startswith("JSON is malformed"):
-        return what
+        what, place = message, "$"
     return f"{place}: {what[:1].lower()}{what[1:]}"
 
 

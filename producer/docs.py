@@ -28,7 +28,11 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
         return [
-            {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`; `Api-Key KEY` also works."},
+            {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "`Authorization: Bearer KEY`; `Api-Key KEY` also works.",
+            },
             {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         ]
 
@@ -46,7 +50,9 @@ def _none_written(status: int, failure: dict[str, Any]) -> dict[Any, OpenApiResp
     examples = [example]
     if status == 503:
         examples.append(problem_example(status, *PROBLEMS[status]))
-    return {(status, PROBLEM_TYPE): OpenApiResponse(serializers.ProduceProblemSerializer, example.value["title"], examples)}
+    return {
+        (status, PROBLEM_TYPE): OpenApiResponse(serializers.ProduceProblemSerializer, example.value["title"], examples)
+    }
 
 
 def _retry_after(*statuses: str) -> OpenApiParameter:
@@ -77,7 +83,15 @@ produce = extend_schema(
         "written. `application/x-ndjson` takes one record object per line."
     ),
     tags=["produce"],
-    parameters=[TOPIC, serializers.ProduceParameters, _prefer, _encoding, _location, _retry_after("202", "503"), *SHARED],
+    parameters=[
+        TOPIC,
+        serializers.ProduceParameters,
+        _prefer,
+        _encoding,
+        _location,
+        _retry_after("202", "503"),
+        *SHARED,
+    ],
     request={
         "application/json": serializers.ProduceRequestSerializer,
         "application/x-ndjson": OpenApiTypes.STR,
@@ -85,7 +99,9 @@ produce = extend_schema(
     examples=[
         OpenApiExample(
             "records",
-            value={"records": [{"key": "user-1", "value": {"amount": 1.1}, "headers": [{"key": "src", "value": "web"}]}]},
+            value={
+                "records": [{"key": "user-1", "value": {"amount": 1.1}, "headers": [{"key": "src", "value": "web"}]}]
+            },
             request_only=True,
             media_type="application/json",
         ),
@@ -158,8 +174,9 @@ def _health(operation: str, summary: str, body: Any, value: dict[str, Any], fail
     if failing is not None:
         example = OpenApiExample("failing", value=failing, response_only=True)
         responses[503] = OpenApiResponse(body, examples=[example])
-    return extend_schema(operation_id=operation, summary=summary, tags=["health"], auth=[], parameters=SHARED,
-                         responses=responses)
+    return extend_schema(
+        operation_id=operation, summary=summary, tags=["health"], auth=[], parameters=SHARED, responses=responses
+    )
 
 
 live = _health("live", "Whether the process lives", serializers.LiveSerializer, {"alive": True}, None)

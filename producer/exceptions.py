@@ -109,6 +109,8 @@ def _from_drf(request: HttpRequest, error: drf.APIException) -> Response:
     if isinstance(error, drf.ValidationError):
         return respond(request, 400, "invalid_request", "invalid request", _flat(error.detail), **headers)
     status = error.status_code
+    if isinstance(error, drf.MethodNotAllowed):
+        return respond(request, status, "method_not_allowed", "method not allowed", str(error.detail))
     code = str(getattr(error.detail, "code", error.default_code))
     return respond(request, status, code, str(error.detail), **headers)
 

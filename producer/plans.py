@@ -38,7 +38,9 @@ class Plan:
                 place = _failure(index, error)
             self._places.append(place)
         if options.strict and any(isinstance(place, RecordFailure) for place in self._places):
-            self._places = list(self.failed(RecordNotAttempted("not attempted: another record failed, and strict=true")))
+            self._places = list(
+                self.failed(RecordNotAttempted("not attempted: another record failed, and strict=true"))
+            )
             by_partition = {}
         self.writes = [Write(partition, batch, options.compression) for partition, batch in by_partition.items()]
 

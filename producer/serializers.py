@@ -56,7 +56,9 @@ class RecordSerializer(serializers.Serializer[Any]):
     key = AnyJsonField(required=False, help_text="Any JSON, read by key.format; null or absent is a null key.")
     value = AnyJsonField(required=False, help_text="Any JSON, read by value.format; null or absent is a tombstone.")
     partition = serializers.IntegerField(
-        required=False, allow_null=True, help_text="Else murmur2 of the key as in Java, else one for all key-less records."
+        required=False,
+        allow_null=True,
+        help_text="Else murmur2 of the key as in Java, else one for all key-less records.",
     )
     timestamp = serializers.IntegerField(
         required=False, allow_null=True, min_value=0, help_text="Milliseconds since the epoch; else now."

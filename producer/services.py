@@ -85,9 +85,7 @@ def run(topic_log: Log, row: ProduceRequest) -> None:
     notices.finished(row.pk)
 
 
-def _plan(
-    topic_log: Log, topic: str, records: Sequence[InboundRecord], options: Options, row: ProduceRequest
-) -> Plan:
+def _plan(topic_log: Log, topic: str, records: Sequence[InboundRecord], options: Options, row: ProduceRequest) -> Plan:
     accepted_ms = int(row.created_at.timestamp() * 1000)
     return Plan(records, options, topic_log.partition_count(topic), accepted_ms)
 

@@ -19,11 +19,19 @@ def sqlite_is_durable(app_configs: object, databases: list[str] | None = None, *
         journal = cursor.execute("PRAGMA journal_mode").fetchone()[0].upper()
     found: list[Any] = []
     if synchronous < 2:
-        found.append(checks.Error("SQLite must run with synchronous=FULL, or a power cut loses acknowledged records.",
-                                  id="takhin.E001"))
+        found.append(
+            checks.Error(
+                "SQLite must run with synchronous=FULL, or a power cut loses acknowledged records.", id="takhin.E001"
+            )
+        )
     if journal != settings.TAKHIN_SQLITE_JOURNAL:
-        found.append(checks.Error(f"SQLite {sqlite3.sqlite_version} must use journal_mode="
-                                  f"{settings.TAKHIN_SQLITE_JOURNAL}, but uses {journal}.", id="takhin.E002"))
+        found.append(
+            checks.Error(
+                f"SQLite {sqlite3.sqlite_version} must use journal_mode="
+                f"{settings.TAKHIN_SQLITE_JOURNAL}, but uses {journal}.",
+                id="takhin.E002",
+            )
+        )
     if journal != "WAL":
         found.append(
             checks.Info(
@@ -40,5 +48,8 @@ def sqlite_is_durable(app_configs: object, databases: list[str] | None = None, *
 def record_codec_is_compiled(app_configs: object, **kwargs: Any) -> list[checks.CheckMessage]:
     if default_records.DefaultRecordBatchBuilder.__module__.startswith("aiokafka.record._crecords"):
         return []
-    return [checks.Warning("aiokafka's compiled record codec is missing; batches are built 8 times slower.",
-                           id="takhin.W001")]
+    return [
+        checks.Warning(
+            "aiokafka's compiled record codec is missing; batches are built 8 times slower.", id="takhin.W001"
+        )
+    ]

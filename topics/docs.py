@@ -21,7 +21,7 @@ PROBLEMS = {
     401: ("invalid_api_key", "invalid API key", "invalid API key"),
     403: ("missing_scope", "this API key lacks the scope manage", "this API key lacks the scope manage"),
     404: ("topic_not_found", "topic not found", "there is no topic named 'orders'"),
-    405: ("method_not_allowed", 'Method "PUT" not allowed.', 'Method "PUT" not allowed.'),
+    405: ("method_not_allowed", "method not allowed", 'Method "PUT" not allowed.'),
     409: ("topic_exists", "topic exists", "a topic named 'orders' exists"),
     410: ("offset_out_of_range", "offset out of range", "offset 3 is no longer kept: the first kept offset is 10"),
     413: ("body_too_large", "request body too large", "the body as sent may have at most 10485760 bytes"),

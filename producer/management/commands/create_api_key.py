@@ -35,5 +35,7 @@ class Command(BaseCommand):
             raise CommandError(error.messages[0]) from error
         commits.run(key.save)
         until = f"until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "until it is revoked"
-        self.stderr.write(f"Key {key.name} may {key.scopes} on {key.topics} {until}. Keep the secret: it is shown once.")
+        self.stderr.write(
+            f"Key {key.name} may {key.scopes} on {key.topics} {until}. Keep the secret: it is shown once."
+        )
         return secret

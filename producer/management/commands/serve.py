@@ -56,7 +56,9 @@ class Command(BaseCommand):
         server.serve()
 
 
-OPEN = "OPEN: no API key is required, for this server answers {host} alone. Set TAKHIN_REQUIRE_API_KEY=true to change it."
+OPEN = (
+    "OPEN: no API key is required, for this server answers {host} alone. Set TAKHIN_REQUIRE_API_KEY=true to change it."
+)
 
 
 def judge_address(host: str, port: int) -> None:
