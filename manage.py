@@ -13,7 +13,8 @@ def main() -> None:
     from django.core.management import execute_from_command_line
 
     try:
-        settings.configured or settings.DEBUG
+        # Reading any setting reads the environment.
+        _ = settings.DEBUG
     except ImproperlyConfigured as error:
         sys.exit(f"takhin: {error}")
     execute_from_command_line(sys.argv)

@@ -86,7 +86,7 @@ def _refuse_repeated_member(body: bytes) -> None:
 
 
 def _decode_lines(body: bytes) -> list[InboundRecord]:
-    records = []
+    records: list[InboundRecord] = []
     for number, line in enumerate(body.split(b"\n"), 1):
         if not line.strip():
             continue

@@ -1,6 +1,7 @@
 """What OpenAPI says of the gateway's endpoints, with an example for every status."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
@@ -8,7 +9,9 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 
 from producer import serializers
 from topics.docs import COMMON, PROBLEM_TYPE, PROBLEMS, SHARED, TOPIC, problem_example, problems
+from topics.serializers import ProblemSerializer
 
+F = TypeVar("F", bound=Callable[..., Any])
 _ID = "req_0199b2f0c1e27d5e8f6a3b1c9d4e7f20"
 _failure = {
     "error": "record 1: serialize value: 'x' is not standard base64",
@@ -24,7 +27,7 @@ _PROBLEMS_OF_PRODUCE = {
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "producer.authentication.ApiKeyAuthentication"
-    name = ("bearer", "apiKey")
+    name = ["bearer", "apiKey"]
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
         return [
@@ -40,7 +43,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 def _problem(status: int) -> dict[Any, OpenApiResponse]:
     code, error, detail = _PROBLEMS_OF_PRODUCE[status]
     example = problem_example(status, code, error, detail)
-    return {(status, PROBLEM_TYPE): OpenApiResponse(serializers.ProblemSerializer, error, [example])}
+    return {(status, PROBLEM_TYPE): OpenApiResponse(ProblemSerializer, error, [example])}
 
 
 def _none_written(status: int, failure: dict[str, Any]) -> dict[Any, OpenApiResponse]:
@@ -166,7 +169,9 @@ status = extend_schema(
 )
 
 
-def _health(operation: str, summary: str, body: Any, value: dict[str, Any], failing: dict[str, Any] | None) -> Any:
+def _health(
+    operation: str, summary: str, body: Any, value: dict[str, Any], failing: dict[str, Any] | None
+) -> Callable[[F], F]:
     responses: dict[Any, Any] = {
         200: OpenApiResponse(body, examples=[OpenApiExample("ok", value=value, response_only=True)]),
         **problems(405, 500),
@@ -174,9 +179,10 @@ def _health(operation: str, summary: str, body: Any, value: dict[str, Any], fail
     if failing is not None:
         example = OpenApiExample("failing", value=failing, response_only=True)
         responses[503] = OpenApiResponse(body, examples=[example])
-    return extend_schema(
+    documented: Callable[[F], F] = extend_schema(
         operation_id=operation, summary=summary, tags=["health"], auth=[], parameters=SHARED, responses=responses
     )
+    return documented
 
 
 live = _health("live", "Whether the process lives", serializers.LiveSerializer, {"alive": True}, None)

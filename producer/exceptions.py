@@ -61,7 +61,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 def problem(request: HttpRequest, status: int, code: str, error: str, detail: str = "") -> dict[str, Any]:
     """The members of a problem answer; `instance` is the X-Request-Id."""
-    return msgspec.to_builtins(
+    members: dict[str, Any] = msgspec.to_builtins(
         Problem(
             type=f"urn:takhin:problem:{code}",
             title=error[:1].upper() + error[1:],
@@ -73,6 +73,7 @@ def problem(request: HttpRequest, status: int, code: str, error: str, detail: st
             instance=request.META.get("HTTP_X_REQUEST_ID", ""),
         )
     )
+    return members
 
 
 def respond(request: HttpRequest, status: int, code: str, error: str, detail: str = "", **headers: str) -> Response:
@@ -104,8 +105,8 @@ def _from_drf(request: HttpRequest, error: drf.APIException) -> Response:
     headers: dict[str, str] = {}
     if (auth_header := getattr(error, "auth_header", None)) is not None:
         headers["WWW-Authenticate"] = auth_header
-    if isinstance(error, drf.Throttled) and error.wait:
-        headers["Retry-After"] = str(int(error.wait) + 1)
+    if (seconds := getattr(error, "wait", None)) is not None:
+        headers["Retry-After"] = str(int(seconds) + 1)
     if isinstance(error, drf.ValidationError):
         return respond(request, 400, "invalid_request", "invalid request", _flat(error.detail), **headers)
     status = error.status_code

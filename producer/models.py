@@ -36,7 +36,7 @@ def _pack(data: bytes) -> bytes:
     return data if len(data) < _PACK_FROM_BYTES else bytes(cramjam.zstd.compress(data, level=1))
 
 
-def _unpack(data: bytes) -> bytes:
+def _unpack(data: bytes | memoryview) -> bytes:
     data = bytes(data)
     return bytes(cramjam.zstd.decompress(data)) if data.startswith(_ZSTD_MAGIC) else data
 

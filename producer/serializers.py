@@ -67,7 +67,7 @@ class RecordSerializer(serializers.Serializer[Any]):
 
 
 class ProduceRequestSerializer(serializers.Serializer[Any]):
-    records = RecordSerializer(many=True, min_length=1, allow_empty=False)
+    records = RecordSerializer(many=True, allow_empty=False)
 
 
 class OutcomeSerializer(serializers.Serializer[Any]):

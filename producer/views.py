@@ -11,8 +11,10 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from producer import bodies, decoding, docs, exceptions, options, services
+from producer.authentication import key_of
 from producer.errors import RequestNotFound
 from producer.models import ProduceRequest
+from producer.plans import Outcomes
 from producer.serializers import WaitParameters
 from topics.errors import TopicNotFound
 from topics.logs import current_log
@@ -35,7 +37,7 @@ class ProduceViewSet(ViewSet):
             records=decoding.decode(body.data, body.ndjson),
             options=chosen,
             body=body,
-            api_key=request.auth,
+            api_key=key_of(request),
             http_request_id=http.META["HTTP_X_REQUEST_ID"],
         )
         preferred = _prefers_async(http)
@@ -87,7 +89,7 @@ def _accepted(row: ProduceRequest, preferred: bool) -> Response:
     return Response({"requestId": row.pk, "status": "pending"}, status=202, headers=headers)
 
 
-def _answer(request: HttpRequest, outcomes: services.Outcomes) -> Response:
+def _answer(request: HttpRequest, outcomes: Outcomes) -> Response:
     """200 when at least one record was written; else a problem that still carries each record's error."""
     if services.any_written(outcomes):
         return Response({"offsets": outcomes})
@@ -105,8 +107,7 @@ def _answer(request: HttpRequest, outcomes: services.Outcomes) -> Response:
 
 def _find_own(request: Request, request_id: str) -> ProduceRequest:
     """The request, if the key that made it is asking. Raises RequestNotFound."""
-    owner = None if request.auth is None else request.auth.pk
-    row = ProduceRequest.objects.filter(pk=request_id, api_key=owner).defer("body").first()
+    row = ProduceRequest.objects.filter(pk=request_id, api_key=key_of(request)).defer("body").first()
     if row is None:
         raise RequestNotFound(f"there is no request {request_id}, or it was purged, or another key made it")
     return row

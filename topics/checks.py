@@ -10,14 +10,14 @@ from django.db import connection
 
 
 @checks.register(checks.Tags.database)
-def sqlite_is_durable(app_configs: object, databases: list[str] | None = None, **kwargs: Any) -> list[Any]:
+def sqlite_is_durable(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
     """The pragmas that keep an acknowledged record are in force, and the journal mode is the safe one."""
     if not databases or connection.vendor != "sqlite":
         return []
     with connection.cursor() as cursor:
         synchronous = cursor.execute("PRAGMA synchronous").fetchone()[0]
         journal = cursor.execute("PRAGMA journal_mode").fetchone()[0].upper()
-    found: list[Any] = []
+    found: list[checks.CheckMessage] = []
     if synchronous < 2:
         found.append(
             checks.Error(
@@ -45,7 +45,7 @@ def sqlite_is_durable(app_configs: object, databases: list[str] | None = None, *
 
 
 @checks.register()
-def record_codec_is_compiled(app_configs: object, **kwargs: Any) -> list[checks.CheckMessage]:
+def record_codec_is_compiled(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     if default_records.DefaultRecordBatchBuilder.__module__.startswith("aiokafka.record._crecords"):
         return []
     return [

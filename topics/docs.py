@@ -63,7 +63,7 @@ REQUEST_ID = OpenApiParameter(
     "X-Request-Id",
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
-    description="1 to 128 of A-Z, a-z, 0-9, '.', '_', '~', '-': echoed, logged and shown in the admin; else one is made.",
+    description="1 to 128 of A-Z, a-z, 0-9, '.', '_', '~', '-': echoed and logged; else one is made.",
 )
 ANSWERED_ID = OpenApiParameter(
     "X-Request-Id", OpenApiTypes.STR, OpenApiParameter.HEADER, response=True, description="The id of this request."

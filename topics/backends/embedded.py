@@ -187,7 +187,7 @@ def _insert(topic: str, prepared: _Prepared) -> list[RecordMetadata]:
             raise TopicNotFound(topic)
         base = row[0] - count
         max_timestamp = max(record.timestamp for record in write.records)
-        payload = batches.place(prepared.batch, base)
+        payload = bytes(batches.place(prepared.batch, base))
         cursor.execute(_INSERT, [prepared.partition_id, base, count, write.codec, max_timestamp, size, payload])
     number = write.partition
     return [RecordMetadata(number, base + index, record.timestamp) for index, record in enumerate(write.records)]

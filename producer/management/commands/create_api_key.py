@@ -1,4 +1,3 @@
-from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError

@@ -14,7 +14,7 @@ from producer.models import ApiKey
 from topics import commits
 
 READY_WITHIN_SECONDS = 30.0
-RECORDS = [
+RECORDS: list[dict[str, Any]] = [
     {"key": "user-1", "value": {"event": "signup", "amount": 1.10}},
     {"key": "user-2", "value": {"event": "login"}},
     {"key": "user-1", "value": {"event": "login"}, "headers": [{"key": "source", "value": "make run"}]},

@@ -1,0 +1,76 @@
+"""What every test stands on: a real database file, the Django client, and one live server for those that need it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.test import Client
+
+from producer import authentication
+from tests.live import LiveServer
+from topics import logs
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A clean database for each test, unless it needs none; committed for real, as the writer thread must see it."""
+    for item in items:
+        if "no_database" not in item.keywords:
+            item.add_marker(pytest.mark.django_db(transaction=True))
+
+
+@pytest.fixture(autouse=True)
+def nothing_cached() -> Iterator[None]:
+    yield
+    logs.forget()
+    authentication.forget()
+
+
+class Api:
+    """The API as a client sees it, through Django's own test client."""
+
+    def __init__(self) -> None:
+        self.client = Client(raise_request_exception=False)
+
+    def get(self, path: str, **headers: str) -> Any:
+        return self.client.get(path, headers=headers)
+
+    def post(self, path: str, body: Any, content_type: str = "application/json", **headers: str) -> Any:
+        data = body if isinstance(body, (bytes, str)) else json.dumps(body)
+        return self.client.post(path, data, content_type=content_type, headers=headers)
+
+    def create_topic(self, name: str = "orders", partitions: int = 3, **members: Any) -> str:
+        answer = self.post("/api/topics", {"name": name, "partitions": partitions, **members})
+        assert answer.status_code == 201, answer.content
+        return name
+
+    def produce(self, topic: str, records: list[Any] | bytes | str, **parameters: str) -> Any:
+        """`parameters` are the query's, with `_` for `.` and `async_` for `async`."""
+        query = urlencode({name.rstrip("_").replace("_", "."): value for name, value in parameters.items()})
+        body = records if isinstance(records, (bytes, str)) else {"records": records}
+        return self.post(f"/api/topics/{topic}/produce?{query}", body)
+
+    def messages(self, topic: str, **parameters: Any) -> Any:
+        answer = self.get(f"/api/topics/{topic}/messages?{urlencode(parameters)}")
+        assert answer.status_code == 200, answer.content
+        return answer.json()
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+@pytest.fixture
+def topic(api: Api) -> str:
+    """A topic with three partitions."""
+    return api.create_topic("orders", 3)
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """One server for all tests that only add to it; it runs open and has the topic demo with three partitions."""
+    server = LiveServer(tmp_path_factory.mktemp("live") / "data").start("--demo")
+    yield server
+    server.stop()

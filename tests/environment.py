@@ -1,0 +1,17 @@
+"""Scrub the environment before Django reads it: a plugin, because pytest-django is earlier than any conftest."""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = (ROOT / "takhin_site" / "settings.py").read_text()
+# Empty means the default, and keeps a developer's own .env out.
+for name in re.findall(r'"(TAKHIN_[A-Z_]+)"', SETTINGS):
+    os.environ[name] = ""
+os.environ.setdefault("DATABASE_URL", "")
+os.environ["TAKHIN_DATA_DIR"] = tempfile.mkdtemp(prefix="takhin-tests-")
+os.environ["TAKHIN_REQUIRE_API_KEY"] = "false"
+# Playwright's synchronous API runs an event loop in the thread of the tests.
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"

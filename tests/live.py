@@ -1,0 +1,117 @@
+"""A real server in a process of its own, on a port and a data folder of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class LiveServer:
+    """`manage.py serve` as users run it. `environment` adds to or overrides TAKHIN_ variables."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            **os.environ,
+            "TAKHIN_DATA_DIR": str(folder),
+            "TAKHIN_PORT": str(self.port),
+            "TAKHIN_REQUIRE_API_KEY": "false",
+            **environment,
+        }
+        self.log = folder / "server.log"
+        self.http = requests.Session()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *arguments: str) -> "LiveServer":
+        """Start and wait until it is ready."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "manage.py", "serve", *arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                # A group of its own, so that a kill -9 reaches the worker process too.
+                start_new_session=True,
+            )
+        self.wait_until_ready()
+        return self
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            assert self._process is None or self._process.poll() is None, self.log.read_text()
+            try:
+                if requests.get(f"{self.url}/api/health/ready", timeout=5).status_code == 200:
+                    return
+            except requests.ConnectionError:
+                time.sleep(0.05)
+        raise AssertionError(self.log.read_text())
+
+    def manage(self, *arguments: str) -> str:
+        """Run a management command on this server's data and return its output."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def kill(self) -> None:
+        """kill -9, as a crash would."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+
+    def stop(self) -> int:
+        """Ctrl-C, and the exit code."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGINT)
+        return self._process.wait(15)
+
+    def create_topic(self, name: str, partitions: int = 3) -> None:
+        answer = self.http.post(f"{self.url}/api/topics", json={"name": name, "partitions": partitions}, timeout=10)
+        assert answer.status_code == 201, answer.text
+
+    def produce(self, topic: str, records: list[Any], **parameters: str) -> requests.Response:
+        return self.http.post(
+            f"{self.url}/api/topics/{topic}/produce", json={"records": records}, params=parameters, timeout=60
+        )
+
+    def read(self, topic: str, partition: int) -> list[Any]:
+        """Every record of a partition."""
+        records: list[Any] = []
+        while True:
+            answer = self.http.get(
+                f"{self.url}/api/topics/{topic}/messages",
+                params={"partition": partition, "offset": len(records), "limit": 1000},
+                timeout=30,
+            )
+            assert answer.status_code == 200, answer.text
+            if not answer.json():
+                return records
+            records += answer.json()

@@ -1,0 +1,200 @@
+"""Records sent over HTTP are written, and each one's answer is its own."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from producer.models import ProduceRequest
+from tests.conftest import Api
+from topics.models import RecordBatch
+
+
+def offsets(answer: Any) -> Any:
+    assert answer.status_code == 200, answer.content
+    return answer.json()["offsets"]
+
+
+def test_it_works(api: Api, topic: str) -> None:
+    answer = api.produce(topic, [{"key": "user-1", "value": {"amount": 1}}])
+
+    (metadata,) = offsets(answer)
+    assert set(metadata) == {"partition", "offset", "timestamp"}
+    (message,) = api.messages(topic, partition=metadata["partition"], offset=metadata["offset"])
+    assert message["key"] == '"user-1"'
+    assert message["value"] == '{"amount": 1}'
+    assert message["timestamp"] == metadata["timestamp"]
+
+
+def test_several_records_answer_in_order(api: Api, topic: str) -> None:
+    records = [{"key": f"k{number}", "value": number} for number in range(100)]
+
+    found = offsets(api.produce(topic, records))
+
+    assert len(found) == 100
+    for number, metadata in enumerate(found):
+        (message,) = api.messages(topic, partition=metadata["partition"], offset=metadata["offset"], limit=1)
+        assert message["value"] == str(number)
+
+
+def test_offsets_go_on_where_the_last_request_ended(api: Api, topic: str) -> None:
+    records = [{"value": 1, "partition": 1}] * 3
+
+    first, second = offsets(api.produce(topic, records)), offsets(api.produce(topic, records))
+
+    assert [metadata["offset"] for metadata in first + second] == [0, 1, 2, 3, 4, 5]
+
+
+def test_one_batch_is_stored_for_each_partition(api: Api, topic: str) -> None:
+    api.produce(topic, [{"value": number, "partition": number % 2} for number in range(10)])
+
+    assert list(RecordBatch.objects.order_by("partition__number").values_list("record_count", flat=True)) == [5, 5]
+
+
+@pytest.mark.parametrize("path", ["/api/topics/orders/produce", "/api/topics/orders/produce/"])
+def test_a_trailing_slash_makes_no_difference(api: Api, topic: str, path: str) -> None:
+    assert api.post(path, {"records": [{"value": 1}]}).status_code == 200
+
+
+def test_a_given_partition_is_used(api: Api, topic: str) -> None:
+    found = offsets(api.produce(topic, [{"value": 1, "partition": 2}]))
+
+    assert found[0]["partition"] == 2
+
+
+@pytest.mark.parametrize("partition", [3, -1, 10**30])
+def test_an_unknown_partition_is_that_records_error(api: Api, topic: str, partition: int) -> None:
+    found = offsets(api.produce(topic, [{"value": 1}, {"value": 2, "partition": partition}]))
+
+    assert "offset" in found[0]
+    assert found[1]["code"] == "unknown_partition"
+    assert found[1]["retriable"] is False
+    assert found[1]["error"].startswith("record 1: partition ")
+
+
+def test_records_without_a_key_share_a_partition_that_rotates(api: Api, topic: str) -> None:
+    used = []
+    for _ in range(6):
+        partitions = {metadata["partition"] for metadata in offsets(api.produce(topic, [{"value": 1}, {"value": 2}]))}
+        assert len(partitions) == 1
+        used += partitions
+
+    assert sorted(used) == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_given_timestamp_is_kept(api: Api, topic: str) -> None:
+    found = offsets(api.produce(topic, [{"value": 1, "timestamp": 1704545600123}]))
+
+    assert found[0]["timestamp"] == 1704545600123
+    assert api.messages(topic)[0]["timestamp"] == 1704545600123
+
+
+def test_headers_are_stored_in_order_with_duplicates(api: Api, topic: str) -> None:
+    headers = [
+        {"key": "a", "value": "1"},
+        {"key": "b", "value": None},
+        {"key": "a", "value": {"base64": base64.b64encode(b"\xff\x00").decode()}},
+        {"key": "", "value": ""},
+        {"key": "c"},
+    ]
+
+    offsets(api.produce(topic, [{"value": 1, "headers": headers}]))
+
+    assert api.messages(topic)[0]["headers"] == [
+        {"key": "a", "value": "1"},
+        {"key": "b", "value": None},
+        {"key": "a", "value": {"base64": "/wA="}},
+        {"key": "", "value": ""},
+        {"key": "c", "value": None},
+    ]
+
+
+def test_a_header_that_is_not_base64_is_that_records_error(api: Api, topic: str) -> None:
+    records = [{"value": 1}, {"value": 2, "headers": [{"key": "h", "value": {"base64": "?"}}]}]
+
+    assert offsets(api.produce(topic, records))[1]["error"] == "record 1: serialize header 'h': '?' is not standard base64"
+
+
+def test_an_unknown_topic_is_404_before_anything_else(api: Api) -> None:
+    answer = api.produce("nowhere", b"not JSON", value_format="nonsense")
+
+    assert answer.status_code == 404
+    assert answer.json()["error"] == "topic not found"
+    assert answer.json()["code"] == "topic_not_found"
+
+
+def test_no_records_is_400(api: Api, topic: str) -> None:
+    for body in (b'{"records":[]}', b"{}"):
+        answer = api.produce(topic, body)
+        assert answer.status_code == 400
+        assert answer.json()["error"] == "no records to produce"
+
+
+def test_when_no_record_is_written_it_is_422_with_the_same_offsets(api: Api, topic: str) -> None:
+    answer = api.produce(topic, [{"value": "?"}, {"value": "AA==", "partition": 9}], value_format="binary")
+
+    assert answer.status_code == 422
+    assert answer["Content-Type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["code"] == "no_record_written"
+    assert problem["retriable"] is False
+    assert [failure["code"] for failure in problem["offsets"]] == ["serialization_failed", "unknown_partition"]
+    assert not RecordBatch.objects.exists()
+
+
+def test_strict_writes_nothing_when_one_record_fails(api: Api, topic: str) -> None:
+    answer = api.produce(topic, [{"value": "AA=="}, {"value": "?"}], value_format="binary", strict="true")
+
+    assert answer.status_code == 422
+    good, bad = answer.json()["offsets"]
+    assert good["code"] == "not_attempted"
+    assert good["retriable"] is True
+    assert bad["code"] == "serialization_failed"
+    assert not RecordBatch.objects.exists()
+
+
+def test_strict_writes_all_when_all_are_good(api: Api, topic: str) -> None:
+    assert len(offsets(api.produce(topic, [{"value": 1}, {"value": 2}], strict="true"))) == 2
+
+
+def test_a_sync_request_is_tracked(api: Api, topic: str) -> None:
+    answer = api.post(
+        f"/api/topics/{topic}/produce?compression=zstd",
+        {"records": [{"value": 1}, {"value": 2, "partition": 7}]},
+        **{"X-Request-Id": "my-id"},
+    )
+
+    row = ProduceRequest.objects.get(http_request_id="my-id")
+    assert (row.mode, row.status, row.record_count, row.written_count) == ("sync", "completed", 2, 1)
+    assert json.loads(row.read_outcomes() or b"") == answer.json()["offsets"]
+    assert b'"partition": 7' in row.read_body()
+
+
+def test_topics_are_created_on_demand_when_asked_to(api: Api, settings: Any) -> None:
+    assert api.produce("fresh", [{"value": 1}]).status_code == 404
+
+    settings.TAKHIN_AUTO_CREATE_TOPICS = True
+
+    assert api.produce("fresh", [{"value": 1}]).status_code == 200
+    assert api.get("/api/topics/fresh").json()["partitionCount"] == 3
+    assert api.produce("not a name", [{"value": 1}]).json()["code"] == "invalid_topic"
+
+
+def test_unique_request_ids_under_16_threads(api: Api, topic: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from django.db import connections
+
+    def submit(_: int) -> str:
+        try:
+            request_id: str = Api().produce(topic, [{"value": 1}], async_="true").json()["requestId"]
+            return request_id
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(16) as pool:
+        ids = list(pool.map(submit, range(320)))
+
+    assert len(set(ids)) == 320
+    assert all(len(request_id) == 36 and request_id.startswith("req_") for request_id in ids)

@@ -1,0 +1,64 @@
+"""Turn a record's bytes and timestamp into what a person can read on a screen."""
+
+import base64
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+SHOWN = 4096
+# Longer JSON is shown as it is: indenting it for the sake of its first page costs more than the page.
+MOST_INDENTED = 64 * 1024
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """Some bytes on a screen: `text` in the reading `kind` says; `exact` is the text as stored, where they differ."""
+
+    kind: str
+    text: str
+    size: int
+    is_cut: bool = False
+    exact: str = ""
+    is_exact_cut: bool = False
+
+
+def show(data: bytes | None) -> Shown:
+    """Null as null, UTF-8 as text (JSON indented), anything else as base64; no more than SHOWN characters."""
+    if data is None:
+        return Shown("null", "", 0)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        # Three bytes are four characters.
+        encoded = base64.b64encode(data[: SHOWN // 4 * 3]).decode()
+        return Shown("base64", encoded, len(data), len(data) > SHOWN // 4 * 3)
+    indented = _indented(data)
+    if indented is None or indented == text:
+        return Shown("text" if indented is None else "JSON", text[:SHOWN], len(data), len(text) > SHOWN)
+    return Shown(
+        "JSON, indented",
+        indented[:SHOWN],
+        len(data),
+        len(indented) > SHOWN,
+        exact=text[:SHOWN],
+        is_exact_cut=len(text) > SHOWN,
+    )
+
+
+def _indented(data: bytes) -> str | None:
+    """JSON with line breaks added between its tokens, which stay as they are; None where it is no JSON."""
+    if not data or len(data) > MOST_INDENTED:
+        return None
+    try:
+        return msgspec.json.format(data, indent=2).decode()
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+
+
+def moment(milliseconds: int) -> str:
+    """A timestamp as UTC, or "" where no calendar reaches: any 64-bit integer is a timestamp in Kafka."""
+    try:
+        found = _EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return ""
+    return found.strftime("%Y-%m-%d %H:%M:%S.") + f"{milliseconds % 1000:03d} UTC"

@@ -1,0 +1,105 @@
+"""Make the admin a window on facts: nothing to edit, nothing counted to its end, no transaction around the log."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.options import csrf_protect_m
+from django.core.paginator import Paginator
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.functional import cached_property
+
+from topics.backends.embedded import EmbeddedLog
+from topics.errors import LogError
+from topics.logs import current_log
+
+if TYPE_CHECKING:
+    Admin = admin.ModelAdmin[Model]
+else:
+    Admin = admin.ModelAdmin
+
+# A count walks an index: 10,000 entries take 1 ms, a million take 60 ms and more.
+MOST_COUNTED = 10_000
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
+    """Count to MOST_COUNTED and no further; later rows are reached by filters."""
+
+    template_name = "topics/pagination.html"
+
+    @cached_property
+    def counted(self) -> int:
+        return bounded_count(self.object_list)
+
+    @property
+    def is_capped(self) -> bool:
+        return self.counted > MOST_COUNTED
+
+    @cached_property
+    def count(self) -> int:
+        return min(self.counted, MOST_COUNTED)
+
+
+def bounded_count(rows: Any) -> int:
+    """How many rows a queryset has, or MOST_COUNTED + 1 for more than that."""
+    count: int = rows.order_by()[: MOST_COUNTED + 1].count()
+    return count
+
+
+class Facts(Admin):
+    """Rows that are looked at and never edited here."""
+
+    show_full_result_count = False
+    paginator = BoundedPaginator
+    list_per_page = 50
+    # Only the primary key has an order that an index keeps.
+    sortable_by = ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class EmbeddedOnly(Admin):
+    """Tables of the embedded log, which say nothing where another log is in use."""
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return isinstance(current_log(), EmbeddedLog) and super().has_view_permission(request, obj)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return isinstance(current_log(), EmbeddedLog) and super().has_module_permission(request)
+
+
+class OutsideTransaction(Admin):
+    """Save and delete by `commits.run`, whose writer would wait for the transaction Django opens around a form."""
+
+    @csrf_protect_m
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        try:
+            return self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined, no-any-return]
+        except LogError as error:
+            return self._refused(request, error)
+
+    @csrf_protect_m
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            return self._delete_view(request, object_id, extra_context)  # type: ignore[attr-defined, no-any-return]
+        except LogError as error:
+            return self._refused(request, error)
+
+    def _refused(self, request: HttpRequest, error: LogError) -> HttpResponse:
+        self.message_user(request, str(error), messages.ERROR)
+        return HttpResponseRedirect(request.get_full_path())
