@@ -1,0 +1,101 @@
+// A complete client for Takhin HTTP Producer, with nothing but Node 20's own fetch.
+import { setTimeout as sleep } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
+
+/** The server refused the whole request; `problem` is its answer. */
+export class TakhinError extends Error {
+  constructor(status, problem) {
+    super(`${status} ${problem.error}: ${problem.detail}`);
+    this.status = status;
+    this.problem = problem;
+  }
+}
+
+export class Takhin {
+  constructor(url, { key, attempts = 5, timeout = 60_000 } = {}) {
+    Object.assign(this, { url, key, attempts, timeout });
+  }
+
+  /** Write records now; return one outcome per record, in order. Retriable failures are sent again. */
+  async produce(topic, records, parameters = {}) {
+    const outcomes = new Array(records.length);
+    let left = [...records.keys()];
+    for (let attempt = 1; ; attempt++) {
+      const answer = await this.#send(topic, left.map((index) => records[index]), parameters);
+      left.forEach((index, place) => (outcomes[index] = answer.offsets[place]));
+      left = left.filter((index) => mayRetry(outcomes[index]));
+      if (left.length === 0 || attempt === this.attempts) return outcomes;
+      await sleep(answer.retryAfter * 1000);
+    }
+  }
+
+  /** Hand records over to be written later, exactly once; return the request's id. */
+  async submit(topic, records, parameters = {}) {
+    return (await this.#send(topic, records, { ...parameters, async: "true" })).requestId;
+  }
+
+  /** Return the status of a submitted request once it is completed or failed. */
+  async wait(requestId) {
+    for (;;) {
+      const status = await this.#retry("GET", `/api/produce/status/${requestId}?wait=20`);
+      if (status.status !== "pending") return status;
+      await sleep(status.retryAfter * 1000);
+    }
+  }
+
+  #send(topic, records, parameters) {
+    const path = `/api/topics/${encodeURIComponent(topic)}/produce?${new URLSearchParams(parameters)}`;
+    return this.#retry("POST", path, { records });
+  }
+
+  async #retry(method, path, body) {
+    for (let attempt = 1; ; attempt++) {
+      const { status, answer } = await this.#call(method, path, body);
+      // An answer with offsets is an answer for each record, whatever its status.
+      if (status < 400 || answer.offsets) return answer;
+      if (![429, 503].includes(status) || attempt === this.attempts) throw new TakhinError(status, answer);
+      await sleep(answer.retryAfter * 1000);
+    }
+  }
+
+  async #call(method, path, body) {
+    const headers = { "Content-Type": "application/json" };
+    if (this.key) headers.Authorization = `Bearer ${this.key}`;
+    const signal = AbortSignal.timeout(this.timeout);
+    const response = await fetch(this.url + path, { method, headers, signal, body: body && JSON.stringify(body) });
+    const text = await response.text();
+    const retryAfter = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
+    return { status: response.status, answer: { ...parse(text), retryAfter: retryAfter >= 0 ? retryAfter : 1 } };
+  }
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Not this server's words: a proxy in front of it answered.
+    return { error: "not JSON", detail: text.slice(0, 200) };
+  }
+}
+
+/** Whether to send this record again. A strict request is all or nothing, so its rest is not sent alone. */
+function mayRetry(outcome) {
+  return outcome.retriable === true && outcome.code !== "not_attempted";
+}
+
+async function main() {
+  const takhin = new Takhin(process.env.TAKHIN_URL ?? "http://127.0.0.1:8080", { key: process.env.TAKHIN_KEY });
+
+  const records = [{ key: "user-1", value: "signup" }, { value: "login" }, { value: { not: "a string" } }];
+  const outcomes = await takhin.produce("demo", records, { "value.format": "string" });
+  outcomes.forEach(({ partition, offset, code }, index) => {
+    if (code) console.log(`record ${index} failed: ${code}`);
+    else console.log(`record ${index} is at partition ${partition}, offset ${offset}`);
+  });
+
+  const requestId = await takhin.submit("demo", [{ key: "user-2", value: { amount: 5 } }], { compression: "zstd" });
+  const status = await takhin.wait(requestId);
+  console.log(`${requestId} ${status.status}: ${status.error ?? JSON.stringify(status.offsets)}`);
+}
+
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) await main();
