@@ -127,14 +127,24 @@ def _judge_limits(records: list[InboundRecord], ndjson: bool) -> None:
         raise _too_many(str(len(records)))
     nesting, most_headers = settings.TAKHIN_MAX_NESTING, settings.TAKHIN_MAX_HEADERS
     for index, record in enumerate(records):
-        place = f"record {index}: $" if ndjson else f"$.records[{index}]"
         if record.headers is not None and len(record.headers) > most_headers:
-            raise InvalidBody(f"{place}.headers: expected at most {most_headers} headers, got {len(record.headers)}")
-        for field, raw in (("key", record.key), ("value", record.value)):
-            text = bytes(raw)
-            # A text cannot be deeper than its opening brackets are many, which settles nearly every record.
-            if text.count(b"{") + text.count(b"[") > nesting and _depth(text) > nesting:
-                raise InvalidBody(f"{place}.{field}: nested deeper than {nesting} levels")
+            count = len(record.headers)
+            raise InvalidBody(f"{_place(index, ndjson)}.headers: expected at most {most_headers} headers, got {count}")
+        if _is_deeper(bytes(record.key), nesting):
+            raise InvalidBody(f"{_place(index, ndjson)}.key: nested deeper than {nesting} levels")
+        if _is_deeper(bytes(record.value), nesting):
+            raise InvalidBody(f"{_place(index, ndjson)}.value: nested deeper than {nesting} levels")
+
+
+def _place(index: int, ndjson: bool) -> str:
+    return f"record {index}: $" if ndjson else f"$.records[{index}]"
+
+
+def _is_deeper(text: bytes, nesting: int) -> bool:
+    # Every level takes two brackets, and no text is deeper than its opening ones are many: this settles nearly all.
+    if len(text) <= 2 * nesting or text.count(b"{") + text.count(b"[") <= nesting:
+        return False
+    return _depth(text) > nesting
 
 
 def _depth(text: bytes) -> int:

@@ -1,5 +1,6 @@
 """Requests as they are tracked, and the keys that may send them. A pending request's row is its queue entry."""
 
+import functools
 import hashlib
 import hmac
 import secrets
@@ -11,7 +12,7 @@ import cramjam
 import msgspec
 import uuid_utils
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import connection, models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
@@ -227,10 +228,17 @@ class ProduceRequest(models.Model):
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Take over the records' results; the caller saves."""
-        self.written_count = sum(isinstance(outcome, RecordMetadata) for outcome in outcomes)
+        self.written_count = sum(1 for outcome in outcomes if type(outcome) is RecordMetadata)
         self.status = Status.COMPLETED if self.written_count else Status.FAILED
         self.outcomes = _pack(msgspec.json.encode(outcomes))
         self.error = "" if self.written_count else _first_error(outcomes)
+
+    def insert(self) -> None:
+        """Save this new row. One statement, built once: the ORM's own way takes five times as long."""
+        fields = self._meta.concrete_fields
+        values = [field.get_db_prep_save(getattr(self, field.attname), connection) for field in fields]
+        with connection.cursor() as cursor:
+            cursor.execute(_insert_statement(), values)
 
     def complete(self, outcomes: Sequence[Outcome]) -> None:
         """End this claimed request with its records' results. Raises Overtaken."""
@@ -281,6 +289,14 @@ class ProduceRequest(models.Model):
         """End a pending request without writing it; a worker in the middle of it is overtaken and rolls back."""
         pending = ProduceRequest.objects.pending().filter(pk=self.pk)
         return bool(pending.update(status=Status.FAILED, error="cancelled", completed_at=Now(), lease_until=None))
+
+
+@functools.cache
+def _insert_statement() -> str:
+    meta = ProduceRequest._meta
+    columns = ", ".join(f'"{field.column}"' for field in meta.concrete_fields)
+    places = ", ".join("%s" for _ in meta.concrete_fields)
+    return f'INSERT INTO "{meta.db_table}" ({columns}) VALUES ({places})'
 
 
 def _first_error(outcomes: Sequence[Outcome]) -> str:

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import struct
 
 from topics.errors import UnknownPartition
 
@@ -16,12 +17,11 @@ _turns = itertools.count(random.randrange(1000))
 def murmur2(data: bytes) -> int:
     """The 32-bit hash that Java's DefaultPartitioner takes of a key, unsigned."""
     length = len(data)
-    h = (_SEED ^ length) & _MASK
+    h = _SEED ^ length
     whole = length & ~3
-    for at in range(0, whole, 4):
-        k = int.from_bytes(data[at : at + 4], "little") * _M & _MASK
-        k = (k ^ (k >> 24)) * _M & _MASK
-        h = (h * _M & _MASK) ^ k
+    for word in struct.unpack_from(f"<{length >> 2}I", data):
+        k = word * _M & _MASK
+        h = (h * _M ^ (k ^ k >> 24) * _M) & _MASK
     if whole < length:
         h = (h ^ int.from_bytes(data[whole:], "little")) * _M & _MASK
     h = (h ^ (h >> 13)) * _M & _MASK

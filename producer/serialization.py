@@ -1,7 +1,5 @@
 """Turn an inbound record into the bytes to store, or into that record's own error."""
 
-from collections.abc import Callable
-
 from django.conf import settings
 
 from producer.decoding import Base64Text, InboundHeader, InboundRecord
@@ -22,24 +20,21 @@ class Serializer:
 
     def serialize(self, inbound: InboundRecord) -> Record:
         """Raises SerializationFailed, RecordTooLarge."""
-        record = Record(
-            _part("key", bytes(inbound.key), self._to_key),
-            _part("value", bytes(inbound.value), self._to_value),
-            self._accepted_ms if inbound.timestamp is None else inbound.timestamp,
-            [_header(header) for header in inbound.headers] if inbound.headers else [],
-        )
+        part = "key"
+        try:
+            text = bytes(inbound.key)
+            key = None if text == b"null" else self._to_key(text)
+            part = "value"
+            text = bytes(inbound.value)
+            value = None if text == b"null" else self._to_value(text)
+        except SerializationFailed as error:
+            raise SerializationFailed(f"serialize {part}: {error}") from None
+        headers = [_header(header) for header in inbound.headers] if inbound.headers else []
+        timestamp = self._accepted_ms if inbound.timestamp is None else inbound.timestamp
+        record = Record(key, value, timestamp, headers)
         if record.size > self._most_bytes:
             raise RecordTooLarge(f"has {record.size} bytes, more than {self._most_bytes} (TAKHIN_MAX_RECORD_BYTES)")
         return record
-
-
-def _part(part: str, text: bytes, to_bytes: Callable[[bytes], bytes]) -> bytes | None:
-    if text == b"null":
-        return None
-    try:
-        return to_bytes(text)
-    except SerializationFailed as error:
-        raise SerializationFailed(f"serialize {part}: {error}") from None
 
 
 def _header(header: InboundHeader) -> Header:

@@ -51,7 +51,7 @@ def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
         if row.written_count < row.record_count:
             row.keep_body(inbound.body.data)
         row.completed_at = datetime.now(UTC)
-        row.save(force_insert=True)
+        row.insert()
 
     try:
         return _append(topic_log, inbound.topic, plan, keep)
@@ -64,7 +64,7 @@ def submit(inbound: Inbound) -> ProduceRequest:
     """Accept a request for a worker: once this returns, it is durable. Raises LogUnavailable."""
     row = _row(inbound, Mode.ASYNC)
     row.keep_body(inbound.body.data)
-    commits.run(lambda: row.save(force_insert=True))
+    commits.run(row.insert)
     notices.work_arrived()
     return row
 

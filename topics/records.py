@@ -20,6 +20,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     def size(self) -> int:
         """Bytes of key, value and headers, before framing and compression."""
         size = len(self.key or b"") + len(self.value or b"")
+        if not self.headers:
+            return size
         for name, value in self.headers:
             size += len(name.encode()) + len(value or b"")
         return size

@@ -43,6 +43,7 @@ class _Prepared(msgspec.Struct, frozen=True):
     partition_id: int
     write: Write
     batch: bytearray
+    max_timestamp: int
 
 
 class EmbeddedLog(Log):
@@ -65,9 +66,7 @@ class EmbeddedLog(Log):
         ids = self._ids(topic)
         for write in writes:
             check_partition(write.partition, len(ids))
-        prepared = [
-            _Prepared(ids[write.partition], write, batches.encode(write.records, write.codec)) for write in writes
-        ]
+        prepared = [_prepare(ids[write.partition], write) for write in writes]
         # Every transaction locks partitions in the same order, so that none can deadlock.
         in_lock_order = sorted(range(len(prepared)), key=lambda index: prepared[index].partition_id)
 
@@ -177,6 +176,12 @@ class EmbeddedLog(Log):
         return deleted
 
 
+def _prepare(partition_id: int, write: Write) -> _Prepared:
+    """All the work that can be done before the transaction, which every other writer waits for."""
+    max_timestamp = max(record.timestamp for record in write.records)
+    return _Prepared(partition_id, write, batches.encode(write.records, write.codec), max_timestamp)
+
+
 def _insert(topic: str, prepared: _Prepared) -> list[RecordMetadata]:
     write = prepared.write
     count, size = len(write.records), len(prepared.batch)
@@ -186,9 +191,9 @@ def _insert(topic: str, prepared: _Prepared) -> list[RecordMetadata]:
         if row is None:
             raise TopicNotFound(topic)
         base = row[0] - count
-        max_timestamp = max(record.timestamp for record in write.records)
         payload = bytes(batches.place(prepared.batch, base))
-        cursor.execute(_INSERT, [prepared.partition_id, base, count, write.codec, max_timestamp, size, payload])
+        row = [prepared.partition_id, base, count, write.codec, prepared.max_timestamp, size, payload]
+        cursor.execute(_INSERT, row)
     number = write.partition
     return [RecordMetadata(number, base + index, record.timestamp) for index, record in enumerate(write.records)]
 
