@@ -1,0 +1,34 @@
+# Python packages are installed in one stage; the other takes them without pip's leftovers.
+FROM python:3.11-slim AS packages
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/venv
+COPY requirements.txt /tmp/requirements.txt
+RUN /opt/venv/bin/pip install --only-binary :all: -r /tmp/requirements.txt
+COPY manage.py /app/
+COPY takhin_site /app/takhin_site
+COPY topics /app/topics
+COPY producer /app/producer
+# The root file system may be read-only later, so the bytecode is made now.
+RUN /opt/venv/bin/python -m compileall -q /app
+
+FROM python:3.11-slim
+# This image's SQLite may have the WAL-reset bug; the log then chooses journal mode TRUNCATE by itself.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    TAKHIN_HOST=0.0.0.0 \
+    TAKHIN_PORT=8080 \
+    TAKHIN_DATA_DIR=/data
+RUN groupadd --gid 10001 takhin \
+    && useradd --uid 10001 --gid takhin --no-create-home --home-dir /data --shell /usr/sbin/nologin takhin \
+    && install -d -o takhin -g takhin -m 0700 /data
+COPY --from=packages /opt/venv /opt/venv
+COPY --from=packages /app /app
+WORKDIR /app
+USER 10001:10001
+VOLUME /data
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['TAKHIN_PORT'] + '/api/health/live', timeout=3)"]
+STOPSIGNAL SIGTERM
+CMD ["python", "manage.py", "serve"]
