@@ -113,7 +113,9 @@ def test_headers_are_stored_in_order_with_duplicates(api: Api, topic: str) -> No
 def test_a_header_that_is_not_base64_is_that_records_error(api: Api, topic: str) -> None:
     records = [{"value": 1}, {"value": 2, "headers": [{"key": "h", "value": {"base64": "?"}}]}]
 
-    assert offsets(api.produce(topic, records))[1]["error"] == "record 1: serialize header 'h': '?' is not standard base64"
+    assert (
+        offsets(api.produce(topic, records))[1]["error"] == "record 1: serialize header 'h': '?' is not standard base64"
+    )
 
 
 def test_an_unknown_topic_is_404_before_anything_else(api: Api) -> None:

@@ -17,9 +17,9 @@ class ParameterSerializer(serializers.Serializer[Any]):
         for name, values in data.lists():
             if name not in self.fields:
                 known = f"known are {', '.join(self.fields)}" if self.fields else "none is known here"
-                raise serializers.ValidationError(f"unknown parameter {name!r}; {known}")
+                raise serializers.ValidationError({name: f"unknown parameter; {known}"})
             if len(values) > 1:
-                raise serializers.ValidationError(f"parameter {name!r} stands more than once")
+                raise serializers.ValidationError({name: "this parameter stands more than once"})
         return super().to_internal_value(data)
 
 

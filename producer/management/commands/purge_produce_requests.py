@@ -24,8 +24,12 @@ class Command(BaseCommand):
         age = options["older_than"]
         total = ProduceRequest.objects.finished_before(Now() - age).count()
         if options["dry_run"]:
-            return f"Would delete {total} finished requests older than {age}."
+            return f"Would delete {_requests(total)} older than {age}."
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("Deleting", total=total)
             deleted = background.purge(age, lambda step: progress.advance(task, step))
-        return f"Deleted {deleted} finished requests older than {age}."
+        return f"Deleted {_requests(deleted)} older than {age}."
+
+
+def _requests(count: int) -> str:
+    return "1 finished request" if count == 1 else f"{count} finished requests"

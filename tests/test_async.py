@@ -1,0 +1,325 @@
+"""An accepted request is kept, run once, and its status tells how it went."""
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.db.models.functions import Now
+
+from producer.models import MAX_ATTEMPTS, Overtaken, ProduceRequest, Status
+from producer.worker import Worker
+from tests.conftest import Api
+from topics import commits
+from topics.backends.base import Log
+from topics.errors import StorageFull
+from topics.logs import current_log
+from topics.models import RecordBatch
+
+
+def submit(api: Api, topic: str, records: Any, **parameters: str) -> str:
+    answer = api.produce(topic, records, async_="true", **parameters)
+    assert answer.status_code == 202, answer.content
+    request_id: str = answer.json()["requestId"]
+    return request_id
+
+
+def status(api: Api, request_id: str, query: str = "") -> Any:
+    answer = api.get(f"/api/produce/status/{request_id}{query}")
+    assert answer.status_code == 200, answer.content
+    return answer.json()
+
+
+def test_it_works(api: Api, topic: str) -> None:
+    answer = api.produce(topic, [{"value": 1}, {"value": 2}], async_="true")
+
+    assert answer.status_code == 202
+    body = answer.json()
+    assert body == {"requestId": body["requestId"], "status": "pending"}
+    assert answer["Location"] == f"/api/produce/status/{body['requestId']}"
+    assert answer["Retry-After"] == "1"
+    pending = status(api, body["requestId"])
+    assert pending["status"] == "pending"
+    assert "offsets" not in pending
+    assert Worker().run_once() == 1
+    completed = status(api, body["requestId"])
+    assert completed["status"] == "completed"
+    assert completed["topic"] == topic
+    assert completed["recordCount"] == 2
+    assert completed["completedAt"] >= completed["createdAt"]
+    assert "error" not in completed
+    for value, metadata in zip(["1", "2"], completed["offsets"], strict=True):
+        (message,) = api.messages(topic, partition=metadata["partition"], offset=metadata["offset"], limit=1)
+        assert message["value"] == value
+
+
+def test_pending_carries_retry_after_and_completed_does_not(api: Api, topic: str) -> None:
+    request_id = submit(api, topic, [{"value": 1}])
+    path = f"/api/produce/status/{request_id}"
+
+    assert api.get(path)["Retry-After"] == "1"
+    Worker().run_once()
+    assert "Retry-After" not in api.get(path).headers
+
+
+def test_prefer_respond_async_means_the_same(api: Api, topic: str) -> None:
+    answer = api.post(f"/api/topics/{topic}/produce", {"records": [{"value": 1}]}, Prefer="wait=5, respond-async")
+
+    assert answer.status_code == 202
+    assert answer["Preference-Applied"] == "respond-async"
+
+
+def test_an_unknown_request_is_404(api: Api) -> None:
+    answer = api.get("/api/produce/status/req_0")
+
+    assert answer.status_code == 404
+    assert answer.json()["error"] == "request not found"
+
+
+@pytest.mark.parametrize("body", ["{", '{"records":[]}', '{"records":[{"partition":true}]}'])
+def test_what_can_be_known_at_once_is_not_deferred(api: Api, topic: str, body: str) -> None:
+    assert api.produce(topic, body, async_="true").status_code == 400
+    assert api.produce("nowhere", body, async_="true").status_code == 404
+    assert not ProduceRequest.objects.exists()
+
+
+def test_a_record_that_fails_stands_in_its_place(api: Api, topic: str) -> None:
+    request_id = submit(api, topic, [{"value": "AA=="}, {"value": "?"}], value_format="binary")
+    Worker().run_once()
+
+    found = status(api, request_id)
+
+    assert found["status"] == "completed"
+    assert "offset" in found["offsets"][0]
+    assert found["offsets"][1]["code"] == "serialization_failed"
+
+
+def test_it_failed_when_no_record_was_written(api: Api, topic: str) -> None:
+    request_id = submit(api, topic, [{"value": "?"}, {"value": "!"}], value_format="binary")
+    Worker().run_once()
+
+    found = status(api, request_id)
+
+    assert found["status"] == "failed"
+    assert found["error"] == "record 0: serialize value: '?' is not standard base64 (and 1 more)"
+    assert [failure["retriable"] for failure in found["offsets"]] == [False, False]
+
+
+def test_strict_holds_for_async_too(api: Api, topic: str) -> None:
+    request_id = submit(api, topic, [{"value": "AA=="}, {"value": "?"}], value_format="binary", strict="true")
+    Worker().run_once()
+
+    assert [failure["code"] for failure in status(api, request_id)["offsets"]] == [
+        "not_attempted",
+        "serialization_failed",
+    ]
+    assert not RecordBatch.objects.exists()
+
+
+def test_the_topic_was_deleted_meanwhile(api: Api, topic: str) -> None:
+    request_id = submit(api, topic, [{"value": 1}])
+    api.client.delete(f"/api/topics/{topic}")
+    Worker().run_once()
+
+    found = status(api, request_id)
+
+    assert found["status"] == "failed"
+    assert found["error"] == "there is no topic named 'orders'"
+
+
+def test_ndjson_is_run_as_it_was_sent(api: Api, topic: str) -> None:
+    answer = api.post(
+        f"/api/topics/{topic}/produce?async=true", b'{"value": 1.10}\n{"value":2}\n', "application/x-ndjson"
+    )
+    Worker().run_once()
+
+    assert [record["value"] for record in api.messages(topic)] == ["1.10", "2"]
+    assert status(api, answer.json()["requestId"])["recordCount"] == 2
+
+
+def test_timestamps_are_those_of_acceptance(api: Api, topic: str) -> None:
+    request_id = submit(api, topic, [{"value": 1}])
+    created = ProduceRequest.objects.get(pk=request_id).created_at
+    Worker().run_once()
+
+    assert api.messages(topic)[0]["timestamp"] == int(created.timestamp() * 1000)
+
+
+def test_wait_answers_as_soon_as_it_is_done(api: Api, topic: str) -> None:
+    request_id = submit(api, topic, [{"value": 1}])
+    found: list[Any] = []
+
+    def wait() -> None:
+        found.append(status(Api(), request_id, "?wait=30"))
+        connections.close_all()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    Worker().run_once()
+    waiting.join(20)
+
+    assert found[0]["status"] == "completed"
+
+
+def test_wait_gives_up_and_says_pending(api: Api, topic: str) -> None:
+    assert status(api, submit(api, topic, [{"value": 1}]), "?wait=1")["status"] == "pending"
+
+
+@pytest.mark.parametrize("query", ["?wait=31", "?wait=-1", "?wait=x", "?wait=1&wait=1", "?weight=1"])
+def test_a_wrong_wait_is_400(api: Api, topic: str, query: str) -> None:
+    request_id = submit(api, topic, [{"value": 1}])
+
+    assert api.get(f"/api/produce/status/{request_id}{query}").status_code == 400
+
+
+def expire_leases() -> None:
+    ProduceRequest.objects.update(lease_until=Now() - timedelta(seconds=1))
+
+
+def claim() -> list[ProduceRequest]:
+    return commits.run(lambda: ProduceRequest.objects.claim(16))
+
+
+def test_a_claimed_request_is_not_claimed_again_until_its_lease_ends(api: Api, topic: str) -> None:
+    submit(api, topic, [{"value": 1}])
+
+    assert len(claim()) == 1
+    assert claim() == []
+    expire_leases()
+    assert len(claim()) == 1
+
+
+def test_a_worker_that_was_overtaken_rolls_back(api: Api, topic: str) -> None:
+    """A worker paused past its lease must not append what another worker has appended since."""
+    from producer import services
+
+    request_id = submit(api, topic, [{"value": 1}])
+    (mine,) = claim()
+    expire_leases()
+    (theirs,) = claim()
+    services.run(current_log(), theirs)
+
+    with pytest.raises(Overtaken):
+        services.run(current_log(), mine)
+
+    assert len(api.messages(topic)) == 1
+    assert RecordBatch.objects.count() == 1
+    assert status(api, request_id)["status"] == "completed"
+
+
+def test_a_renewed_lease_keeps_others_away(api: Api, topic: str) -> None:
+    submit(api, topic, [{"value": 1}])
+    (mine,) = claim()
+    expire_leases()
+
+    commits.run(mine.renew)
+
+    assert claim() == []
+
+
+def test_a_poison_request_is_given_up_after_five_attempts(api: Api, topic: str) -> None:
+    """It kills its worker each time, so that no `except` is ever reached: only the claim can count."""
+    poison = submit(api, topic, [{"value": 1}])
+    for _ in range(MAX_ATTEMPTS):
+        assert len(claim()) == 1
+        expire_leases()
+    neighbour = submit(api, topic, [{"value": 2}])
+
+    worker = Worker()
+    while worker.run_once():
+        pass
+
+    assert status(api, poison)["status"] == "failed"
+    assert status(api, poison)["error"] == "gave up after 5 attempts: each ended its worker"
+    assert status(api, neighbour)["status"] == "completed"
+    assert ProduceRequest.objects.get(pk=neighbour).attempts == 1
+
+
+def test_a_request_tried_before_is_claimed_alone(api: Api, topic: str) -> None:
+    for value in range(3):
+        submit(api, topic, [{"value": value}])
+    assert len(claim()) == 3
+    expire_leases()
+
+    assert [len(claim()) for _ in range(3)] == [1, 1, 1]
+
+
+def test_a_log_that_is_down_costs_no_attempt(api: Api, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk full for a minute must not use up the attempts of what was accepted."""
+    request_id = submit(api, topic, [{"value": 1}])
+
+    def full(*args: Any) -> Any:
+        raise StorageFull("the disk of the embedded log is full or failing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(current_log()), "append", full)
+        for _ in range(MAX_ATTEMPTS + 2):
+            Worker().run_once()
+            expire_leases()
+    Worker().run_once()
+
+    assert status(api, request_id)["status"] == "completed"
+
+
+def test_an_unexpected_error_is_tried_again_with_its_reason_kept(
+    api: Api, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = submit(api, topic, [{"value": 1}])
+
+    def broken(*args: Any) -> Any:
+        raise RuntimeError("no luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(current_log()), "append", broken)
+        for _ in range(MAX_ATTEMPTS + 1):
+            Worker().run_once()
+            expire_leases()
+
+    found = status(api, request_id)
+    assert found["status"] == "failed"
+    assert found["error"] == "gave up after 5 attempts: RuntimeError: no luck"
+
+
+def test_cancel_ends_a_pending_request_and_overtakes_its_worker(api: Api, topic: str) -> None:
+    from producer import services
+
+    request_id = submit(api, topic, [{"value": 1}])
+    (running,) = claim()
+
+    assert commits.run(ProduceRequest.objects.get(pk=request_id).cancel)
+
+    with pytest.raises(Overtaken):
+        services.run(current_log(), running)
+    assert status(api, request_id)["status"] == "failed"
+    assert status(api, request_id)["error"] == "cancelled"
+    assert api.messages(topic) == []
+
+
+def test_retry_runs_a_failed_request_again(api: Api, topic: str) -> None:
+    request_id = submit(api, topic, [{"value": 1}])
+    row = ProduceRequest.objects.get(pk=request_id)
+    commits.run(row.cancel)
+
+    assert commits.run(row.retry)
+    Worker().run_once()
+
+    assert status(api, request_id)["status"] == "completed"
+    assert not commits.run(row.retry)
+    assert len(api.messages(topic)) == 1
+
+
+def test_stopping_gives_unstarted_requests_back(api: Api, topic: str) -> None:
+    submit(api, topic, [{"value": 1}])
+    worker = Worker()
+    worker.stop()
+    worker.run_once()
+
+    row = ProduceRequest.objects.get()
+    assert (row.status, row.attempts) == (Status.PENDING, 0)
+    assert len(claim()) == 1
+
+
+def test_the_log_has_transactions(api: Api) -> None:
+    log: Log = current_log()
+    assert log.supports_transactions

@@ -1,0 +1,110 @@
+"""Offsets have no gap and no double, whoever writes at the same time."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+from django.db import connections
+
+from tests.live import LiveServer
+from topics.backends.embedded import EmbeddedLog
+from topics.errors import TopicNotFound
+from topics.records import Record, Write
+
+THREADS = 16
+APPENDS = 25
+
+
+def test_it_works_under_threads() -> None:
+    log = EmbeddedLog()
+    log.create_topic("orders", 3)
+
+    def append(writer: int) -> list[tuple[int, int, bytes]]:
+        acknowledged = []
+        for number in range(APPENDS):
+            value = b"%d-%d" % (writer, number)
+            writes = [Write(partition, [Record(None, value, 0)] * 2) for partition in (number % 3, (number + 1) % 3)]
+            for write, results in zip(writes, log.append("orders", writes), strict=True):
+                acknowledged += [(write.partition, metadata.offset, value) for metadata in results]
+        connections.close_all()
+        return acknowledged
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        acknowledged = [entry for entries in pool.map(append, range(THREADS)) for entry in entries]
+
+    stored = [
+        (partition, record.offset, record.value)
+        for partition in range(3)
+        for start in range(0, THREADS * APPENDS * 4, 1000)
+        for record in log.read("orders", partition, start, 1000)
+    ]
+    assert sorted(stored) == sorted(acknowledged)
+    assert len(stored) == THREADS * APPENDS * 4
+    for partition in range(3):
+        offsets = [offset for number, offset, _ in stored if number == partition]
+        assert offsets == list(range(len(offsets)))
+
+
+def test_one_bad_append_does_not_fail_its_neighbours() -> None:
+    """Appends that wait at the same moment share a commit; one that is refused must not undo the others."""
+    log = EmbeddedLog()
+    log.create_topic("orders", 1)
+    ready = threading.Barrier(THREADS)
+
+    def append(writer: int) -> str:
+        ready.wait()
+
+        def refuse(results: object) -> None:
+            if writer % 4 == 0:
+                raise TopicNotFound("refused")
+
+        try:
+            log.append("orders", [Write(0, [Record(None, b"%d" % writer, 0)])], refuse)
+        except TopicNotFound:
+            return "refused"
+        finally:
+            connections.close_all()
+        return "written"
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        answers = list(pool.map(append, range(THREADS)))
+
+    assert answers.count("refused") == THREADS // 4
+    stored = log.read("orders", 0, 0, 100)
+    assert sorted(int(record.value or b"") for record in stored) == [n for n in range(THREADS) if n % 4]
+    assert [record.offset for record in stored] == list(range(len(stored)))
+
+
+@pytest.mark.no_database
+def test_two_server_processes_append_to_one_partition(tmp_path: Path) -> None:
+    first = LiveServer(tmp_path / "data").start()
+    second = LiveServer(tmp_path / "data").start()
+    try:
+        first.create_topic("shared", 1)
+
+        def produce(writer: int) -> list[tuple[int, str]]:
+            server = (first, second)[writer % 2]
+            acknowledged = []
+            with requests.Session() as http:
+                for number in range(40):
+                    value = f"{writer}-{number}"
+                    answer = http.post(
+                        f"{server.url}/api/topics/shared/produce?value.format=string",
+                        json={"records": [{"value": value}, {"value": value}]},
+                        timeout=30,
+                    )
+                    assert answer.status_code == 200, answer.text
+                    acknowledged += [(metadata["offset"], value) for metadata in answer.json()["offsets"]]
+            return acknowledged
+
+        with ThreadPoolExecutor(8) as pool:
+            acknowledged = [entry for entries in pool.map(produce, range(8)) for entry in entries]
+
+        stored = [(record["offset"], record["value"]) for record in first.read("shared", 0)]
+        assert sorted(acknowledged) == stored
+        assert [offset for offset, _ in stored] == list(range(8 * 40 * 2))
+    finally:
+        first.stop()
+        second.stop()

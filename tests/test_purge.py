@@ -1,0 +1,82 @@
+"""Finished requests go after a while; pending ones never do."""
+
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db.models.functions import Now
+
+from producer import background
+from producer.models import ProduceRequest
+from producer.worker import Worker
+from tests.conftest import Api
+
+
+def purge(*arguments: str) -> str:
+    out = StringIO()
+    call_command("purge_produce_requests", *arguments, stdout=out)
+    return out.getvalue().strip()
+
+
+@pytest.fixture
+def requests(api: Api, topic: str) -> dict[str, str]:
+    """An old finished request, a fresh finished one and an old pending one, by name."""
+    made = {}
+    for name in ("old", "fresh"):
+        made[name] = api.produce(topic, [{"value": 1}], async_="true").json()["requestId"]
+    Worker().run_once()
+    made["pending"] = api.produce(topic, [{"value": 1}], async_="true").json()["requestId"]
+    ProduceRequest.objects.filter(pk=made["old"]).update(completed_at=Now() - timedelta(minutes=31))
+    ProduceRequest.objects.filter(pk=made["pending"]).update(created_at=Now() - timedelta(days=9))
+    return made
+
+
+def test_it_works(api: Api, requests: dict[str, str]) -> None:
+    assert purge() == "Deleted 1 finished request older than 0:30:00."
+
+    assert api.get(f"/api/produce/status/{requests['old']}").status_code == 404
+    assert api.get(f"/api/produce/status/{requests['fresh']}").status_code == 200
+    assert api.get(f"/api/produce/status/{requests['pending']}").status_code == 200
+    assert len(api.messages("orders")) == 2
+
+
+def test_a_slow_request_is_kept_from_its_end(api: Api, requests: dict[str, str]) -> None:
+    """What counts is when it ended, not when it was made."""
+    ProduceRequest.objects.filter(pk=requests["fresh"]).update(created_at=Now() - timedelta(hours=5))
+
+    purge()
+
+    assert api.get(f"/api/produce/status/{requests['fresh']}").status_code == 200
+
+
+def test_a_dry_run_deletes_nothing(requests: dict[str, str]) -> None:
+    assert purge("--dry-run") == "Would delete 1 finished request older than 0:30:00."
+    assert ProduceRequest.objects.count() == 3
+
+
+@pytest.mark.parametrize(("age", "kept"), [("32m", 3), ("30m", 2), ("1d", 3), ("1800s", 2), ("1h", 3)])
+def test_older_than(requests: dict[str, str], age: str, kept: int) -> None:
+    purge("--older-than", age)
+
+    assert ProduceRequest.objects.count() == kept
+
+
+@pytest.mark.parametrize("age", ["30", "m", "-1m", "1w", ""])
+def test_a_wrong_age_says_so(age: str) -> None:
+    with pytest.raises(CommandError, match="is not a number with s, m, h or d"):
+        purge(f"--older-than={age}")
+
+
+def test_it_goes_in_steps(api: Api, requests: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "PURGE_STEP", 2)
+    row = ProduceRequest.objects.get(pk=requests["old"])
+    for number in range(5):
+        row.pk = f"req_{number}"
+        row.save(force_insert=True)
+    steps: list[Any] = []
+
+    assert background.purge(timedelta(minutes=30), steps.append) == 6
+    assert steps == [2, 2, 2]
+    assert ProduceRequest.objects.count() == 2
