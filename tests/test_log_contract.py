@@ -1,6 +1,5 @@
 """What every log backend promises, tried on each."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,10 +12,10 @@ from topics.records import PartitionInfo, Record, RecordMetadata, Write
 
 
 @pytest.fixture(params=[MemoryLog, EmbeddedLog])
-def log(request: pytest.FixtureRequest) -> Iterator[Log]:
+def log(request: pytest.FixtureRequest) -> Log:
     made: Log = request.param()
     made.create_topic("orders", 3)
-    yield made
+    return made
 
 
 def record(value: bytes | None, **members: Any) -> Record:
