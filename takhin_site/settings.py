@@ -6,7 +6,7 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from takhin_site import env
+from takhin_site import env, theme
 
 VERSION = "0.1.0"
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -161,5 +161,6 @@ SPECTACULAR_SETTINGS = {
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
     "SWAGGER_UI_SETTINGS": {"tryItOutEnabled": True, "persistAuthorization": True, "displayRequestDuration": True},
 }
+UNFOLD = theme.UNFOLD
 LOGGING_CONFIG = "takhin_site.logs.configure"
 LOGGING = {"level": TAKHIN_LOG_LEVEL}

@@ -1,22 +1,21 @@
 """Show topics, partitions and record batches; make and delete topics through the log."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
-from django.db.models import Count, F, Model, QuerySet, Sum
+from django.db.models import Count, F, QuerySet, Sum
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.template.loader import render_to_string
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import TextFilter
-from unfold.decorators import display
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from topics import browser
@@ -25,20 +24,20 @@ from topics.errors import InvalidTopic
 from topics.logs import current_log
 from topics.models import Partition, RecordBatch, Topic
 from topics.rendering import moment
-from topics.windows import EmbeddedOnly, Facts, OutsideTransaction
+from topics.windows import Bounded, EmbeddedOnly, Facts, OutsideTransaction
 
 # A topic of a thousand partitions has its own list of them.
 MOST_PARTITIONS_SHOWN = 100
 
 
-class TopicNameFilter(TextFilter):
+class TopicNameFilter(TextFilter):  # type: ignore[misc]
     """Exactly this topic: a list of a million rows' topics would have to read them all."""
 
     title = "topic"
     parameter_name = "topic"
     lookup = "topic__name"
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         name = self.value()
         return queryset.filter(**{self.lookup: name.strip()}) if name else queryset
 
@@ -47,7 +46,7 @@ class BatchTopicFilter(TopicNameFilter):
     lookup = "partition__topic__name"
 
 
-class TopicForm(forms.ModelForm[Topic]):
+class TopicForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Topic
         fields = ("name", "retention_ms", "retention_bytes")
@@ -78,23 +77,21 @@ class NewTopicForm(TopicForm):
 
 
 @admin.register(Topic)
-class TopicAdmin(ModelAdmin, EmbeddedOnly, OutsideTransaction):  # type: ignore[misc]
+class TopicAdmin(EmbeddedOnly, Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc]
     list_display = ("name", "partition_count", "record_count", "stored", "kept", "created_at", "browse")
     search_fields = ("name",)
     search_help_text = "Part of a topic's name"
     readonly_fields = ("name", "created_at", "partitions_shown")
     fields = ("name", "retention_ms", "retention_bytes", "created_at", "partitions_shown")
     sortable_by = ("name", "created_at")
-    show_full_result_count = False
-    actions_on_top = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Topic]:
         records = Sum(F("partitions__next_offset") - F("partitions__first_offset"))
         rows: QuerySet[Topic] = super().get_queryset(request)
         return rows.annotate(counted=Count("partitions"), records=records, size=Sum("partitions__stored_bytes"))
 
-    def get_form(self, request: HttpRequest, obj: Topic | None = None, **kwargs: Any) -> Any:
-        return super().get_form(request, obj, form=NewTopicForm if obj is None else TopicForm, **kwargs)
+    def get_form(self, request: HttpRequest, obj: Topic | None = None, change: bool = False, **kwargs: Any) -> Any:
+        return super().get_form(request, obj, change, form=NewTopicForm if obj is None else TopicForm, **kwargs)
 
     def get_fields(self, request: HttpRequest, obj: Topic | None = None) -> Any:
         return ("name", "partitions", "retention_ms", "retention_bytes") if obj is None else self.fields
@@ -123,19 +120,19 @@ class TopicAdmin(ModelAdmin, EmbeddedOnly, OutsideTransaction):  # type: ignore[
         missing = set() if self.has_delete_permission(request) else {"topic"}
         return lost, {"topics": len(lost)}, missing, []
 
-    @display(description="partitions")
+    @admin.display(description="partitions")
     def partition_count(self, topic: Any) -> int:
         return int(topic.counted)
 
-    @display(description="records")
+    @admin.display(description="records")
     def record_count(self, topic: Any) -> str:
         return f"{topic.records or 0:,}"
 
-    @display(description="stored")
+    @admin.display(description="stored")
     def stored(self, topic: Any) -> str:
         return filesizeformat(topic.size or 0)
 
-    @display(description="keeps")
+    @admin.display(description="keeps")
     def kept(self, topic: Topic) -> str:
         limits = []
         if topic.retention_ms is not None:
@@ -144,11 +141,13 @@ class TopicAdmin(ModelAdmin, EmbeddedOnly, OutsideTransaction):  # type: ignore[
             limits.append(f"{filesizeformat(topic.retention_bytes)} a partition")
         return ", ".join(limits) or "everything"
 
-    @display(description="records")
+    @admin.display(description="records")
     def browse(self, topic: Topic) -> SafeString:
-        return format_html('<a href="{}?topic={}">browse</a>', reverse("admin:topics_records"), topic.name)
+        return format_html(
+            '<a class="takhin-link" href="{}?topic={}">browse</a>', reverse("admin:topics_records"), topic.name
+        )
 
-    @display(description="partitions")
+    @admin.display(description="partitions")
     def partitions_shown(self, topic: Topic) -> str:
         rows = list(topic.partitions.order_by("number")[: MOST_PARTITIONS_SHOWN + 1])
         for row in rows:
@@ -157,16 +156,14 @@ class TopicAdmin(ModelAdmin, EmbeddedOnly, OutsideTransaction):  # type: ignore[
             "topics/partitions.html",
             {
                 "topic": topic,
-                "partitions": [
-                    (row, browser.address(topic.name, row.number)) for row in rows[:MOST_PARTITIONS_SHOWN]
-                ],
+                "partitions": [(row, browser.address(topic.name, row.number)) for row in rows[:MOST_PARTITIONS_SHOWN]],
                 "has_more": len(rows) > MOST_PARTITIONS_SHOWN,
             },
         )
 
 
 @admin.register(Partition)
-class PartitionAdmin(ModelAdmin, EmbeddedOnly, Facts):  # type: ignore[misc]
+class PartitionAdmin(EmbeddedOnly, Facts, ModelAdmin):  # type: ignore[misc]
     list_display = ("topic_name", "number", "record_count", "stored", "first_offset", "next_offset", "browse")
     list_display_links = ("topic_name", "number")
     list_select_related = ("topic",)
@@ -175,59 +172,60 @@ class PartitionAdmin(ModelAdmin, EmbeddedOnly, Facts):  # type: ignore[misc]
     fields = ("topic", "number", "record_count", "first_offset", "next_offset", "stored", "browse")
     ordering = ("topic__name", "number")
 
-    @display(description="topic")
+    @admin.display(description="topic")
     def topic_name(self, partition: Partition) -> str:
         return partition.topic.name if partition.topic is not None else "(deleted, being emptied)"
 
-    @display(description="records")
+    @admin.display(description="records")
     def record_count(self, partition: Partition) -> str:
         return f"{partition.record_count:,}"
 
-    @display(description="stored")
+    @admin.display(description="stored")
     def stored(self, partition: Partition) -> str:
         return filesizeformat(partition.stored_bytes)
 
-    @display(description="records")
+    @admin.display(description="records")
     def browse(self, partition: Partition) -> SafeString | str:
         if partition.topic is None:
             return ""
-        return format_html('<a href="{}">browse</a>', browser.address(partition.topic.name, partition.number))
+        return format_html(
+            '<a class="takhin-link" href="{}">browse</a>', browser.address(partition.topic.name, partition.number)
+        )
 
 
 @admin.register(RecordBatch)
-class RecordBatchAdmin(ModelAdmin, EmbeddedOnly, Facts):  # type: ignore[misc]
+class RecordBatchAdmin(EmbeddedOnly, Facts, ModelAdmin):  # type: ignore[misc]
     list_display = ("place", "base_offset", "record_count", "codec", "stored", "newest", "browse")
     list_select_related = ("partition__topic",)
     list_filter = (BatchTopicFilter,)
     list_filter_submit = True
     fields = ("place", "base_offset", "record_count", "codec", "stored", "newest", "browse")
     ordering = ("-id",)
-    custom_urls: ClassVar[Any] = (("records/", "topics_records", browser.records),)
 
     def get_urls(self) -> Any:
-        # unfold passes its custom views the model admin, which this one has no use for.
-        return super().get_urls()
+        browse = path("records/", self.admin_site.admin_view(browser.records), name="topics_records")
+        return [browse, *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RecordBatch]:
         rows: QuerySet[RecordBatch] = super().get_queryset(request)
         return rows.defer("payload")
 
-    @display(description="partition")
+    @admin.display(description="partition")
     def place(self, batch: RecordBatch) -> str:
         return str(batch.partition)
 
-    @display(description="stored")
+    @admin.display(description="stored")
     def stored(self, batch: RecordBatch) -> str:
         return filesizeformat(batch.stored_bytes)
 
-    @display(description="newest timestamp")
+    @admin.display(description="newest timestamp")
     def newest(self, batch: RecordBatch) -> str:
         return moment(batch.max_timestamp) or f"{batch.max_timestamp} ms"
 
-    @display(description="records")
+    @admin.display(description="records")
     def browse(self, batch: RecordBatch) -> SafeString | str:
         partition = batch.partition
         if partition.topic is None:
             return ""
         where = browser.address(partition.topic.name, partition.number, batch.base_offset)
-        return format_html('<a href="{}">browse</a>', where)
+        return format_html('<a class="takhin-link" href="{}">browse</a>', where)

@@ -59,6 +59,7 @@ class RecordBatch(models.Model):
     payload = models.BinaryField()
 
     class Meta:
+        verbose_name_plural = "record batches"
         constraints = [
             models.UniqueConstraint(fields=["partition", "base_offset"], name="one_batch_per_offset"),
             models.CheckConstraint(condition=models.Q(record_count__gt=0), name="batch_has_records"),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import csrf_protect_m
+from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -14,7 +15,7 @@ from topics.errors import LogError
 from topics.logs import current_log
 
 if TYPE_CHECKING:
-    Admin = admin.ModelAdmin[Model]
+    Admin = admin.ModelAdmin[Any]
 else:
     Admin = admin.ModelAdmin
 
@@ -46,11 +47,27 @@ def bounded_count(rows: Any) -> int:
     return count
 
 
-class Facts(Admin):
-    """Rows that are looked at and never edited here."""
+class BoundedChangeList(ChangeList):
+    """unfold shows a count beside the title unless it is that of all rows, and knows nothing of a bounded one."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.full_result_count = self.result_count
+
+
+class Bounded(Admin):
+    """A list that never counts to its end."""
 
     show_full_result_count = False
     paginator = BoundedPaginator
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return BoundedChangeList
+
+
+class Facts(Bounded):
+    """Rows that are looked at and never edited here."""
+
     list_per_page = 50
     # Only the primary key has an order that an index keeps.
     sortable_by = ()
@@ -68,17 +85,30 @@ class Facts(Admin):
 class EmbeddedOnly(Admin):
     """Tables of the embedded log, which say nothing where another log is in use."""
 
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return isinstance(current_log(), EmbeddedLog) and super().has_view_permission(request, obj)
-
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return isinstance(current_log(), EmbeddedLog) and super().has_module_permission(request)
+        return _is_embedded() and super().has_module_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return _is_embedded() and super().has_view_permission(request, obj)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return _is_embedded() and super().has_add_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return _is_embedded() and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return _is_embedded() and super().has_delete_permission(request, obj)
+
+
+def _is_embedded() -> bool:
+    return isinstance(current_log(), EmbeddedLog)
 
 
 class OutsideTransaction(Admin):
     """Save and delete by `commits.run`, whose writer would wait for the transaction Django opens around a form."""
 
-    @csrf_protect_m
+    @csrf_protect_m  # type: ignore[untyped-decorator]
     def changeform_view(
         self,
         request: HttpRequest,
@@ -91,7 +121,7 @@ class OutsideTransaction(Admin):
         except LogError as error:
             return self._refused(request, error)
 
-    @csrf_protect_m
+    @csrf_protect_m  # type: ignore[untyped-decorator]
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:

@@ -52,6 +52,7 @@ class Migration(migrations.Migration):
                 ('partition', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='batches', to='topics.partition')),
             ],
             options={
+                'verbose_name_plural': 'record batches',
                 'constraints': [models.UniqueConstraint(fields=('partition', 'base_offset'), name='one_batch_per_offset'), models.CheckConstraint(condition=models.Q(('record_count__gt', 0)), name='batch_has_records')],
             },
         ),

@@ -1,0 +1,110 @@
+"""Issue API keys, show each secret once, and revoke them."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
+
+from producer import authentication
+from producer.models import ApiKey, Scope
+from topics import commits
+from topics.errors import LogError
+from topics.windows import Bounded, OutsideTransaction
+
+STATE_COLOURS = {"Usable": "success", "Expired": "warning", "Revoked": "danger"}
+
+
+class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
+    scopes = forms.MultipleChoiceField(
+        choices=Scope.choices,
+        initial=list(Scope.values),
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        error_messages={"required": "Choose at least one scope."},
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ("name", "scopes", "topics", "expires_at")
+        widgets = {"topics": UnfoldAdminTextInputWidget}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk is not None:
+            self.initial["scopes"] = self.instance.scopes.split(",")
+
+    def clean_scopes(self) -> str:
+        return ",".join(self.cleaned_data["scopes"])
+
+    def clean_topics(self) -> str:
+        return ",".join(pattern.strip() for pattern in self.cleaned_data["topics"].split(","))
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc]
+    form = ApiKeyForm
+    list_display = ("name", "shown_prefix", "state", "scopes", "topics", "expires_at", "revoked_at", "last_used_at")
+    search_fields = ("name", "prefix")
+    search_help_text = "Part of a key's name or of its shown prefix"
+    readonly_fields = ("shown_prefix", "created_at", "revoked_at", "last_used_at")
+    actions = ("revoke",)
+
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        editable = ("name", "scopes", "topics", "expires_at")
+        return editable if obj is None else (*editable, *self.readonly_fields)
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        """Never: requests keep naming the key that made them; a key that may not be used is revoked."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        if change:
+            commits.run(lambda: obj.save(update_fields=["name", "scopes", "topics", "expires_at"]))
+            authentication.forget()
+            return
+        # Kept for this answer alone, by the object that lives no longer.
+        obj.secret = obj.issue_secret()  # type: ignore[attr-defined]
+        commits.run(obj.save)
+
+    def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
+        """Show the secret in the answer itself: a message would be stored in a cookie or a session on its way."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "API key issued",
+            "key": obj,
+            "done_url": reverse("admin:producer_apikey_changelist"),
+        }
+        response = TemplateResponse(request, "producer/secret.html", context)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @admin.action(description="Revoke", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        try:
+            revoked = commits.run(lambda: queryset.filter(revoked_at=None).update(revoked_at=Now()))
+        except LogError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return
+        authentication.forget()
+        noun = "key" if revoked == 1 else "keys"
+        text = f"{revoked} {noun} revoked; every server refuses them within 10 seconds."
+        self.message_user(request, text, messages.SUCCESS if revoked else messages.WARNING)
+
+    @admin.display(description="prefix")
+    def shown_prefix(self, key: ApiKey) -> str:
+        return f"{key.prefix}…"
+
+    @display(description="state", label=STATE_COLOURS)  # type: ignore[untyped-decorator]
+    def state(self, key: ApiKey) -> str:
+        if key.revoked_at is not None:
+            return "Revoked"
+        is_expired = key.expires_at is not None and key.expires_at <= timezone.now()
+        return "Expired" if is_expired else "Usable"

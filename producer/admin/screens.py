@@ -1,0 +1,136 @@
+"""Gather what the index and a request's page show."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from django.db.models import F, Sum
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+
+from producer.models import MAX_ATTEMPTS, ProduceRequest, Status, id_at
+from topics import browser
+from topics.models import Partition, Topic
+from topics.rendering import show
+from topics.windows import MOST_COUNTED, bounded_count
+
+MOST_RESULTS = 100
+RECENT = timedelta(minutes=30)
+LEVELS = ((1.0, "ms", 1000.0), (60.0, "s", 1.0), (3600.0, "min", 1 / 60), (float("inf"), "h", 1 / 3600))
+
+
+def lasted(start: datetime | None, end: datetime | None) -> str:
+    """The time between, in the unit that suits it; empty while one of them is missing."""
+    if start is None or end is None:
+        return ""
+    seconds = (end - start).total_seconds()
+    unit, factor = next((unit, factor) for below, unit, factor in LEVELS if seconds < below)
+    return f"{seconds * factor:.1f} {unit}"
+
+
+def request_context(row: ProduceRequest) -> dict[str, Any]:
+    """A request's timeline, parameters, payload and results."""
+    return {
+        "row": row,
+        "timeline": _timeline(row),
+        "parameters": _parameters(row),
+        "payload": show(row.read_body()) if row.body is not None else None,
+        "may_retry": row.status == Status.FAILED and row.body is not None,
+        "may_cancel": row.status == Status.PENDING,
+        **_results(row),
+    }
+
+
+def _timeline(row: ProduceRequest) -> list[tuple[str, str]]:
+    events = [("Created", _instant(row.created_at))]
+    if row.started_at is not None:
+        events.append(("Last claimed" if row.attempts else "Started", _instant(row.started_at)))
+    if row.lease_until is not None:
+        events.append(
+            ("Claimed until" if row.lease_until > timezone.now() else "Claim ran out", _instant(row.lease_until))
+        )
+    if row.completed_at is not None:
+        events.append(
+            ("Cancelled" if row.error == "cancelled" else row.get_status_display(), _instant(row.completed_at))
+        )
+    events.append(
+        ("Attempts", f"{row.attempts} of {MAX_ATTEMPTS}" if row.mode == "async" else "at once, by the request itself")
+    )
+    events.append(("Duration", lasted(row.created_at, row.completed_at) or "not finished"))
+    return events
+
+
+def _instant(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{moment.microsecond // 1000:03d} UTC"
+
+
+def _parameters(row: ProduceRequest) -> list[tuple[str, str]]:
+    options = row.read_options()
+    shown = [
+        ("key.format", options.key_format),
+        ("key.schema", options.key_schema),
+        ("value.format", options.value_format),
+        ("value.schema", options.value_schema),
+        ("compression", options.compression),
+        ("async", json.dumps(options.is_async)),
+        ("strict", json.dumps(options.strict)),
+        ("body", "application/x-ndjson" if row.ndjson else "application/json"),
+    ]
+    return [(name, value) for name, value in shown if value]
+
+
+def _results(row: ProduceRequest) -> dict[str, Any]:
+    """The first MOST_RESULTS records' results, failed ones before all others."""
+    stored = row.read_outcomes()
+    if stored is None:
+        return {"results": []}
+    outcomes = list(enumerate(msgspec.json.decode(stored)))
+    chosen = sorted(outcomes, key=lambda entry: "error" not in entry[1])[:MOST_RESULTS]
+    results = [{"index": index, **outcome, "address": _address(row.topic, outcome)} for index, outcome in chosen]
+    return {"results": results, "result_count": len(outcomes)}
+
+
+def _address(topic: str, outcome: dict[str, Any]) -> str:
+    return browser.address(topic, outcome["partition"], outcome["offset"]) if "offset" in outcome else ""
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Add to the admin's index what is pending, what became of the last half hour, and what the log holds."""
+    cards = []
+    if request.user.has_perm("producer.view_producerequest"):
+        cards += _request_cards()
+    if request.user.has_perm("topics.view_topic"):
+        cards += _log_cards()
+    return context | {"cards": cards}
+
+
+def _request_cards() -> list[dict[str, str]]:
+    recent = ProduceRequest.objects.filter(id__gte=id_at(timezone.now() - RECENT))
+    counts = (
+        ("Pending", ProduceRequest.objects.pending(), "status=pending"),
+        ("Failed in the last 30 minutes", recent.filter(status=Status.FAILED), "status=failed&since=30m"),
+        ("Completed in the last 30 minutes", recent.filter(status=Status.COMPLETED), "status=completed&since=30m"),
+    )
+    address = reverse("admin:producer_producerequest_changelist")
+    return [
+        {"title": title, "value": _shown_count(bounded_count(rows)), "address": f"{address}?{query}"}
+        for title, rows, query in counts
+    ]
+
+
+def _shown_count(count: int) -> str:
+    return f"{MOST_COUNTED:,}+" if count > MOST_COUNTED else f"{count:,}"
+
+
+def _log_cards() -> list[dict[str, str]]:
+    kept = Partition.objects.aggregate(records=Sum(F("next_offset") - F("first_offset")))["records"] or 0
+    return [
+        {
+            "title": "Topics",
+            "value": f"{Topic.objects.count():,}",
+            "address": reverse("admin:topics_topic_changelist"),
+        },
+        {"title": "Records kept", "value": f"{kept:,}", "address": reverse("admin:topics_records")},
+    ]

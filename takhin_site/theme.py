@@ -1,0 +1,58 @@
+"""Dress the admin: its name, its sidebar, and nothing from any other host."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+
+def _may(permission: str) -> Callable[[HttpRequest], bool]:
+    return lambda request: request.user.has_perm(permission)
+
+
+def _link(title: str, icon: str, view: str, permission: str) -> dict[str, Any]:
+    return {"title": title, "icon": icon, "link": reverse_lazy(view), "permission": _may(permission)}
+
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Takhin HTTP Producer",
+    "SITE_HEADER": "Takhin HTTP Producer",
+    "SITE_SYMBOL": "input",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("topics/icon.svg")}],
+    "DASHBOARD_CALLBACK": "producer.admin.screens.dashboard",
+    "STYLES": [lambda request: static("topics/admin.css")],
+    "SIDEBAR": {
+        "navigation": [
+            {
+                "title": "Gateway",
+                "items": [
+                    _link(
+                        "Requests",
+                        "list_alt",
+                        "admin:producer_producerequest_changelist",
+                        "producer.view_producerequest",
+                    ),
+                    _link("API keys", "key", "admin:producer_apikey_changelist", "producer.view_apikey"),
+                ],
+            },
+            {
+                "title": "Log",
+                "items": [
+                    _link("Topics", "topic", "admin:topics_topic_changelist", "topics.view_topic"),
+                    _link("Partitions", "splitscreen", "admin:topics_partition_changelist", "topics.view_partition"),
+                    _link("Record browser", "search", "admin:topics_records", "topics.view_recordbatch"),
+                ],
+            },
+            {
+                "title": "Site",
+                "items": [
+                    _link("Users", "person", "admin:auth_user_changelist", "auth.view_user"),
+                    {"title": "Swagger", "icon": "api", "link": reverse_lazy("swagger")},
+                    {"title": "ReDoc", "icon": "menu_book", "link": reverse_lazy("redoc")},
+                ],
+            },
+        ]
+    },
+}
