@@ -1,6 +1,6 @@
 # make run      serve on 127.0.0.1:8080 with a demo topic     make test   run the tests
 # make lint     ruff and mypy                                 make bench  measure, as ratios
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 

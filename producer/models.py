@@ -294,9 +294,9 @@ class ProduceRequest(models.Model):
 @functools.cache
 def _insert_statement() -> str:
     meta = ProduceRequest._meta
-    columns = ", ".join(f'"{field.column}"' for field in meta.concrete_fields)
+    columns = ", ".join(field.column for field in meta.concrete_fields)
     places = ", ".join("%s" for _ in meta.concrete_fields)
-    return f'INSERT INTO "{meta.db_table}" ({columns}) VALUES ({places})'
+    return " ".join(["INSERT INTO", meta.db_table, "(", columns, ") VALUES (", places, ")"])
 
 
 def _first_error(outcomes: Sequence[Outcome]) -> str:

@@ -37,15 +37,19 @@ class LiveServer:
         }
         self.log = folder / "server.log"
         self.http = requests.Session()
+        self.root = ROOT
         self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self, command: str = "serve", *arguments: str) -> list[str]:
+        return [sys.executable, "manage.py", command, *arguments]
 
     def start(self, *arguments: str) -> "LiveServer":
         """Start and wait until it is ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "manage.py", "serve", *arguments],
-                cwd=ROOT,
+                self.command("serve", *arguments),
+                cwd=self.root,
                 env=self.environment,
                 stdout=log,
                 stderr=log,
@@ -66,11 +70,20 @@ class LiveServer:
                 time.sleep(0.05)
         raise AssertionError(self.log.read_text())
 
+    def saw(self, text: str) -> bool:
+        """Whether the server prints this, waiting a while for it."""
+        deadline = time.monotonic() + 30
+        while text not in self.log.read_text():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
     def manage(self, *arguments: str) -> str:
         """Run a management command on this server's data and return its output."""
         done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
+            self.command(*arguments),
+            cwd=self.root,
             env=self.environment,
             capture_output=True,
             text=True,
@@ -92,6 +105,14 @@ class LiveServer:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGINT)
         return self._process.wait(15)
+
+    def process_ids(self) -> list[int]:
+        """The server's process and the worker process that it forked."""
+        assert self._process is not None
+        parent = self._process.pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        # The demo has ended by now, and an ended process has no command line.
+        return [parent, *(int(child) for child in children if Path(f"/proc/{child}/cmdline").read_bytes())]
 
     def create_topic(self, name: str, partitions: int = 3) -> None:
         answer = self.http.post(f"{self.url}/api/topics", json={"name": name, "partitions": partitions}, timeout=10)

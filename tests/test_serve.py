@@ -1,0 +1,134 @@
+"""`manage.py serve`, as `make run` starts it."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.live import LiveServer
+
+pytestmark = pytest.mark.no_database
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> LiveServer:
+    return LiveServer(tmp_path / "data")
+
+
+def greeting(server: LiveServer) -> str:
+    """What the demo prints once it has produced."""
+    assert server.saw("Ctrl-C stops the server."), server.log.read_text()
+    return server.log.read_text()
+
+
+def test_it_works(server: LiveServer) -> None:
+    server.start("--demo")
+    shown = greeting(server)
+
+    places = re.findall(r"^  (user-\d) -> partition (\d), offset (\d)$", shown, re.MULTILINE)
+    assert [user for user, _, _ in places] == ["user-1", "user-2", "user-1"]
+    for user, partition, offset in places:
+        assert json.loads(server.read("demo", int(partition))[int(offset)]["key"]) == user
+    assert f"{server.url}/swagger/" in shown
+    password = re.search(r"user admin, password (\S+)", shown)
+    assert password is not None
+    assert password[1] == (server.folder / "admin-password").read_text().strip()
+    assert "OPEN: no API key is required" in shown
+    (curl,) = re.findall(r"^  (curl .*)$", shown, re.MULTILINE)
+    answer = subprocess.run(curl, shell=True, capture_output=True, text=True, check=True).stdout
+    assert set(json.loads(answer)["offsets"][0]) == {"partition", "offset", "timestamp"}
+    assert server.stop() == 0
+
+
+def test_the_password_opens_the_admin(server: LiveServer) -> None:
+    server.start()
+    http = requests.Session()
+    page = http.get(f"{server.url}/admin/login/", timeout=10)
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
+    assert token is not None
+    form = {
+        "username": "admin",
+        "password": (server.folder / "admin-password").read_text().strip(),
+        "csrfmiddlewaretoken": token[1],
+        "next": "/admin/",
+    }
+
+    answer = http.post(f"{server.url}/admin/login/", form, timeout=10)
+    server.stop()
+
+    assert answer.status_code == 200
+    assert answer.url == f"{server.url}/admin/"
+
+
+def test_a_second_start_keeps_the_data(server: LiveServer) -> None:
+    server.start("--demo")
+    greeting(server)
+    before = [server.read("demo", partition) for partition in range(3)]
+    password = (server.folder / "admin-password").read_text()
+    server.stop()
+    server.start()
+
+    assert [server.read("demo", partition) for partition in range(3)] == before
+    assert (server.folder / "admin-password").read_text() == password
+    server.stop()
+
+
+def test_the_demo_works_where_keys_are_required(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path / "data", TAKHIN_REQUIRE_API_KEY="true").start("--demo")
+    shown = greeting(server)
+    unauthorized = requests.get(f"{server.url}/api/topics", timeout=10).status_code
+    server.stop()
+
+    assert "user-2 -> partition" in shown
+    assert "OPEN" not in shown
+    assert unauthorized == 401
+
+
+def test_a_port_in_use_ends_the_start_in_one_line(server: LiveServer) -> None:
+    """granian shares a port that is in use: two servers would answer in turn, each from its own data."""
+    server.start()
+    ended = subprocess.run(
+        server.command(), cwd=server.root, env=server.environment, capture_output=True, text=True, check=False
+    )
+    server.stop()
+
+    assert ended.returncode == 1
+    assert ended.stderr.strip() == (
+        f"CommandError: cannot listen on 127.0.0.1:{server.port} (TAKHIN_HOST, TAKHIN_PORT): Address already in use"
+    )
+
+
+def test_the_log_is_one_json_line_for_each_request(server: LiveServer) -> None:
+    server.start("--demo")
+    greeting(server)
+    server.http.post(
+        f"{server.url}/api/topics/demo/produce",
+        json={"records": [{"value": "s3cret-payload"}]},
+        headers={"X-Request-Id": "my-request", "Authorization": "Bearer s3cret-key"},
+        timeout=10,
+    )
+    server.stop()
+
+    lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+    (mine,) = [line for line in lines if line.get("requestId") == "my-request"]
+    assert mine["event"] == "request"
+    assert (mine["method"], mine["path"], mine["status"]) == ("POST", "/api/topics/demo/produce", 200)
+    assert "s3cret" not in server.log.read_text()
+
+
+def test_a_worker_in_a_process_of_its_own_runs_what_the_server_accepts(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path / "data", TAKHIN_WORKERS="0").start("--demo")
+    request_id = server.produce("demo", [{"value": 1}], **{"async": "true"}).json()["requestId"]
+    path = f"{server.url}/api/produce/status/{request_id}"
+    assert requests.get(f"{path}?wait=1", timeout=10).json()["status"] == "pending"
+
+    worker = subprocess.Popen(server.command("run_produce_worker"), cwd=server.root, env=server.environment)
+    answer = requests.get(f"{path}?wait=20", timeout=30).json()
+    worker.terminate()
+
+    assert answer["status"] == "completed"
+    assert worker.wait(10) == 0
+    server.stop()
