@@ -40,7 +40,7 @@ def read(request: HttpRequest) -> Body:
 def _content_type(header: str) -> str:
     media_type, _, parameters = header.partition(";")
     known = CONTENT_TYPES.get(media_type.strip().lower())
-    charset = parameters.partition("charset=")[2].strip(' "').lower()
+    charset = parameters.lower().partition("charset=")[2].partition(";")[0].strip(' "')
     if known is None or charset not in ("", "utf-8", "utf8", "us-ascii"):
         raise UnsupportedContentType(header, ", ".join(name for name in CONTENT_TYPES if name))
     return known

@@ -4,8 +4,10 @@ A wrong shape anywhere refuses the whole body, with the place and what was expec
 with a record's content (base64, size, partition) is not judged here.
 """
 
+import io
 import re
-from typing import Annotated, TypeVar
+import threading
+from typing import Annotated, TypeVar, cast
 
 import msgspec
 from django.conf import settings
@@ -43,11 +45,34 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     records: list[InboundRecord] = []
 
 
+class _Allowance(threading.local):
+    """How many records more this thread's body may have."""
+
+    left = 0
+
+
+_allowance = _Allowance()
+
+
+class _CountedRecord(InboundRecord, frozen=True, forbid_unknown_fields=True, gc=False):
+    """A record of a body that may have too many: decoding ends with the first past the limit."""
+
+    def __post_init__(self) -> None:
+        _allowance.left -= 1
+        if _allowance.left < 0:
+            raise _too_many()
+
+
+class _CountedEnvelope(msgspec.Struct, forbid_unknown_fields=True):
+    records: list[_CountedRecord] = []
+
+
 class _RawEnvelope(msgspec.Struct, forbid_unknown_fields=True):
     records: msgspec.Raw = msgspec.Raw()
 
 
 _envelopes = msgspec.json.Decoder(_Envelope)
+_counted_envelopes = msgspec.json.Decoder(_CountedEnvelope)
 _raw_envelopes = msgspec.json.Decoder(_RawEnvelope)
 _records = msgspec.json.Decoder(InboundRecord)
 _one_member = re.compile(rb"\s*\{\s*\"[^\"]*\"\s*:\s*")
@@ -64,18 +89,29 @@ def decode(body: bytes, ndjson: bool) -> list[InboundRecord]:
     records = _decode_lines(body) if ndjson else _decode_envelope(body)
     if not records:
         raise NoRecords("the body has no records; send at least one")
-    _judge_limits(records, ndjson)
     return records
 
 
 def _decode_envelope(body: bytes) -> list[InboundRecord]:
     if not body.strip():
         raise InvalidBody('the body is empty; expected {"records": [...]}')
-    records = _located(_envelopes, body, "").records
+    records = _decode_records(body)
     # Escapes can hide a second member of the same name.
     if body.count(b'"records"') != 1 or b"\\u00" in body:
         _refuse_repeated_member(body)
+    for index, record in enumerate(records):
+        excess = _excess(record)
+        if excess:
+            raise InvalidBody(f"$.records[{index}]{excess}")
     return records
+
+
+def _decode_records(body: bytes) -> list[InboundRecord]:
+    # Counting costs a call for each record. There are no more records than opening braces.
+    if body.count(b"{") <= settings.TAKHIN_MAX_RECORDS:
+        return _located(_envelopes, body, "").records
+    _allowance.left = settings.TAKHIN_MAX_RECORDS
+    return cast("list[InboundRecord]", _located(_counted_envelopes, body, "").records)
 
 
 def _refuse_repeated_member(body: bytes) -> None:
@@ -87,12 +123,17 @@ def _refuse_repeated_member(body: bytes) -> None:
 
 def _decode_lines(body: bytes) -> list[InboundRecord]:
     records: list[InboundRecord] = []
-    for number, line in enumerate(body.split(b"\n"), 1):
+    # Line by line, for a list of them all may be many times the body.
+    for number, line in enumerate(io.BytesIO(body), 1):
         if not line.strip():
             continue
         if len(records) == settings.TAKHIN_MAX_RECORDS:
-            raise _too_many(f"more than {len(records)}")
-        records.append(_located(_records, line, f"line {number}: "))
+            raise _too_many()
+        record = _located(_records, line, f"line {number}: ")
+        excess = _excess(record)
+        if excess:
+            raise InvalidBody(f"line {number}: ${excess}")
+        records.append(record)
     return records
 
 
@@ -118,26 +159,20 @@ def _in_our_words(message: str) -> str:
     return f"{place}: {what[:1].lower()}{what[1:]}"
 
 
-def _too_many(count: str) -> TooManyRecords:
-    return TooManyRecords(f"a request may have at most {settings.TAKHIN_MAX_RECORDS} records, got {count}")
+def _too_many() -> TooManyRecords:
+    return TooManyRecords(f"a request may have at most {settings.TAKHIN_MAX_RECORDS} records (TAKHIN_MAX_RECORDS)")
 
 
-def _judge_limits(records: list[InboundRecord], ndjson: bool) -> None:
-    if len(records) > settings.TAKHIN_MAX_RECORDS:
-        raise _too_many(str(len(records)))
+def _excess(record: InboundRecord) -> str:
+    """The place and the limit that a record passes; empty for nearly every record."""
     nesting, most_headers = settings.TAKHIN_MAX_NESTING, settings.TAKHIN_MAX_HEADERS
-    for index, record in enumerate(records):
-        if record.headers is not None and len(record.headers) > most_headers:
-            count = len(record.headers)
-            raise InvalidBody(f"{_place(index, ndjson)}.headers: expected at most {most_headers} headers, got {count}")
-        if _is_deeper(bytes(record.key), nesting):
-            raise InvalidBody(f"{_place(index, ndjson)}.key: nested deeper than {nesting} levels")
-        if _is_deeper(bytes(record.value), nesting):
-            raise InvalidBody(f"{_place(index, ndjson)}.value: nested deeper than {nesting} levels")
-
-
-def _place(index: int, ndjson: bool) -> str:
-    return f"record {index}: $" if ndjson else f"$.records[{index}]"
+    if record.headers is not None and len(record.headers) > most_headers:
+        return f".headers: expected at most {most_headers} headers, got {len(record.headers)}"
+    if _is_deeper(bytes(record.key), nesting):
+        return f".key: nested deeper than {nesting} levels"
+    if _is_deeper(bytes(record.value), nesting):
+        return f".value: nested deeper than {nesting} levels"
+    return ""
 
 
 def _is_deeper(text: bytes, nesting: int) -> bool:
