@@ -13,7 +13,7 @@ urlpatterns = [
     re_path(r"^api(?:/.*)?$", exceptions.not_found),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("swagger/", SpectacularSwaggerView.as_view(url_name="openapi"), name="swagger"),
-    path("redoc/", SpectacularRedocView.as_view(url_name="openapi"), name="redoc"),
+    path("redoc/", SpectacularRedocView.as_view(url_name="openapi", template_name="producer/redoc.html"), name="redoc"),
     path("admin/", admin.site.urls),
     path("", pages.root, name="root"),
 ]
