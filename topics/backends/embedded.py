@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 import msgspec
 from django.db import IntegrityError, connection
-from django.db.models import QuerySet, Sum
 
-from topics import batches, commits
+from topics import batches, commits, retention
 from topics.backends.base import (
     MAX_READ_BYTES,
     Also,
@@ -19,13 +18,11 @@ from topics.backends.base import (
     within_bytes,
 )
 from topics.errors import TopicExists, TopicNotFound
-from topics.models import Partition, RecordBatch, Topic
+from topics.models import Partition, Topic
 from topics.records import PartitionInfo, RecordMetadata, StoredRecord, TopicInfo, Write
 
 # A topic deleted by another process is noticed at the append itself, so this bounds only how long a 404 can wait.
 CACHE_SECONDS = 5.0
-# Small enough that no delete holds the writer for long.
-DELETE_STEP = 500
 
 _CLAIM = """
 UPDATE topics_partition SET next_offset = next_offset + %s, stored_bytes = stored_bytes + %s
@@ -144,7 +141,7 @@ class EmbeddedLog(Log):
 
         self._partition_ids.pop(name, None)
         commits.run(job)
-        self._delete_orphans()
+        retention.delete_orphans()
 
     def read(self, topic: str, partition: int, offset: int | None, limit: int) -> list[StoredRecord]:
         check_partition(partition, self.partition_count(topic))
@@ -158,22 +155,11 @@ class EmbeddedLog(Log):
         return within_bytes([record for record in records if start <= record.offset < start + limit])
 
     def enforce_retention(self, now_ms: int) -> int:
-        deleted = self._delete_orphans()
-        for partition in Partition.objects.filter(topic__isnull=False).select_related("topic"):
-            deleted += _expire(partition, now_ms)
-        return deleted
+        return retention.delete_orphans() + retention.enforce(now_ms)
 
     def check(self) -> None:
         with commits.translated(), connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM topics_topic LIMIT 1")
-
-    def _delete_orphans(self) -> int:
-        """Empty and delete the partitions that deleted topics left behind, a few batches a commit."""
-        deleted = 0
-        for partition in Partition.objects.filter(topic__isnull=True):
-            deleted += _delete_batches(RecordBatch.objects.filter(partition=partition), partition)
-            commits.run(partition.delete)
-        return deleted
 
 
 def _prepare(partition_id: int, write: Write) -> _Prepared:
@@ -216,57 +202,3 @@ def _payloads(partition: Partition, start: int, end: int) -> list[bytes]:
 def _info(topic: Topic) -> TopicInfo:
     bounds = [PartitionInfo(row.number, row.first_offset, row.next_offset) for row in topic.partitions.all()]
     return TopicInfo(topic.name, bounds, topic.retention_ms, topic.retention_bytes)
-
-
-def _expire(partition: Partition, now_ms: int) -> int:
-    """Delete a partition's oldest batches that neither retention keeps; as in Kafka, never past a batch to keep."""
-    topic = partition.topic
-    assert topic is not None
-    deleted = 0
-    if topic.retention_ms is not None:
-        first_kept = partition.batches.filter(max_timestamp__gte=now_ms - topic.retention_ms).order_by("base_offset")
-        deleted += _delete_before(partition, first_kept)
-        partition.refresh_from_db()
-    if topic.retention_bytes is not None:
-        excess = partition.stored_bytes - topic.retention_bytes
-        deleted += _delete_excess(partition, excess)
-    return deleted
-
-
-def _delete_before(partition: Partition, first_kept: QuerySet[RecordBatch]) -> int:
-    kept = first_kept.values_list("base_offset", flat=True).first()
-    end = partition.next_offset if kept is None else kept
-    return _delete_batches(partition.batches.filter(base_offset__lt=end), partition)
-
-
-def _delete_excess(partition: Partition, excess: int) -> int:
-    end = partition.first_offset
-    sizes = partition.batches.order_by("base_offset").values_list("base_offset", "record_count", "stored_bytes")
-    for base, count, size in sizes.iterator(chunk_size=DELETE_STEP):
-        if size > excess:
-            break
-        excess -= size
-        end = base + count
-    return _delete_batches(partition.batches.filter(base_offset__lt=end), partition)
-
-
-def _delete_batches(doomed: QuerySet[RecordBatch], partition: Partition) -> int:
-    """Delete batches, oldest first, in steps of their own commit; returns the number of records deleted."""
-    deleted = 0
-
-    def step() -> int:
-        rows = list(doomed.order_by("base_offset").values_list("pk", "base_offset", "record_count")[:DELETE_STEP])
-        if not rows:
-            return 0
-        chosen = RecordBatch.objects.filter(pk__in=[pk for pk, _, _ in rows])
-        freed = chosen.aggregate(size=Sum("stored_bytes"))["size"]
-        chosen.delete()
-        current = Partition.objects.select_for_update().get(pk=partition.pk)
-        current.first_offset = rows[-1][1] + rows[-1][2]
-        current.stored_bytes -= freed
-        current.save(update_fields=["first_offset", "stored_bytes"])
-        return sum(count for _, _, count in rows)
-
-    while count := commits.run(step):
-        deleted += count
-    return deleted

@@ -1,9 +1,6 @@
-"""Requests as they are tracked, and the keys that may send them. A pending request's row is its queue entry."""
+"""Produce requests as they are tracked: a pending request's row is its entry in the queue."""
 
 import functools
-import hashlib
-import hmac
-import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -11,12 +8,12 @@ from typing import Any, Self
 import cramjam
 import msgspec
 import uuid_utils
-from django.core.exceptions import ValidationError
 from django.db import connection, models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from producer.errors import RecordFailure
+from producer.models.keys import ApiKey
 from producer.options import Options
 from topics.records import RecordMetadata
 
@@ -40,81 +37,6 @@ def _pack(data: bytes) -> bytes:
 def _unpack(data: bytes | memoryview) -> bytes:
     data = bytes(data)
     return bytes(cramjam.zstd.decompress(data)) if data.startswith(_ZSTD_MAGIC) else data
-
-
-class Scope(models.TextChoices):
-    PRODUCE = "produce", "Produce records and ask for the status of its own requests"
-    READ = "read", "List topics and read records"
-    MANAGE = "manage", "Create, change and delete topics"
-
-
-class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
-    def usable(self) -> Self:
-        return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None)
-
-
-class ApiKey(models.Model):
-    """A secret's SHA-256 and what its holder may do. The secret has 256 random bits, so no slow hash is needed."""
-
-    name = models.CharField(max_length=100)
-    prefix = models.CharField(max_length=16, editable=False)
-    digest = models.CharField(max_length=64, unique=True, editable=False)
-    scopes = models.CharField(max_length=100, default="produce,read,manage")
-    topics = models.TextField(default="*", help_text="Topic names, comma-separated; * at the end matches any rest.")
-    created_at = models.DateTimeField(auto_now_add=True)
-    expires_at = models.DateTimeField(null=True, blank=True)
-    revoked_at = models.DateTimeField(null=True, blank=True)
-    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
-
-    objects = ApiKeyQuerySet.as_manager()
-
-    class Meta:
-        verbose_name = "API key"
-        ordering = ["-id"]
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.prefix}…)"
-
-    def clean(self) -> None:
-        check_scopes(self.scopes)
-        check_patterns(self.topics)
-
-    def issue_secret(self) -> str:
-        """Give this unsaved key a new secret and return it; it cannot be had again."""
-        secret = f"tk_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
-        self.prefix = secret[:11]
-        self.digest = digest_of(secret)
-        return secret
-
-    def matches(self, secret: str) -> bool:
-        return hmac.compare_digest(self.digest, digest_of(secret))
-
-    def has_scope(self, scope: str) -> bool:
-        return scope in self.scopes.split(",")
-
-    def allows_topic(self, topic: str) -> bool:
-        return any(
-            topic.startswith(pattern[:-1]) if pattern.endswith("*") else topic == pattern
-            for pattern in self.topics.split(",")
-        )
-
-
-def digest_of(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def check_scopes(value: str) -> None:
-    """Raise ValidationError unless `value` is scopes, comma-separated."""
-    unknown = set(value.split(",")) - set(Scope.values)
-    if unknown:
-        raise ValidationError(f"unknown scope {sorted(unknown)[0]!r}; scopes are {', '.join(Scope.values)}")
-
-
-def check_patterns(value: str) -> None:
-    """Raise ValidationError unless `value` is topic names or prefixes with a final *, comma-separated."""
-    for pattern in value.split(","):
-        if not pattern or "*" in pattern[:-1] or any(character.isspace() for character in pattern):
-            raise ValidationError(f"topic pattern {pattern!r} is not a topic name, or a prefix followed by one *")
 
 
 class ProduceRequestQuerySet(models.QuerySet["ProduceRequest"]):
@@ -294,7 +216,7 @@ class ProduceRequest(models.Model):
 @functools.cache
 def _insert_statement() -> str:
     meta = ProduceRequest._meta
-    columns = ", ".join(field.column for field in meta.concrete_fields)
+    columns = ", ".join(str(field.column) for field in meta.concrete_fields)
     places = ", ".join("%s" for _ in meta.concrete_fields)
     return " ".join(["INSERT INTO", meta.db_table, "(", columns, ") VALUES (", places, ")"])
 

@@ -1,0 +1,86 @@
+"""The keys that may send requests: a secret's SHA-256, and what its holder may do."""
+
+import hashlib
+import hmac
+import secrets
+from typing import Self
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class Scope(models.TextChoices):
+    PRODUCE = "produce", "Produce records and ask for the status of its own requests"
+    READ = "read", "List topics and read records"
+    MANAGE = "manage", "Create, change and delete topics"
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def usable(self) -> Self:
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None)
+
+
+class ApiKey(models.Model):
+    """A secret's SHA-256 and what its holder may do. The secret has 256 random bits, so no slow hash is needed."""
+
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=16, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    scopes = models.CharField(max_length=100, default="produce,read,manage")
+    topics = models.TextField(default="*", help_text="Topic names, comma-separated; * at the end matches any rest.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    def clean(self) -> None:
+        check_scopes(self.scopes)
+        check_patterns(self.topics)
+
+    def issue_secret(self) -> str:
+        """Give this unsaved key a new secret and return it; it cannot be had again."""
+        secret = f"tk_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
+        self.prefix = secret[:11]
+        self.digest = digest_of(secret)
+        return secret
+
+    def matches(self, secret: str) -> bool:
+        return hmac.compare_digest(self.digest, digest_of(secret))
+
+    def has_scope(self, scope: str) -> bool:
+        return scope in self.scopes.split(",")
+
+    def allows_topic(self, topic: str) -> bool:
+        return any(
+            topic.startswith(pattern[:-1]) if pattern.endswith("*") else topic == pattern
+            for pattern in self.topics.split(",")
+        )
+
+
+def digest_of(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def check_scopes(value: str) -> None:
+    """Raise ValidationError unless `value` is scopes, comma-separated."""
+    unknown = set(value.split(",")) - set(Scope.values)
+    if unknown:
+        raise ValidationError(f"unknown scope {sorted(unknown)[0]!r}; scopes are {', '.join(Scope.values)}")
+
+
+def check_patterns(value: str) -> None:
+    """Raise ValidationError unless `value` is topic names or prefixes with a final *, comma-separated."""
+    for pattern in value.split(","):
+        if not pattern or "*" in pattern[:-1] or any(character.isspace() for character in pattern):
+            raise ValidationError(f"topic pattern {pattern!r} is not a topic name, or a prefix followed by one *")
