@@ -59,6 +59,8 @@ class Bounded(Admin):
     """A list that never counts to its end."""
 
     show_full_result_count = False
+    # Facets count every choice of every filter over the whole table.
+    show_facets = admin.ShowFacets.NEVER
     paginator = BoundedPaginator
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:

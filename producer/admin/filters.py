@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from unfold.contrib.filters.admin import RangeDateTimeFilter
@@ -15,6 +15,8 @@ from topics.admin import TopicNameFilter
 Requests = QuerySet[ProduceRequest]
 # No index leads to a mode, or to a topic's failures: 100,000 rows are read in a tenth of a second.
 NEWEST = 100_000
+# One X-Request-Id names one request, unless its client repeats itself.
+MOST_TRACED = 500
 SINCE = {"5m": timedelta(minutes=5), "30m": timedelta(minutes=30), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
 _HEX = set("0123456789abcdef")
 
@@ -26,13 +28,14 @@ def among_newest(rows: Requests) -> Requests:
 
 
 def search(rows: Requests, term: str) -> Requests:
-    """Those whose id is or begins with `term`, or that came with it as their X-Request-Id."""
-    found = Q(http_request_id=term)
+    """Those that came with `term` as their X-Request-Id; else those whose id is or begins with it."""
+    # One index at a time: asked for both at once, SQLite sorts all that begin with a short term.
+    traced = list(ProduceRequest.objects.filter(http_request_id=term).values_list("pk", flat=True)[:MOST_TRACED])
     digits = term.removeprefix("req_").lower()
-    if digits and set(digits) <= _HEX:
-        # Hexadecimal digits end before g.
-        found |= Q(id__gte=f"req_{digits}", id__lt=f"req_{digits}g")
-    return rows.filter(found)
+    if traced or not set(digits) <= _HEX:
+        return rows.filter(pk__in=traced)
+    # Hexadecimal digits end before g.
+    return rows.filter(id__gte=f"req_{digits}", id__lt=f"req_{digits}g")
 
 
 class StatusFilter(admin.SimpleListFilter):
