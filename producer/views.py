@@ -16,6 +16,7 @@ from producer.errors import RequestNotFound
 from producer.models import ProduceRequest
 from producer.plans import Outcomes
 from producer.serializers import WaitParameters
+from topics import commits
 from topics.errors import TopicNotFound
 from topics.logs import current_log
 
@@ -107,7 +108,8 @@ def _answer(request: HttpRequest, outcomes: Outcomes) -> Response:
 
 def _find_own(request: Request, request_id: str) -> ProduceRequest:
     """The request, if the key that made it is asking. Raises RequestNotFound."""
-    row = ProduceRequest.objects.filter(pk=request_id, api_key=key_of(request)).defer("body").first()
+    with commits.translated():
+        row = ProduceRequest.objects.filter(pk=request_id, api_key=key_of(request)).defer("body").first()
     if row is None:
         raise RequestNotFound(f"there is no request {request_id}, or it was purged, or another key made it")
     return row
