@@ -94,6 +94,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "takhin_site.middleware.RequestLog",
+    "takhin_site.middleware.KnownHost",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "takhin_site.middleware.AdminSecurity",
     "takhin_site.middleware.AdminSession",
