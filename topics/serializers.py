@@ -20,7 +20,8 @@ class ParameterSerializer(serializers.Serializer[Any]):
                 raise serializers.ValidationError({name: f"unknown parameter; {known}"})
             if len(values) > 1:
                 raise serializers.ValidationError({name: "this parameter stands more than once"})
-        return super().to_internal_value(data)
+        # As a plain dict: to REST framework an empty value of a form is an absent one.
+        return super().to_internal_value(data.dict())
 
 
 class StrictSerializer(serializers.Serializer[Any]):
@@ -40,6 +41,18 @@ class IntegerField(serializers.IntegerField):
     def to_internal_value(self, data: Any) -> int:
         if type(data) is not int:
             raise serializers.ValidationError(f"expected int, got {type(data).__name__}")
+        return super().to_internal_value(data)
+
+
+class TopicNameField(serializers.RegexField):
+    """A JSON string as it is: neither a number nor trimmed."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(r"^[a-zA-Z0-9._-]{1,249}$", trim_whitespace=False, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        if type(data) is not str:
+            raise serializers.ValidationError(f"expected str, got {type(data).__name__}")
         return super().to_internal_value(data)
 
 
@@ -63,7 +76,7 @@ class TopicChangeSerializer(StrictSerializer):
 
 
 class NewTopicSerializer(TopicChangeSerializer):
-    name = serializers.RegexField(r"^[a-zA-Z0-9._-]{1,249}$", help_text="As Kafka: neither '.' nor '..'.")
+    name = TopicNameField(help_text="As Kafka: neither '.' nor '..'.")
     partitions = IntegerField(min_value=1, max_value=MAX_PARTITIONS, required=False)
 
     def validate_name(self, value: str) -> str:

@@ -1,3 +1,4 @@
+import argparse
 from typing import Any
 
 from django.conf import settings
@@ -13,8 +14,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name")
         parser.add_argument("--partitions", type=int, default=settings.TAKHIN_DEFAULT_PARTITIONS)
-        parser.add_argument("--retention-ms", type=int, help="delete records older than this")
-        parser.add_argument("--retention-bytes", type=int, help="stored bytes to keep in each partition")
+        parser.add_argument("--retention-ms", type=positive, help="delete records older than this")
+        parser.add_argument("--retention-bytes", type=positive, help="stored bytes to keep in each partition")
         parser.add_argument("--if-not-exists", action="store_true", help="succeed when the topic exists")
 
     def handle(self, *args: Any, **options: Any) -> str:
@@ -33,3 +34,10 @@ class Command(BaseCommand):
         except LogError as error:
             raise CommandError(str(error)) from error
         return f"Created topic {name} with {len(topic.partitions)} partitions."
+
+
+def positive(text: str) -> int:
+    """A whole number from 1. Raises ArgumentTypeError."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
