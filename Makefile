@@ -16,7 +16,10 @@ endif
 
 .PHONY: run test lint format bench clean
 
+# On a loopback address it runs open, unless the environment or .env says where it runs or that keys are required.
+ifeq ($(shell grep -Es '^ *(export )?TAKHIN_(HOST|REQUIRE_API_KEY)=' .env),)
 run: export TAKHIN_REQUIRE_API_KEY ?= $(if $(filter-out 127.0.0.1 ::1 localhost,$(TAKHIN_HOST)),true,false)
+endif
 run: $(VENV)/.run
 	@$(BIN)/python manage.py serve --demo
 

@@ -34,6 +34,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[None, ApiKey] | None:
         if not settings.TAKHIN_REQUIRE_API_KEY:
+            _refuse_foreign_page(request)
             return None
         secret = _secret(request.META)
         if not secret:
@@ -46,6 +47,17 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="takhin"'
+
+
+def _refuse_foreign_page(request: Request) -> None:
+    """Without keys, any page in a browser on this machine could write: a form post needs nobody's leave."""
+    origin = request.META.get("HTTP_ORIGIN")
+    if origin is None or settings.CORS_ALLOW_ALL_ORIGINS or origin in settings.CORS_ALLOWED_ORIGINS:
+        return
+    if origin != f"{request._request.scheme}://{request._request.get_host()}":
+        raise exceptions.PermissionDenied(
+            f"pages of {origin[:100]} may not use a server without keys (TAKHIN_CORS_ORIGINS)", "foreign_origin"
+        )
 
 
 def key_of(request: Request) -> ApiKey | None:

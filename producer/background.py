@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import close_old_connections
 from django.db.models.functions import Now
 
+from producer import services
 from producer.models import ProduceRequest
 from producer.worker import Worker
 from topics import commits
@@ -31,11 +32,6 @@ def start() -> None:
         threading.Thread(target=_keep_house, name="takhin-housekeeping", daemon=True).start()
 
 
-def stop() -> None:
-    for worker in _workers:
-        worker.stop()
-
-
 def workers_are_alive() -> bool:
     return all(worker.is_alive for worker in _workers)
 
@@ -45,7 +41,7 @@ def _keep_house() -> None:
         time.sleep(settings.TAKHIN_HOUSEKEEPING_INTERVAL)
         try:
             purged = purge(timedelta(seconds=settings.TAKHIN_REQUEST_TTL))
-            expired = current_log().enforce_retention(time.time_ns() // 1_000_000)
+            expired = current_log().enforce_retention(services.now_ms())
             if purged or expired:
                 log.info("housekeeping", requests=purged, records=expired)
         except Exception:

@@ -48,7 +48,11 @@ def _problem(status: int) -> dict[Any, OpenApiResponse]:
 
 def _none_written(status: int, failure: dict[str, Any]) -> dict[Any, OpenApiResponse]:
     example = problem_example(
-        status, "no_record_written", "no record was written", "every record failed", offsets=[failure]
+        status,
+        "no_record_written",
+        "no record was written",
+        "each record's error stands in its place",
+        offsets=[failure],
     )
     examples = [example]
     if status == 503:

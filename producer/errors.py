@@ -131,4 +131,3 @@ class RecordNotAttempted(RecordError):
     """Nothing is wrong with this record: another one failed and the request was strict."""
 
     code = "not_attempted"
-    retriable = True

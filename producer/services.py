@@ -22,6 +22,10 @@ from topics.errors import LogUnavailable, TopicExists, TopicNotFound
 log = structlog.get_logger("takhin.produce")
 
 
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 class Inbound(msgspec.Struct, frozen=True):
     """A produce request with its body decoded, as a view hands it over."""
 

@@ -100,7 +100,7 @@ def _answer(request: HttpRequest, outcomes: Outcomes) -> Response:
         503 if retriable else 422,
         "no_record_written",
         "no record was written",
-        "every record failed; each one's error stands in its place in offsets",
+        "each record's error stands in its place in offsets",
     )
     response.data["offsets"] = outcomes
     return response

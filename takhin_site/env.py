@@ -61,6 +61,15 @@ def words(name: str, default: str) -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
+def origins(name: str) -> list[str]:
+    """Origins as a browser names them: `https://app.example.com`, comma-separated; `*` is any."""
+    values = words(name, "")
+    for value in values:
+        if value != "*" and not re.fullmatch(r"https?://[^/\s*]+", value):
+            raise _refuse(name, value, "origins such as https://app.example.com, comma-separated")
+    return values
+
+
 def database(name: str, default_file: Path) -> dict[str, object]:
     """Django's DATABASES entry for a URL such as `sqlite:////srv/takhin.sqlite3`."""
     url = text(name, "")

@@ -27,7 +27,8 @@ if not TAKHIN_REQUIRE_API_KEY and not TAKHIN_LOOPBACK:
         f"(127.0.0.1, ::1 or localhost), got false with TAKHIN_HOST={TAKHIN_HOST!r}"
     )
 ALLOWED_HOSTS = env.words("TAKHIN_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]" if TAKHIN_LOOPBACK else "*")
-CSRF_TRUSTED_ORIGINS = env.words("TAKHIN_TRUSTED_ORIGINS", "")
+CSRF_TRUSTED_ORIGINS = env.origins("TAKHIN_TRUSTED_ORIGINS")
+CORS_ALLOWED_ORIGINS = env.origins("TAKHIN_CORS_ORIGINS")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if CSRF_TRUSTED_ORIGINS else None
 SECRET_KEY = env.text("TAKHIN_SECRET_KEY", "") or env.secret_file(TAKHIN_DATA_DIR / "secret-key")
 
@@ -86,6 +87,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "corsheaders",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -103,6 +105,13 @@ MIDDLEWARE = [
     "takhin_site.middleware.AdminMessages",
     "takhin_site.middleware.AdminFrameOptions",
 ]
+if CORS_ALLOWED_ORIGINS:
+    MIDDLEWARE.insert(1, "corsheaders.middleware.CorsMiddleware")
+CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ALLOWED_ORIGINS
+CORS_ALLOWED_ORIGINS = [origin for origin in CORS_ALLOWED_ORIGINS if origin != "*"]
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_HEADERS = ["authorization", "content-encoding", "content-type", "prefer", "x-api-key", "x-request-id"]
+CORS_EXPOSE_HEADERS = ["location", "retry-after", "x-request-id"]
 ROOT_URLCONF = "takhin_site.urls"
 WSGI_APPLICATION = "takhin_site.wsgi.application"
 TEMPLATES = [

@@ -1,6 +1,5 @@
 """The WSGI application, for granian and gunicorn."""
 
-import atexit
 import gc
 import io
 import os
@@ -28,7 +27,6 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 
 background.start()
-atexit.register(background.stop)
 # Frozen start-up objects and rarer passes: a full collection otherwise costs some request 23 ms.
 gc.collect()
 gc.freeze()

@@ -160,7 +160,7 @@ def test_it_sends_again_when_no_record_could_be_written(client: Client, gate: Ga
 
 
 def test_it_does_not_send_the_rest_of_a_strict_request_alone(client: Client, gate: Gate) -> None:
-    untried = {"error": "record 0: not attempted", "code": "not_attempted", "retriable": True}
+    untried = {"error": "record 0: not attempted", "code": "not_attempted", "retriable": False}
     gate.answers = [(422, {}, {**BUSY, "offsets": [untried, untried, BAD]})]
     done = client(gate.url)
     assert done.returncode == 0, done.stderr

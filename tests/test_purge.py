@@ -34,12 +34,22 @@ def requests(api: Api, topic: str) -> dict[str, str]:
 
 
 def test_it_works(api: Api, requests: dict[str, str]) -> None:
-    assert purge() == "Deleted 1 finished request older than 0:30:00."
+    assert purge() == "Deleted 1 finished request older than 0:30:00 and 0 records past retention."
 
     assert api.get(f"/api/produce/status/{requests['old']}").status_code == 404
     assert api.get(f"/api/produce/status/{requests['fresh']}").status_code == 200
     assert api.get(f"/api/produce/status/{requests['pending']}").status_code == 200
     assert len(api.messages("orders")) == 2
+
+
+def test_retention_is_enforced_with_it(api: Api) -> None:
+    """Where the server's own housekeeping is off, the timer that purges must not leave records for ever."""
+    api.create_topic("brief", 1, retentionMs=60_000)
+    api.produce("brief", [{"value": 1, "timestamp": 1704545600123}, {"value": 2, "timestamp": 1704545600124}])
+    api.produce("brief", [{"value": 3}])
+
+    assert purge().endswith("and 2 records past retention.")
+    assert [message["value"] for message in api.messages("brief")] == ["3"]
 
 
 def test_a_slow_request_is_kept_from_its_end(api: Api, requests: dict[str, str]) -> None:

@@ -46,7 +46,8 @@ def test_it_works(server: LiveServer) -> None:
 def test_the_password_opens_the_admin(server: LiveServer) -> None:
     server.start()
     http = requests.Session()
-    page = http.get(f"{server.url}/admin/login/", timeout=10)
+    page = http.get(f"{server.url}/admin", timeout=10)
+    assert page.url == f"{server.url}/admin/login/?next=/admin/"
     token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
     assert token is not None
     form = {
@@ -132,3 +133,22 @@ def test_a_worker_in_a_process_of_its_own_runs_what_the_server_accepts(tmp_path:
     assert answer["status"] == "completed"
     assert worker.wait(10) == 0
     server.stop()
+
+
+def test_a_browser_page_of_an_allowed_origin_may_ask(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path / "data", TAKHIN_CORS_ORIGINS="https://app.example.com").start("--demo")
+    url = f"{server.url}/api/topics/demo/produce"
+    origin = {"Origin": "https://app.example.com"}
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    preflight = requests.options(url, headers={**origin, **asked}, timeout=10)
+    answer = requests.post(url, json={"records": [{"value": 1}]}, headers=origin, timeout=10)
+    foreign = requests.options(url, headers={"Origin": "https://evil.example", **asked}, timeout=10)
+    server.stop()
+
+    assert preflight.status_code == 200
+    assert preflight.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
+    assert "authorization" in preflight.headers["Access-Control-Allow-Headers"]
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
+    assert "x-request-id" in answer.headers["Access-Control-Expose-Headers"]
+    assert "Access-Control-Allow-Origin" not in foreign.headers

@@ -21,6 +21,8 @@ from topics.errors import LogUnavailable, StorageFull
 T = TypeVar("T")
 Job = Callable[[], Any]
 MAX_GROUP = 256
+# A caller whose turn does not come within this is told that nothing was written.
+WAIT_SECONDS = 10
 # What the database says when it cannot serve now; a constraint's error is the job's own.
 TROUBLE = (OperationalError, InterfaceError, InternalError)
 
@@ -54,15 +56,26 @@ def _translate(error: Exception) -> LogUnavailable:
 
 
 class _Waiter:
-    __slots__ = ("done", "error", "job", "result")
+    __slots__ = ("_turn", "done", "error", "is_started", "job", "result")
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.result: Any = None
         self.error: Exception | None = None
+        self.is_started = False
+        self._turn = threading.Lock()
         # A bare lock wakes its waiter faster than an Event or a Future.
         self.done = threading.Lock()
         self.done.acquire()
+
+    def start(self) -> bool:
+        """Whether the writer may run the job: its caller has not given up before."""
+        self.is_started = self.is_started or self._turn.acquire(blocking=False)
+        return self.is_started
+
+    def give_up(self) -> bool:
+        """Whether the caller may go: the job will not run. Once it runs, its end must be awaited."""
+        return self._turn.acquire(blocking=False)
 
 
 class _Writer:
@@ -70,7 +83,7 @@ class _Writer:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self._queue: queue.SimpleQueue[_Waiter] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Waiter | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name="takhin-writer", daemon=True)
         self._thread.start()
 
@@ -79,26 +92,35 @@ class _Writer:
             return job()
         waiter = _Waiter(job)
         self._queue.put(waiter)
-        waiter.done.acquire()
+        if not waiter.done.acquire(timeout=WAIT_SECONDS):
+            if waiter.give_up():
+                raise LogUnavailable(f"the database was busy for {WAIT_SECONDS} seconds")
+            waiter.done.acquire()
         if waiter.error is not None:
             raise waiter.error
         result: T = waiter.result
         return result
 
+    def end(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+
     def _loop(self) -> None:
-        while True:
-            group = [self._queue.get()]
-            while len(group) < MAX_GROUP and not self._queue.empty():
-                group.append(self._queue.get())
+        while (first := self._queue.get()) is not None:
+            group = [first]
+            while len(group) < MAX_GROUP and not self._queue.empty() and (waiter := self._queue.get()) is not None:
+                group.append(waiter)
             self._commit(group)
             for waiter in group:
                 waiter.done.release()
+        connection.close()
 
     def _commit(self, group: list[_Waiter]) -> None:
         try:
             with _file_lock(), transaction.atomic():
                 for waiter in group:
-                    waiter.result = waiter.job()
+                    if waiter.start():
+                        waiter.result = waiter.job()
         except Exception as error:
             if isinstance(error, TROUBLE):
                 connection.close()
@@ -127,6 +149,14 @@ def _file_lock() -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def close() -> None:
+    """End this process's writer and its connection, before a fork that must not inherit them."""
+    global _current
+    if _current is not None:
+        _current.end()
+        _current = None
 
 
 _current: _Writer | None = None

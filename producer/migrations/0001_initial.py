@@ -52,9 +52,9 @@ class Migration(migrations.Migration):
                 ('completed_at', models.DateTimeField(db_index=True, null=True)),
                 ('lease_until', models.DateTimeField(null=True)),
                 ('error', models.TextField(default='')),
+                ('api_key', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to='producer.apikey')),
                 ('outcomes', models.BinaryField(null=True)),
                 ('body', models.BinaryField(null=True)),
-                ('api_key', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to='producer.apikey')),
             ],
             options={
                 'ordering': ['-id'],

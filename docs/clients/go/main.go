@@ -38,8 +38,8 @@ type Outcome struct {
 	Retriable bool   `json:"retriable,omitempty"`
 }
 
-// mayRetry is false for the rest of a strict request: that is all or nothing.
-func (o Outcome) mayRetry() bool { return o.Retriable && o.Code != "not_attempted" }
+// mayRetry says whether this record may be written when it is sent again as it is.
+func (o Outcome) mayRetry() bool { return o.Retriable }
 
 // answer has the members of every answer that this client reads. Status is an HTTP status or a word.
 type answer struct {

@@ -78,9 +78,9 @@ function parse(text) {
   }
 }
 
-/** Whether to send this record again. A strict request is all or nothing, so its rest is not sent alone. */
+/** Whether this record may be written when it is sent again as it is. */
 function mayRetry(outcome) {
-  return outcome.retriable === true && outcome.code !== "not_attempted";
+  return outcome.retriable === true;
 }
 
 async function main() {

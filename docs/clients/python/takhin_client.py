@@ -88,8 +88,8 @@ def read(response):
 
 
 def may_retry(outcome):
-    """Whether to send this record again. A strict request is all or nothing, so its rest is not sent alone."""
-    return outcome.get("retriable", False) and outcome["code"] != "not_attempted"
+    """Whether this record may be written when it is sent again as it is."""
+    return outcome.get("retriable", False)
 
 
 def main():

@@ -7,13 +7,17 @@ from django.db.models.functions import Now
 from rich.console import Console
 from rich.progress import Progress
 
-from producer import background
+from producer import background, services
 from producer.durations import parse_duration
 from producer.models import ProduceRequest
+from topics.logs import current_log
 
 
 class Command(BaseCommand):
-    help = "Delete finished produce requests. Pending ones are kept, however old."
+    help = (
+        "Delete finished produce requests, and the records that their topics' retention no longer keeps. "
+        "Pending requests are kept, however old."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         default = f"{settings.TAKHIN_REQUEST_TTL}s"
@@ -28,7 +32,9 @@ class Command(BaseCommand):
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("Deleting", total=total)
             deleted = background.purge(age, lambda step: progress.advance(task, step))
-        return f"Deleted {_requests(deleted)} older than {age}."
+        expired = current_log().enforce_retention(services.now_ms())
+        records = "1 record" if expired == 1 else f"{expired} records"
+        return f"Deleted {_requests(deleted)} older than {age} and {records} past retention."
 
 
 def _requests(count: int) -> str:

@@ -18,6 +18,8 @@ from django.db import connections
 from granian import Granian
 from granian.constants import Interfaces
 
+from topics import commits
+
 ADMIN = "admin"
 KILL_AFTER_SECONDS = 4
 
@@ -49,7 +51,8 @@ class Command(BaseCommand):
             workers_kill_timeout=KILL_AFTER_SECONDS,
             log_enabled=False,
         )
-        # The worker process is forked from this one, and must share neither connections nor the writer's thread.
+        # The worker process is forked from this one, and SQLite's connections must not be carried over a fork.
+        commits.close()
         connections.close_all()
         if options["demo"]:
             server.on_startup(start_demo)
