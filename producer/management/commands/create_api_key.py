@@ -1,11 +1,12 @@
+from datetime import timedelta
 from typing import Any
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from producer.durations import parse_duration
-from producer.models import ApiKey, Scope, check_patterns, check_scopes
+from producer.models import ApiKey, Scope
 from topics import commits
 
 
@@ -20,21 +21,27 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> str:
         expires = options["expires"]
+        if expires == timedelta(0):
+            raise CommandError("--expires must be longer than 0")
         key = ApiKey(
             name=options["name"],
-            scopes=options["scopes"],
-            topics=options["topics"],
+            scopes=options["scopes"].replace(" ", ""),
+            topics=options["topics"].replace(", ", ","),
             expires_at=None if expires is None else timezone.now() + expires,
         )
         secret = key.issue_secret()
         try:
-            check_scopes(key.scopes)
-            check_patterns(key.topics)
+            key.full_clean()
         except ValidationError as error:
-            raise CommandError(error.messages[0]) from error
+            raise CommandError("; ".join(_sentences(error))) from error
         commits.run(key.save)
         until = f"until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "until it is revoked"
         self.stderr.write(
             f"Key {key.name} may {key.scopes} on {key.topics} {until}. Keep the secret: it is shown once."
         )
         return secret
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    fields = error.message_dict.items()
+    return [texts[0] if name == NON_FIELD_ERRORS else f"{name}: {texts[0]}" for name, texts in fields]
