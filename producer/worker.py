@@ -63,7 +63,8 @@ class Worker:
             if self._stopping.is_set():
                 self._give_back()
                 break
-            _run(self._held[0])
+            with structlog.contextvars.bound_contextvars(requestId=self._held[0].http_request_id):
+                _run(self._held[0])
             self._held = self._held[1:]
         return claimed
 

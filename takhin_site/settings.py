@@ -159,6 +159,11 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Takhin HTTP Producer",
     "DESCRIPTION": "Write records to partitioned, Kafka-style topics from anything that speaks HTTP.",
     "VERSION": VERSION,
+    "TAGS": [
+        {"name": "produce", "description": "Write records, now or in the background."},
+        {"name": "topics", "description": "Create topics and read records back."},
+        {"name": "health", "description": "For probes; no key is needed."},
+    ],
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
