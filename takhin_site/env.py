@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 import environ
@@ -11,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 TRUE = ("1", "true", "yes", "on")
 FALSE = ("0", "false", "no", "off")
+DATABASES = ("sqlite", "postgres", "postgresql")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 known: set[str] = set()
@@ -75,15 +77,17 @@ def database(name: str, default_file: Path) -> dict[str, object]:
     url = text(name, "")
     if not url:
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(default_file)}
+    scheme, separator, _ = url.partition("://")
     try:
-        config: dict[str, object] = dict(environ.Env.db_url_config(url))
+        config: dict[str, object] = dict(environ.Env.db_url_config(url)) if scheme in DATABASES else {}
     except Exception:
         config = {}
-    engine = str(config.get("ENGINE", ""))
-    if not engine.endswith((".sqlite3", ".postgresql")) or config["NAME"] in ("", ":memory:"):
+    if not config or config["NAME"] in ("", ":memory:"):
         # The URL may hold a password, so the message shows its scheme alone.
-        scheme = url.partition("://")[0][:20]
-        raise _refuse(name, f"{scheme}://…", "sqlite:///FILE or postgres://USER:PASSWORD@HOST/NAME")
+        shown = f"{scheme[:20]}://…" if separator else "…"
+        raise _refuse(name, shown, "sqlite:///FILE or postgres://USER:PASSWORD@HOST/NAME")
+    if scheme != "sqlite" and find_spec("psycopg") is None:
+        raise ImproperlyConfigured(f"{name} names PostgreSQL, which needs the package psycopg[binary]; install it")
     return config
 
 
@@ -102,7 +106,8 @@ def secret_file(path: Path) -> str:
 def data_folder(name: str, default: Path) -> Path:
     folder = Path(text(name, str(default))).expanduser().resolve()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        # It will hold records and secrets.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise _refuse(name, str(folder), f"a folder that can be written ({error.strerror})") from None
     return folder

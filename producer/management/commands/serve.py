@@ -14,7 +14,7 @@ from django.contrib.auth import get_user_model
 from django.core import checks
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connections
+from django.db import DatabaseError, connections
 from granian import Granian
 from granian.constants import Interfaces
 
@@ -32,8 +32,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         judge_address(settings.TAKHIN_HOST, settings.TAKHIN_PORT)
-        judge_database()
-        call_command("migrate", verbosity=0)
+        prepare_database()
         make_admin(settings.TAKHIN_DATA_DIR / "admin-password")
         if options["demo"]:
             call_command("create_topic", "demo", partitions=3, if_not_exists=True, stdout=io.StringIO())
@@ -73,6 +72,15 @@ def judge_address(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         raise CommandError(f"cannot listen on {host}:{port} (TAKHIN_HOST, TAKHIN_PORT): {error.strerror}") from error
+
+
+def prepare_database() -> None:
+    """Judge the database and migrate it. Raises CommandError."""
+    try:
+        judge_database()
+        call_command("migrate", verbosity=0)
+    except DatabaseError as error:
+        raise CommandError(f"cannot use the database (DATABASE_URL, TAKHIN_DATA_DIR): {error}") from error
 
 
 def judge_database() -> None:
