@@ -1,0 +1,126 @@
+"""Probes learn the truth: whether the process lives, and whether it can serve."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connection
+
+from producer import background
+from producer import health as health_module
+from producer.worker import Worker
+from tests.conftest import Api
+from tests.live import ROOT, LiveServer
+
+
+def test_it_works(api: Api) -> None:
+    assert api.get("/api/health/live").json() == {"alive": True}
+    assert api.get("/api/health/ready").json() == {"ready": True}
+    assert api.get("/api/health").json() == {
+        "status": "ok",
+        "version": django_settings.VERSION,
+        "checks": {"database": True, "migrations": True, "workers": True},
+    }
+
+
+@pytest.mark.parametrize("path", ["/api/health/", "/api/health/live/", "/api/health/ready/"])
+def test_a_trailing_slash_makes_no_difference(api: Api, path: str) -> None:
+    assert api.get(path).status_code == 200
+
+
+def test_a_broken_database_is_not_ready(api: Api) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE topics_topic RENAME TO topics_gone")
+    try:
+        ready, health, live = (api.get(f"/api/health{part}") for part in ("/ready", "", "/live"))
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE topics_gone RENAME TO topics_topic")
+
+    assert ready.status_code == 503
+    assert ready.json() == {"ready": False, "failing": ["database"]}
+    assert ready["Retry-After"] == "1"
+    assert health.status_code == 503
+    assert health.json()["status"] == "failing"
+    assert health.json()["checks"] == {"database": False, "migrations": True, "workers": True}
+    assert (live.status_code, live.json()) == (200, {"alive": True})
+    assert api.get("/api/health/ready").status_code == 200
+
+
+def test_a_missing_migration_is_not_ready(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_module, "_migrated", False)
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE kept AS SELECT * FROM django_migrations WHERE app = 'producer'")
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'producer'")
+    try:
+        answer = api.get("/api/health/ready")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO django_migrations SELECT * FROM kept")
+            cursor.execute("DROP TABLE kept")
+
+    assert answer.status_code == 503
+    assert answer.json() == {"ready": False, "failing": ["migrations"]}
+    assert api.get("/api/health/ready").status_code == 200
+
+
+ASK_WITHOUT_MIGRATING = """
+import django
+django.setup()
+from django.test import Client
+for path in ("/api/health/live", "/api/health/ready", "/api/health", "/api/topics"):
+    answer = Client(headers={"host": "localhost"}).get(path)
+    print(answer.status_code, answer.content.decode())
+"""
+
+
+@pytest.mark.no_database
+def test_a_fresh_data_folder_is_alive_but_not_ready(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_WITHOUT_MIGRATING],
+        cwd=ROOT,
+        env={**os.environ, "TAKHIN_DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "takhin_site.settings"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    live, ready, health, topics = done.stdout.splitlines()
+    assert live == '200 {"alive":true}'
+    assert ready == '503 {"ready":false,"failing":["database","migrations"]}'
+    assert health.startswith('503 {"status":"failing"')
+    assert topics.startswith("503 ")
+
+
+def test_a_worker_that_is_stuck_is_not_ready(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = Worker()
+    monkeypatch.setattr(background, "_workers", [Worker(), stuck])
+    assert api.get("/api/health/ready").status_code == 200
+
+    stuck._seen -= 1000
+
+    assert api.get("/api/health/ready").json() == {"ready": False, "failing": ["workers"]}
+
+
+def test_the_root_names_product_version_and_links(api: Api) -> None:
+    answer = api.get("/")
+
+    assert answer["Content-Type"] == "application/json"
+    found = answer.json()
+    assert found["product"] == "Takhin HTTP Producer"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", found["version"])
+    for link in found["links"].values():
+        assert api.get(link).status_code in (200, 302), link
+
+
+@pytest.mark.no_database
+def test_a_real_server_is_ready(live: LiveServer) -> None:
+    for path in ("/api/health", "/api/health/live", "/api/health/ready"):
+        answer = live.http.get(live.url + path, timeout=10)
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"] == "application/json"
