@@ -200,3 +200,13 @@ def test_unique_request_ids_under_16_threads(api: Api, topic: str) -> None:
 
     assert len(set(ids)) == 320
     assert all(len(request_id) == 36 and request_id.startswith("req_") for request_id in ids)
+
+
+def test_reading_every_partition_is_bounded_in_bytes(api: Api) -> None:
+    api.create_topic("wide", 40)
+    big = "x" * 1_000_000
+    for start in range(0, 40, 8):
+        records = [{"value": big, "partition": partition} for partition in range(start, start + 8)]
+        assert api.produce("wide", records).status_code == 200
+
+    assert 8 <= len(api.messages("wide", limit=1000)) <= 10

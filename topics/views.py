@@ -1,6 +1,7 @@
 """Serve topics over HTTP: list, create, describe, change, delete, and read records back."""
 
 import base64
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -9,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from topics import docs
+from topics.backends.base import MAX_READ_BYTES
 from topics.logs import current_log
 from topics.records import StoredRecord, TopicInfo
 from topics.serializers import NewTopicSerializer, ParameterSerializer, ReadParameters, TopicChangeSerializer
@@ -76,14 +78,22 @@ class TopicViewSet(ViewSet):
         wanted = ReadParameters(data=request.query_params)
         wanted.is_valid(raise_exception=True)
         partition, offset = wanted.validated_data.get("partition"), wanted.validated_data.get("offset")
-        left = wanted.validated_data["limit"]
-        records: list[StoredRecord] = []
-        for number in range(count) if partition is None else [partition]:
-            if left > 0:
-                found = current_log().read(topic, number, offset, left)
-                records += found
-                left -= len(found)
+        numbers = range(count) if partition is None else [partition]
+        records = _read(topic, numbers, offset, wanted.validated_data["limit"])
         return Response([_message(record) for record in records])
+
+
+def _read(topic: str, partitions: Iterable[int], offset: int | None, limit: int) -> list[StoredRecord]:
+    """Records of these partitions in turn, until there are `limit` or they pass MAX_READ_BYTES."""
+    records: list[StoredRecord] = []
+    room = MAX_READ_BYTES
+    for partition in partitions:
+        if len(records) == limit or room <= 0:
+            break
+        found = current_log().read(topic, partition, offset, limit - len(records))
+        records += found
+        room -= sum(len(record.key or b"") + len(record.value or b"") for record in found)
+    return records
 
 
 def _no_parameters(request: Request) -> None:
