@@ -8,7 +8,7 @@ from rest_framework import serializers
 from producer.formats import FORMAT_NAMES
 from producer.models import Status
 from topics.compression import CODECS
-from topics.serializers import ParameterSerializer, ProblemSerializer
+from topics.serializers import HeaderValueField, ParameterSerializer, ProblemSerializer, StrictSerializer
 
 MAX_WAIT_SECONDS = 30
 
@@ -43,16 +43,12 @@ class WaitParameters(ParameterSerializer):
     )
 
 
-class Base64Serializer(serializers.Serializer[Any]):
-    base64 = serializers.CharField(allow_blank=True)
-
-
-class HeaderSerializer(serializers.Serializer[Any]):
+class HeaderSerializer(StrictSerializer):
     key = serializers.CharField(allow_blank=True)
-    value = AnyJsonField(required=False, help_text='Text, null, or `{"base64": "…"}` for bytes.')
+    value = HeaderValueField(required=False, help_text='Text, null, or `{"base64": "…"}` for bytes.')
 
 
-class RecordSerializer(serializers.Serializer[Any]):
+class RecordSerializer(StrictSerializer):
     key = AnyJsonField(required=False, help_text="Any JSON, read by key.format; null or absent is a null key.")
     value = AnyJsonField(required=False, help_text="Any JSON, read by value.format; null or absent is a tombstone.")
     partition = serializers.IntegerField(
@@ -66,7 +62,7 @@ class RecordSerializer(serializers.Serializer[Any]):
     headers = HeaderSerializer(many=True, required=False, allow_null=True)
 
 
-class ProduceRequestSerializer(serializers.Serializer[Any]):
+class ProduceRequestSerializer(StrictSerializer):
     records = RecordSerializer(many=True, allow_empty=False)
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
@@ -30,6 +31,17 @@ PROBLEMS = {
     500: ("internal_error", "internal error", "the error is logged under this X-Request-Id"),
     503: ("log_unavailable", "log unavailable", "the database cannot be reached or is busy"),
 }
+
+
+class StrictBody(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """Say of a strict body what it does with an unknown member."""
+
+    target_class = "topics.serializers.StrictSerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
+        schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return {**schema, "additionalProperties": False}
 
 
 def problem_example(status: int, code: str, error: str, detail: str, **members: Any) -> OpenApiExample:

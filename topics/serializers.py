@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.http import QueryDict
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from topics.backends.base import MAX_PARTITIONS
@@ -98,9 +99,26 @@ class ReadParameters(ParameterSerializer):
     limit = serializers.IntegerField(min_value=1, max_value=1000, default=100, help_text="Of the whole answer.")
 
 
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": ["string", "null"]},
+            {
+                "type": "object",
+                "properties": {"base64": {"type": "string"}},
+                "required": ["base64"],
+                "additionalProperties": False,
+            },
+        ]
+    }
+)
+class HeaderValueField(serializers.JSONField):
+    """Text, null, or `{"base64": "…"}`."""
+
+
 class StoredHeaderSerializer(serializers.Serializer[Any]):
     key = serializers.CharField(allow_blank=True)
-    value = serializers.JSONField(help_text='Text, null, or `{"base64": "…"}` where the bytes are not UTF-8.')
+    value = HeaderValueField(help_text='Text, null, or `{"base64": "…"}` where the bytes are not UTF-8.')
 
 
 class MessageSerializer(serializers.Serializer[Any]):
