@@ -76,6 +76,8 @@ _counted_envelopes = msgspec.json.Decoder(_CountedEnvelope)
 _raw_envelopes = msgspec.json.Decoder(_RawEnvelope)
 _records = msgspec.json.Decoder(InboundRecord)
 _one_member = re.compile(rb"\s*\{\s*\"[^\"]*\"\s*:\s*")
+_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 _strings = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
@@ -179,15 +181,8 @@ def _is_deeper(text: bytes, nesting: int) -> bool:
     # Every level takes two brackets, and no text is deeper than its opening ones are many: this settles nearly all.
     if len(text) <= 2 * nesting or text.count(b"{") + text.count(b"[") <= nesting:
         return False
-    return _depth(text) > nesting
-
-
-def _depth(text: bytes) -> int:
-    deepest = depth = 0
-    for byte in _strings.sub(b"", text):
-        if byte in b"{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"}]":
-            depth -= 1
-    return deepest
+    # Each pass takes away the innermost level everywhere, at the speed of C.
+    brackets = _strings.sub(b"", text).translate(_SQUARE, _NO_BRACKETS)
+    for _ in range(nesting):
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)

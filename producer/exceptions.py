@@ -17,6 +17,7 @@ from rest_framework.response import Response
 
 from producer import errors
 from topics import errors as log_errors
+from topics.serializers import InvalidParameters
 
 log = structlog.get_logger("takhin.api")
 CONTENT_TYPE = "application/problem+json"
@@ -108,7 +109,9 @@ def _from_drf(request: HttpRequest, error: drf.APIException) -> Response:
     if (seconds := getattr(error, "wait", None)) is not None:
         headers["Retry-After"] = str(int(seconds) + 1)
     if isinstance(error, drf.ValidationError):
-        return respond(request, 400, "invalid_request", "invalid request", _flat(error.detail), **headers)
+        if isinstance(error, InvalidParameters):
+            return respond(request, 400, "invalid_parameter", "invalid query parameter", _flat(error.detail))
+        return respond(request, 400, "invalid_request_body", "invalid request body", _flat(error.detail))
     status = error.status_code
     if isinstance(error, drf.MethodNotAllowed):
         return respond(request, status, "method_not_allowed", "method not allowed", str(error.detail))

@@ -38,11 +38,15 @@ def to_binary(text: bytes) -> bytes:
 
 
 def from_base64(text: str) -> bytes:
+    """Raises SerializationFailed for anything but the one text that these bytes have (RFC 4648, section 3.5)."""
     try:
-        return base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
+        data = None
+    if data is None or (text.endswith("=") and base64.b64encode(data[len(data) // 3 * 3 :]) != text[-4:].encode()):
         shown = text if len(text) <= 40 else f"{text[:40]}…"
-        raise SerializationFailed(f"{shown!r} is not standard base64") from None
+        raise SerializationFailed(f"{shown!r} is not standard base64")
+    return data
 
 
 FORMATS: dict[str, Callable[[bytes], bytes]] = {

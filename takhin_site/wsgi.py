@@ -17,8 +17,11 @@ from producer import background
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Django's application, given a chunked body whole: Django itself reads it as empty (ticket 35838)."""
-    if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower() and not environ.get("CONTENT_LENGTH"):
+    """Django's application, given a body without a length whole: Django itself reads it as empty (ticket 35838).
+
+    Such are chunked bodies, and HTTP/2's.
+    """
+    if environ["REQUEST_METHOD"] in ("POST", "PATCH") and not environ.get("CONTENT_LENGTH"):
         # One byte past the limit is enough to refuse it.
         body = environ["wsgi.input"].read(settings.TAKHIN_MAX_BODY_BYTES + 1)
         environ["wsgi.input"] = io.BytesIO(body)

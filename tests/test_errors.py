@@ -71,10 +71,10 @@ WRONG: list[tuple[str, str, str, int, str, str]] = [
     ("GET", "/api/topics/orders/messages?partition=9", "", 404, "unknown_partition", "unknown partition"),
     ("GET", "/api/produce/status/req_unknown", "", 404, "request_not_found", "request not found"),
     ("POST", "/api/topics", '{"name":"orders"}', 409, "topic_exists", "topic exists"),
-    ("POST", "/api/topics", '{"name":"a b"}', 400, "invalid_request", "invalid request"),
+    ("POST", "/api/topics", '{"name":"a b"}', 400, "invalid_request_body", "invalid request body"),
     ("POST", "/api/topics", "{", 400, "invalid_request_body", "invalid request body"),
-    ("POST", "/api/topics", "[]", 400, "invalid_request", "invalid request"),
-    ("POST", "/api/topics", "", 400, "invalid_request", "invalid request"),
+    ("POST", "/api/topics", "[]", 400, "invalid_request_body", "invalid request body"),
+    ("POST", "/api/topics", "", 400, "invalid_request_body", "invalid request body"),
     ("POST", PRODUCE, "{", 400, "invalid_request_body", "invalid request body"),
     ("POST", PRODUCE, '{"records":[]}', 400, "no_records", "no records to produce"),
     ("POST", PRODUCE + "?x=1", "{}", 400, "invalid_parameter", "invalid query parameter"),
@@ -136,12 +136,12 @@ def test_an_unknown_or_repeated_parameter_is_400_everywhere(api: Api, topic: str
     request_id = api.produce(topic, [{}], async_="true").json()["requestId"]
     path = path.replace("ID", request_id)
 
-    problem = problem_of(call(api, method, f"{path}?limt=1", '{"name":"new"}'), 400, "invalid_request")
+    problem = problem_of(call(api, method, f"{path}?limt=1", '{"name":"new"}'), 400, "invalid_parameter")
     assert problem["detail"].startswith("limt: unknown parameter; ")
 
     for name in ("limit", "wait"):
         if name == {"messages": "limit", "status": "wait"}.get(path.split("/")[-1 if "messages" in path else -2]):
-            problem = problem_of(call(api, method, f"{path}?{name}=1&{name}=1"), 400, "invalid_request")
+            problem = problem_of(call(api, method, f"{path}?{name}=1&{name}=1"), 400, "invalid_parameter")
             assert problem["detail"] == f"{name}: this parameter stands more than once"
 
 

@@ -206,6 +206,9 @@ def test_an_object_or_array_as_string_is_that_records_error(api: Api, topic: str
     [
         "AA",
         "AA=",
+        "AB==",
+        "AAAB=",
+        "AAAAAB==",
         "A===",
         "AA===",
         "====",

@@ -18,7 +18,11 @@ from topics.serializers import (
 PROBLEM_TYPE = "application/problem+json"
 # Status -> (code, error, detail) of the problem shown as its example.
 PROBLEMS = {
-    400: ("invalid_request", "invalid request", "unknown parameter 'limt'; known are partition, offset, limit"),
+    400: (
+        "invalid_parameter",
+        "invalid query parameter",
+        "limt: unknown parameter; known are partition, offset, limit",
+    ),
     401: ("invalid_api_key", "invalid API key", "invalid API key"),
     403: ("missing_scope", "this API key lacks the scope manage", "this API key lacks the scope manage"),
     404: ("topic_not_found", "topic not found", "there is no topic named 'orders'"),

@@ -11,8 +11,19 @@ from topics.backends.base import MAX_PARTITIONS
 MAX_OFFSET = 2**63 - 1
 
 
+class InvalidParameters(serializers.ValidationError):
+    """What is wrong with a query, as apart from a body."""
+
+
 class ParameterSerializer(serializers.Serializer[Any]):
     """Query parameters; an unknown or repeated one is an error, for it was surely meant to do something."""
+
+    def is_valid(self, *, raise_exception: bool = False) -> bool:
+        """Raises InvalidParameters."""
+        try:
+            return super().is_valid(raise_exception=raise_exception)
+        except serializers.ValidationError as error:
+            raise InvalidParameters(error.detail) from None
 
     def to_internal_value(self, data: QueryDict) -> Any:
         for name, values in data.lists():
