@@ -1,0 +1,51 @@
+"""Which kinds of JSON values each type takes."""
+
+import enum
+from types import NoneType
+
+from producer.avro.nodes import Array, Enum, Fixed, Map, Node, Primitive, Record
+from producer.avro.values import NumberText
+
+
+class Mode(enum.Enum):
+    """LENIENT takes all that people send. EXACT is a union's first pass: JSON's own types, nothing converted
+    and nothing ignored. DEFAULT reads the schema's defaults: bytes as Latin-1, no logical types, no tags.
+    """
+
+    LENIENT = enum.auto()
+    EXACT = enum.auto()
+    DEFAULT = enum.auto()
+
+
+Kinds = frozenset[type]
+# Our own reader has floats where the text of a JSON number would stand.
+FRACTIONS: Kinds = frozenset({NumberText, float})
+SIMPLE: dict[str, Kinds] = {"null": frozenset({NoneType}), "boolean": frozenset({bool}), "string": frozenset({str})}
+
+
+def kinds_of(node: Node, mode: Mode) -> Kinds:
+    match node:
+        case Record() | Map():
+            return frozenset({dict})
+        case Array():
+            return frozenset({list})
+        case Enum():
+            return frozenset({str})
+        case Primitive("float" | "double"):
+            return FRACTIONS if mode is Mode.EXACT else FRACTIONS | {int, str}
+        case Primitive("int" | "long"):
+            return frozenset({int, str} if mode is Mode.LENIENT and node.logical else {int})
+        case Fixed() | Primitive("bytes"):
+            return _kinds_of_binary(node, mode)
+    return SIMPLE[node.tag]
+
+
+def _kinds_of_binary(node: Fixed | Primitive, mode: Mode) -> Kinds:
+    if mode is Mode.EXACT:
+        return frozenset()
+    if mode is Mode.LENIENT and node.logical is not None:
+        if node.logical.name == "decimal":
+            return FRACTIONS | {int, str}
+        if node.logical.name == "duration":
+            return frozenset({str, dict})
+    return frozenset({str})

@@ -1,0 +1,211 @@
+"""Compile nodes into the closures that read Avro binary into values that JSON can show and our writers take back."""
+
+import base64
+import math
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from producer.avro import decimals, durations, scalars
+from producer.avro.binary import INT, LONG, Cursor
+from producer.avro.errors import Refusal
+from producer.avro.nodes import Array, Enum, Fixed, Map, Node, Primitive, Record, Union, label
+from producer.avro.times import Clock
+from producer.avro.unions import UnionWriter
+from producer.avro.values import Words
+
+Reader = Callable[[Cursor], Any]
+
+
+class Readers:
+    def __init__(self, unions: dict[int, UnionWriter], *, latin1_bytes: bool) -> None:
+        self._unions = unions
+        self._latin1 = latin1_bytes
+        self._compiled: dict[int, Reader] = {}
+
+    def of(self, node: Node) -> Reader:
+        known = self._compiled.get(id(node))
+        if known is None:
+            known = self._compile(node)
+            self._compiled[id(node)] = known
+        return known
+
+    def _compile(self, node: Node) -> Reader:
+        match node:
+            case Record():
+                return self._record(node)
+            case Array():
+                return array(self.of(node.items))
+            case Map():
+                return mapping(self.of(node.values))
+            case Union():
+                return union(node, self._unions[id(node)], [self.of(branch) for branch in node.branches])
+            case Enum():
+                return enumeration(node)
+            case Fixed():
+                return self._binary(node)
+            case Primitive("bytes"):
+                return self._binary(node)
+            case Primitive("int" | "long"):
+                return integer(node)
+        return PLAIN[node.tag]
+
+    def _record(self, node: Record) -> Reader:
+        fields: list[tuple[str, Reader]] = []
+        # Known before its fields are compiled, for one of them may be of this very type.
+        read = record(fields)
+        self._compiled[id(node)] = read
+        fields += [(field.name, self.of(field.node)) for field in node.fields]
+        return read
+
+    def _binary(self, node: Fixed | Primitive) -> Reader:
+        expected = label(node)
+        render = renderer(node, latin1=self._latin1)
+        if isinstance(node, Fixed):
+            size = node.size
+
+            def read_fixed(cursor: Cursor) -> Any:
+                if size == 0:
+                    cursor.empty()
+                return render(cursor.take(size, expected))
+
+            return read_fixed
+        return lambda cursor: render(cursor.take(cursor.number(expected), expected))
+
+
+def renderer(node: Fixed | Primitive, *, latin1: bool) -> Callable[[bytes], Any]:
+    logical = node.logical
+    if logical is None:
+        return (lambda data: data.decode("latin-1")) if latin1 else (lambda data: base64.b64encode(data).decode())
+    if logical.name == "decimal":
+        return lambda data: decimals.text_of(data, logical)
+    if logical.name == "duration":
+        return durations.members_of
+    return lambda data: str(uuid.UUID(bytes=data))
+
+
+def read_null(cursor: Cursor) -> None:
+    cursor.empty()
+
+
+def read_boolean(cursor: Cursor) -> bool:
+    byte = cursor.take(1, "boolean")[0]
+    if byte > 1:
+        raise Refusal("boolean", Words(f"the byte {byte}"))
+    return byte == 1
+
+
+def read_string(cursor: Cursor) -> str:
+    data = cursor.take(cursor.number("string"), "string")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Refusal("string", Words("bytes that are not UTF-8")) from None
+
+
+def read_float(cursor: Cursor) -> float | str:
+    return _number(scalars.FLOAT.unpack(cursor.take(4, "float"))[0])
+
+
+def read_double(cursor: Cursor) -> float | str:
+    return _number(scalars.DOUBLE.unpack(cursor.take(8, "double"))[0])
+
+
+def _number(number: float) -> float | str:
+    if math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+PLAIN: dict[str, Reader] = {
+    "null": read_null,
+    "boolean": read_boolean,
+    "string": read_string,
+    "float": read_float,
+    "double": read_double,
+}
+
+
+def integer(node: Primitive) -> Reader:
+    allowed = INT if node.tag == "int" else LONG
+    expected = label(node)
+    if node.logical is None:
+        return lambda cursor: cursor.number(expected, allowed)
+    clock = Clock(node.logical.name)
+    return lambda cursor: clock.text(cursor.number(expected, allowed))
+
+
+def enumeration(node: Enum) -> Reader:
+    symbols = node.symbols
+    places = range(len(symbols))
+    return lambda cursor: symbols[cursor.number(node.tag, places)]
+
+
+def record(fields: list[tuple[str, Reader]]) -> Reader:
+    def read(cursor: Cursor) -> dict[str, Any]:
+        if not fields:
+            cursor.empty()
+        found = {}
+        name = ""
+        try:
+            for name, read_field in fields:
+                found[name] = read_field(cursor)
+        except Refusal as refusal:
+            refusal.path.append(name)
+            raise
+        return found
+
+    return read
+
+
+def array(read_item: Reader) -> Reader:
+    def read(cursor: Cursor) -> list[Any]:
+        items: list[Any] = []
+        try:
+            while size := block(cursor, "array"):
+                for _ in range(size):
+                    items.append(read_item(cursor))
+        except Refusal as refusal:
+            refusal.path.append(len(items))
+            raise
+        return items
+
+    return read
+
+
+def mapping(read_member: Reader) -> Reader:
+    def read(cursor: Cursor) -> dict[str, Any]:
+        members: dict[str, Any] = {}
+        while size := block(cursor, "map"):
+            for _ in range(size):
+                key = read_string(cursor)
+                try:
+                    members[key] = read_member(cursor)
+                except Refusal as refusal:
+                    refusal.path.append(key)
+                    raise
+        return members
+
+    return read
+
+
+def block(cursor: Cursor, expected: str) -> int:
+    """How many items come next; a negative count is followed by the bytes they take, for those who skip them."""
+    size = cursor.number(expected)
+    if size < 0:
+        cursor.number(expected)
+    return abs(size)
+
+
+def union(node: Union, writer: UnionWriter, readers: list[Reader]) -> Reader:
+    """A value that our writer would take for another branch, or for a tagged one, comes tagged."""
+    expected = str(node)
+    places = range(len(readers))
+    tags = [branch.tag for branch in node.branches]
+
+    def read(cursor: Cursor) -> Any:
+        place = cursor.number(expected, places)
+        value = readers[place](cursor)
+        return value if writer.place_of(value, cursor.tried) == place else {tags[place]: value}
+
+    return read

@@ -1,0 +1,146 @@
+"""Choose the branch of a union: by its tag, or the first that fits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from producer.avro.binary import Output, Writer, count
+from producer.avro.errors import Refusal
+from producer.avro.kinds import Kinds
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A branch, how it is written, and the kinds of JSON values that it may take."""
+
+    place: int
+    tag: str
+    write: Writer
+    kinds: Kinds
+
+    def of(self, write: Writer, kinds: Kinds) -> "Choice":
+        """The same branch, written in another mode."""
+        return replace(self, write=write, kinds=kinds)
+
+
+class UnionWriter:
+    """`trials` are the branches that share a kind with another, in the order in which they are tried."""
+
+    def __init__(self, expected: str, choices: Sequence[Choice], trials: Sequence[Choice], *, tagged: bool) -> None:
+        kinds = {kind for choice in choices for kind in choice.kinds}
+        holders = {kind: [choice for choice in choices if kind in choice.kinds] for kind in kinds}
+        # A dict may be a tagged value, which is to be looked at first.
+        self.sole = {kind: found[0] for kind, found in holders.items() if len(found) == 1}
+        self.tags = _tags(choices) if tagged else {}
+        self._trials = {kind: _having(kind, trials) for kind in kinds if kind not in self.sole}
+        self._expected = expected
+        self.write = self._compiled()
+
+    def place_of(self, value: Any, tried: dict[Any, Any]) -> int | None:
+        """The branch that `write` would choose for an untagged value; None where it might take it as tagged."""
+        sole = self.sole.get(type(value))
+        if type(value) is dict and len(value) == 1 and next(iter(value)) in self.tags:
+            return None
+        if sole is not None:
+            return sole.place
+        out = Output()
+        out.tried = tried
+        try:
+            self.write(value, out)
+        except Refusal:
+            return None
+        return next(choice.place for choice in self.tags.values() if out.startswith(count(choice.place)))
+
+    def _compiled(self) -> Writer:
+        direct = {
+            kind: (count(choice.place), choice.write)
+            for kind, choice in self.sole.items()
+            if not (kind is dict and self.tags)
+        }
+        search = self._search
+
+        def write(value: Any, out: Output) -> None:
+            found = direct.get(type(value))
+            if found is None:
+                search(value, out)
+            else:
+                out += found[0]
+                found[1](value, out)
+
+        return write
+
+    def _search(self, value: Any, out: Output) -> None:
+        kind = type(value)
+        tag = next(iter(value)) if kind is dict and len(value) == 1 else None
+        named = self.tags.get(tag) if tag is not None else None
+        sole = self.sole.get(kind)
+        if named is None and sole is not None:
+            out += count(sole.place)
+            sole.write(value, out)
+        elif kind is dict or kind is list:
+            self._remembering(value, named, out)
+        else:
+            self._try(value, self._trials.get(kind, ()), out)
+
+    def _remembering(self, value: Any, named: Choice | None, out: Output) -> None:
+        """Without memory, nested unions that fit late would double the trials with every level."""
+        known = out.tried.get((id(self), id(value)))
+        if known is None:
+            start = len(out)
+            try:
+                self._choose(value, named, out)
+            except Refusal as refusal:
+                out.tried[id(self), id(value)] = refusal.copy()
+                raise
+            out.tried[id(self), id(value)] = bytes(out[start:])
+        elif isinstance(known, Refusal):
+            raise known.copy()
+        else:
+            out += known
+
+    def _choose(self, value: Any, named: Choice | None, out: Output) -> None:
+        """The tagged form wins where both would do: the specification's "JSON Encoding"."""
+        kind = type(value)
+        sole = self.sole.get(kind)
+        trials = self._trials.get(kind, ()) if sole is None else (sole,)
+        if named is None:
+            return self._try(value, trials, out)
+        tag, member = next(iter(value.items()))
+        start = len(out)
+        try:
+            out += count(named.place)
+            named.write(member, out)
+        except Refusal as refusal:
+            del out[start:]
+            refusal.path.append(tag)
+            try:
+                self._try(value, trials, out)
+            except Refusal:
+                raise refusal from None
+        return None
+
+    def _try(self, value: Any, trials: Sequence[Choice], out: Output) -> None:
+        start = len(out)
+        for choice in trials:
+            try:
+                out += count(choice.place)
+                choice.write(value, out)
+            except Refusal:
+                del out[start:]
+            else:
+                return
+        raise Refusal(self._expected, value)
+
+
+def _having(kind: type, choices: Sequence[Choice]) -> tuple[Choice, ...]:
+    return tuple(choice for choice in choices if kind in choice.kinds)
+
+
+def _tags(choices: Sequence[Choice]) -> dict[str, Choice]:
+    """By full name; by short name too where no other branch has it."""
+    tags = {choice.tag: choice for choice in choices}
+    shorts = [choice.tag.rpartition(".")[2] for choice in choices]
+    for choice, short in zip(choices, shorts, strict=True):
+        if shorts.count(short) == 1:
+            tags.setdefault(short, choice)
+    return tags
