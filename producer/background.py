@@ -8,7 +8,6 @@ from datetime import timedelta
 import structlog
 from django.conf import settings
 from django.db import close_old_connections
-from django.db.models.functions import Now
 
 from producer import services
 from producer.models import ProduceRequest
@@ -61,6 +60,6 @@ def purge(older_than: timedelta, progress: Callable[[int], object] | None = None
 
 
 def _purge_step(older_than: timedelta) -> int:
-    expired = ProduceRequest.objects.finished_before(Now() - older_than)
-    doomed = list(expired.order_by("completed_at").values_list("pk", flat=True)[:PURGE_STEP])
+    expired = ProduceRequest.objects.finished_for(older_than)
+    doomed = list(expired.order_by("id").values_list("pk", flat=True)[:PURGE_STEP])
     return expired.filter(pk__in=doomed).delete()[0] if doomed else 0

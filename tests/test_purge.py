@@ -1,6 +1,6 @@
 """Finished requests go after a while; pending ones never do."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
 
@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
 
 from producer import background
-from producer.models import ProduceRequest
+from producer.models import ProduceRequest, id_at
 from producer.worker import Worker
 from tests.conftest import Api
 
@@ -22,15 +22,23 @@ def purge(*arguments: str) -> str:
 
 @pytest.fixture
 def requests(api: Api, topic: str) -> dict[str, str]:
-    """An old finished request, a fresh finished one and an old pending one, by name."""
+    """A request finished 31 minutes ago, a fresh finished one and a pending one nine days old, by name."""
     made = {}
     for name in ("old", "fresh"):
         made[name] = api.produce(topic, [{"value": 1}], async_="true").json()["requestId"]
     Worker().run_once()
     made["pending"] = api.produce(topic, [{"value": 1}], async_="true").json()["requestId"]
-    ProduceRequest.objects.filter(pk=made["old"]).update(completed_at=Now() - timedelta(minutes=31))
-    ProduceRequest.objects.filter(pk=made["pending"]).update(created_at=Now() - timedelta(days=9))
+    made["old"] = make_older(made["old"], timedelta(minutes=40), completed_at=Now() - timedelta(minutes=31))
+    made["pending"] = make_older(made["pending"], timedelta(days=9))
     return made
+
+
+def make_older(request_id: str, age: timedelta, **columns: Any) -> str:
+    """As if it had been made that long ago; ids begin with their time."""
+    moment = datetime.now(UTC) - age
+    older = id_at(moment) + request_id[16:]
+    ProduceRequest.objects.filter(pk=request_id).update(pk=older, created_at=moment, **columns)
+    return older
 
 
 def test_it_works(api: Api, requests: dict[str, str]) -> None:
@@ -54,11 +62,11 @@ def test_retention_is_enforced_with_it(api: Api) -> None:
 
 def test_a_slow_request_is_kept_from_its_end(api: Api, requests: dict[str, str]) -> None:
     """What counts is when it ended, not when it was made."""
-    ProduceRequest.objects.filter(pk=requests["fresh"]).update(created_at=Now() - timedelta(hours=5))
+    slow = make_older(requests["fresh"], timedelta(hours=5))
 
     purge()
 
-    assert api.get(f"/api/produce/status/{requests['fresh']}").status_code == 200
+    assert api.get(f"/api/produce/status/{slow}").status_code == 200
 
 
 def test_a_dry_run_deletes_nothing(requests: dict[str, str]) -> None:
@@ -83,7 +91,7 @@ def test_it_goes_in_steps(api: Api, requests: dict[str, str], monkeypatch: pytes
     monkeypatch.setattr(background, "PURGE_STEP", 2)
     row = ProduceRequest.objects.get(pk=requests["old"])
     for number in range(5):
-        row.pk = f"req_{number}"
+        row.pk = f"req_00{number}"
         row.save(force_insert=True)
     steps: list[Any] = []
 

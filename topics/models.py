@@ -50,7 +50,8 @@ class Partition(models.Model):
 
 
 class RecordBatch(models.Model):
-    partition = models.ForeignKey(Partition, models.PROTECT, related_name="batches")
+    # The unique constraint's index begins with it.
+    partition = models.ForeignKey(Partition, models.PROTECT, related_name="batches", db_index=False)
     base_offset = models.PositiveBigIntegerField()
     record_count = models.PositiveIntegerField()
     codec = models.CharField(max_length=6)

@@ -49,7 +49,7 @@ class Migration(migrations.Migration):
                 ('claims', models.PositiveIntegerField(default=0)),
                 ('created_at', models.DateTimeField()),
                 ('started_at', models.DateTimeField(null=True)),
-                ('completed_at', models.DateTimeField(db_index=True, null=True)),
+                ('completed_at', models.DateTimeField(null=True)),
                 ('lease_until', models.DateTimeField(null=True)),
                 ('error', models.TextField(default='')),
                 ('api_key', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to='producer.apikey')),

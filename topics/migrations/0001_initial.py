@@ -49,7 +49,7 @@ class Migration(migrations.Migration):
                 ('max_timestamp', models.BigIntegerField()),
                 ('stored_bytes', models.PositiveIntegerField()),
                 ('payload', models.BinaryField()),
-                ('partition', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='batches', to='topics.partition')),
+                ('partition', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='batches', to='topics.partition')),
             ],
             options={
                 'verbose_name_plural': 'record batches',

@@ -3,7 +3,6 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
-from django.db.models.functions import Now
 from rich.console import Console
 from rich.progress import Progress
 
@@ -26,7 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> str:
         age = options["older_than"]
-        total = ProduceRequest.objects.finished_before(Now() - age).count()
+        total = ProduceRequest.objects.finished_for(age).count()
         if options["dry_run"]:
             return f"Would delete {_requests(total)} older than {age}."
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
