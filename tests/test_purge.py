@@ -37,7 +37,7 @@ def make_older(request_id: str, age: timedelta, **columns: Any) -> str:
     """As if it had been made that long ago; ids begin with their time."""
     moment = datetime.now(UTC) - age
     older = id_at(moment) + request_id[16:]
-    ProduceRequest.objects.filter(pk=request_id).update(pk=older, created_at=moment, **columns)
+    ProduceRequest.objects.filter(pk=request_id).update(id=older, created_at=moment, **columns)
     return older
 
 
