@@ -315,7 +315,9 @@ def test_a_topic_is_made_changed_and_deleted_through_the_log(admin: Client, api:
     changed = {"name": "renamed", "retention_ms": "60000", "retention_bytes": ""}
     _text(admin.post(f"{page}change/", changed, follow=True))
     found = current_log().topic("invoices")
-    assert (found.retention_ms, found.retention_bytes) == (60_000, None)
+    assert (found.config.retention_ms, found.config.retention_bytes) == (60_000, None)
+    # A box that is not ticked is not sent.
+    assert not found.config.registers_schemas
 
     api.produce("invoices", [{"value": 1}] * 3)
     assert "4 partitions with 3 records" in _text(admin.get(f"{page}delete/"))

@@ -8,7 +8,7 @@ from topics.backends.base import Log
 from topics.backends.embedded import EmbeddedLog
 from topics.backends.memory import MemoryLog
 from topics.errors import InvalidTopic, TopicExists, TopicNotFound, UnknownPartition
-from topics.records import PartitionInfo, Record, RecordMetadata, Write
+from topics.records import PartitionInfo, Record, RecordMetadata, TopicConfig, Write
 
 
 @pytest.fixture(params=[MemoryLog, EmbeddedLog])
@@ -84,7 +84,7 @@ def test_unknown_topic(log: Log) -> None:
     with pytest.raises(TopicNotFound):
         log.read("nowhere", 0, 0, 1)
     with pytest.raises(TopicNotFound):
-        log.set_retention("nowhere", retention_ms=1, retention_bytes=None)
+        log.configure_topic("nowhere", TopicConfig(retention_ms=1))
 
 
 @pytest.mark.parametrize(
@@ -129,15 +129,15 @@ def test_one_record_over_the_bound_is_still_read(log: Log) -> None:
 
 
 def test_topics(log: Log) -> None:
-    log.create_topic("archive", 1, retention_ms=1000, retention_bytes=2000)
+    log.create_topic("archive", 1, TopicConfig(1000, 2000, False))
     log.append("orders", [Write(1, [record(b"a")])])
 
     archive, orders = log.topics()
 
-    assert (archive.name, archive.retention_ms, archive.retention_bytes) == ("archive", 1000, 2000)
+    assert (archive.name, archive.config) == ("archive", TopicConfig(1000, 2000, False))
     assert orders.partitions == [PartitionInfo(0, 0, 0), PartitionInfo(1, 0, 1), PartitionInfo(2, 0, 0)]
     assert log.partition_count("orders") == 3
-    assert log.set_retention("orders", retention_ms=5, retention_bytes=None).retention_ms == 5
+    assert log.configure_topic("orders", TopicConfig(retention_ms=5)).config.retention_ms == 5
 
 
 def test_a_topic_exists_once(log: Log) -> None:

@@ -38,6 +38,7 @@ def test_it_works(api: Api) -> None:
         ],
         "retentionMs": None,
         "retentionBytes": None,
+        "registersSchemas": True,
     }
     assert created.json() == expected
     assert api.get("/api/topics/orders").json() == expected

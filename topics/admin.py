@@ -23,6 +23,7 @@ from topics.backends.base import MAX_PARTITIONS, validate_topic
 from topics.errors import InvalidTopic
 from topics.logs import current_log
 from topics.models import Partition, RecordBatch, Topic
+from topics.records import TopicConfig
 from topics.rendering import moment
 from topics.windows import Bounded, EmbeddedOnly, Facts, OutsideTransaction
 
@@ -49,7 +50,7 @@ class BatchTopicFilter(TopicNameFilter):
 class TopicForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Topic
-        fields = ("name", "retention_ms", "retention_bytes")
+        fields = ("name", "retention_ms", "retention_bytes", "registers_schemas")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -82,7 +83,7 @@ class TopicAdmin(EmbeddedOnly, Bounded, ModelAdmin, OutsideTransaction):  # type
     search_fields = ("name",)
     search_help_text = "Part of a topic's name"
     readonly_fields = ("name", "created_at", "partitions_shown")
-    fields = ("name", "retention_ms", "retention_bytes", "created_at", "partitions_shown")
+    fields = ("name", "retention_ms", "retention_bytes", "registers_schemas", "created_at", "partitions_shown")
     sortable_by = ("name", "created_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Topic]:
@@ -94,17 +95,18 @@ class TopicAdmin(EmbeddedOnly, Bounded, ModelAdmin, OutsideTransaction):  # type
         return super().get_form(request, obj, change, form=NewTopicForm if obj is None else TopicForm, **kwargs)
 
     def get_fields(self, request: HttpRequest, obj: Topic | None = None) -> Any:
-        return ("name", "partitions", "retention_ms", "retention_bytes") if obj is None else self.fields
+        new = ("name", "partitions", "retention_ms", "retention_bytes", "registers_schemas")
+        return new if obj is None else self.fields
 
     def get_readonly_fields(self, request: HttpRequest, obj: Topic | None = None) -> Any:
         return () if obj is None else self.readonly_fields
 
     def save_model(self, request: HttpRequest, obj: Topic, form: Any, change: bool) -> None:
-        kept = {"retention_ms": obj.retention_ms, "retention_bytes": obj.retention_bytes}
+        config = TopicConfig(obj.retention_ms, obj.retention_bytes, obj.registers_schemas)
         if change:
-            current_log().set_retention(obj.name, **kept)
+            current_log().configure_topic(obj.name, config)
             return
-        current_log().create_topic(obj.name, form.cleaned_data["partitions"], **kept)
+        current_log().create_topic(obj.name, form.cleaned_data["partitions"], config)
         # Django's answer and its history name the row by its key.
         obj.pk = Topic.objects.only("pk").get(name=obj.name).pk
 

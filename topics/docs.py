@@ -94,6 +94,7 @@ _topic = {
     ],
     "retentionMs": None,
     "retentionBytes": None,
+    "registersSchemas": True,
 }
 _message = {
     "partition": 0,

@@ -14,6 +14,11 @@ class Topic(models.Model):
         blank=True,
         help_text="Stored bytes kept in each partition, oldest deleted first; empty keeps all.",
     )
+    registers_schemas = models.BooleanField(
+        "producers register schemas",
+        default=True,
+        help_text="Whether a produce request may register a new Avro schema by sending it along.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

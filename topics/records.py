@@ -62,10 +62,20 @@ class PartitionInfo(msgspec.Struct, frozen=True):
     high_watermark: int
 
 
+class TopicConfig(msgspec.Struct, frozen=True):
+    """How long a topic keeps records (`None`: for ever), and whether producers may register schemas for it."""
+
+    retention_ms: int | None = None
+    retention_bytes: int | None = None
+    registers_schemas: bool = True
+
+
+DEFAULT_CONFIG = TopicConfig()
+
+
 class TopicInfo(msgspec.Struct, frozen=True):
-    """A topic, its partitions in order, and how long it keeps records (`None`: for ever)."""
+    """A topic, its partitions in order, and its configuration."""
 
     name: str
     partitions: list[PartitionInfo]
-    retention_ms: int | None = None
-    retention_bytes: int | None = None
+    config: TopicConfig = DEFAULT_CONFIG

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from topics import decoders
+
 SHOWN = 4096
 # Longer JSON is shown as it is: indenting it for the sake of its first page costs more than the page.
 MOST_INDENTED = 64 * 1024
@@ -23,9 +25,13 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 def show(data: bytes | None) -> Shown:
-    """Null as null, UTF-8 as text (JSON indented), anything else as base64; no more than SHOWN characters."""
+    """Null as null, Avro as JSON, UTF-8 as text (JSON indented), the rest as base64; at most SHOWN characters."""
     if data is None:
         return Shown("null", "", 0)
+    if (decoded := decoders.decode(data)) is not None:
+        text, schema_id = decoded
+        shown = _indented(text.encode()) or text
+        return Shown(f"Avro by schema {schema_id}", shown[:SHOWN], len(data), len(shown) > SHOWN)
     try:
         text = data.decode()
     except UnicodeDecodeError:

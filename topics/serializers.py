@@ -56,6 +56,15 @@ class IntegerField(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
+class BooleanField(serializers.BooleanField):
+    """A JSON boolean, and nothing that resembles one."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if type(data) is not bool:
+            raise serializers.ValidationError(f"expected bool, got {type(data).__name__}")
+        return data
+
+
 class TopicNameField(serializers.RegexField):
     """A JSON string as it is: neither a number nor trimmed."""
 
@@ -80,11 +89,13 @@ class TopicSerializer(serializers.Serializer[Any]):
     partitions = PartitionSerializer(many=True)
     retentionMs = serializers.IntegerField(allow_null=True, help_text="Null keeps records for ever.")
     retentionBytes = serializers.IntegerField(allow_null=True, help_text="Of each partition; null keeps all.")
+    registersSchemas = serializers.BooleanField(help_text="Whether producers may register new schemas for it.")
 
 
 class TopicChangeSerializer(StrictSerializer):
     retentionMs = IntegerField(min_value=1, max_value=MAX_OFFSET, required=False, allow_null=True)
     retentionBytes = IntegerField(min_value=1, max_value=MAX_OFFSET, required=False, allow_null=True)
+    registersSchemas = BooleanField(required=False)
 
 
 class NewTopicSerializer(TopicChangeSerializer):
@@ -108,6 +119,11 @@ class ReadParameters(ParameterSerializer):
         help_text="Negative counts from the end; without it, reading starts at the first kept offset.",
     )
     limit = serializers.IntegerField(min_value=1, max_value=1000, default=100, help_text="Of the whole answer.")
+    decode = serializers.ChoiceField(
+        choices=["true", "false"],
+        default="false",
+        help_text="Show Avro keys and values as JSON, with their schema ids.",
+    )
 
 
 @extend_schema_field(
@@ -132,6 +148,9 @@ class StoredHeaderSerializer(serializers.Serializer[Any]):
     value = HeaderValueField(help_text='Text, null, or `{"base64": "…"}` where the bytes are not UTF-8.')
 
 
+ENCODINGS = ["utf-8", "base64", "avro"]
+
+
 class MessageSerializer(serializers.Serializer[Any]):
     partition = serializers.IntegerField()
     offset = serializers.IntegerField()
@@ -139,8 +158,10 @@ class MessageSerializer(serializers.Serializer[Any]):
     key = serializers.CharField(allow_null=True, allow_blank=True)
     value = serializers.CharField(allow_null=True, allow_blank=True)
     headers = StoredHeaderSerializer(many=True)
-    keyEncoding = serializers.ChoiceField(choices=["utf-8", "base64"])
-    valueEncoding = serializers.ChoiceField(choices=["utf-8", "base64"])
+    keyEncoding = serializers.ChoiceField(choices=ENCODINGS)
+    valueEncoding = serializers.ChoiceField(choices=ENCODINGS)
+    keySchemaId = serializers.IntegerField(required=False, help_text="With decode=true, of an Avro key.")
+    valueSchemaId = serializers.IntegerField(required=False, help_text="With decode=true, of an Avro value.")
 
 
 class ProblemSerializer(serializers.Serializer[Any]):

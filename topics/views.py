@@ -4,16 +4,20 @@ import base64
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+import msgspec
 from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from topics import docs
+from topics import decoders, docs
 from topics.backends.base import MAX_READ_BYTES
 from topics.logs import current_log
-from topics.records import StoredRecord, TopicInfo
+from topics.records import DEFAULT_CONFIG, StoredRecord, TopicConfig, TopicInfo
 from topics.serializers import NewTopicSerializer, ParameterSerializer, ReadParameters, TopicChangeSerializer
+
+# A topic's configuration in JSON, and in TopicConfig.
+CONFIG = {"retentionMs": "retention_ms", "retentionBytes": "retention_bytes", "registersSchemas": "registers_schemas"}
 
 
 class TopicViewSet(ViewSet):
@@ -41,8 +45,7 @@ class TopicViewSet(ViewSet):
         topic = current_log().create_topic(
             name,
             wanted.validated_data.get("partitions", settings.TAKHIN_DEFAULT_PARTITIONS),
-            retention_ms=wanted.validated_data.get("retentionMs"),
-            retention_bytes=wanted.validated_data.get("retentionBytes"),
+            _config(wanted.validated_data, DEFAULT_CONFIG),
         )
         return Response(_shown(topic), status=201, headers={"Location": f"/api/topics/{name}"})
 
@@ -58,11 +61,7 @@ class TopicViewSet(ViewSet):
         _no_parameters(request)
         wanted = TopicChangeSerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
-        changed = current_log().set_retention(
-            topic,
-            retention_ms=wanted.validated_data.get("retentionMs", found.retention_ms),
-            retention_bytes=wanted.validated_data.get("retentionBytes", found.retention_bytes),
-        )
+        changed = current_log().configure_topic(topic, _config(wanted.validated_data, found.config))
         return Response(_shown(changed))
 
     @docs.delete_topic
@@ -80,7 +79,8 @@ class TopicViewSet(ViewSet):
         partition, offset = wanted.validated_data.get("partition"), wanted.validated_data.get("offset")
         numbers = range(count) if partition is None else [partition]
         records = _read(topic, numbers, offset, wanted.validated_data["limit"])
-        return Response([_message(record) for record in records])
+        is_decoded = wanted.validated_data["decode"] == "true"
+        return Response([_message(record, is_decoded) for record in records])
 
 
 def _read(topic: str, partitions: Iterable[int], offset: int | None, limit: int) -> list[StoredRecord]:
@@ -94,6 +94,12 @@ def _read(topic: str, partitions: Iterable[int], offset: int | None, limit: int)
         records += found
         room -= sum(len(record.key or b"") + len(record.value or b"") for record in found)
     return records
+
+
+def _config(members: dict[str, Any], base: TopicConfig) -> TopicConfig:
+    """The configuration with what a body says of it."""
+    given = {name: members[member] for member, name in CONFIG.items() if member in members}
+    return msgspec.structs.replace(base, **given)
 
 
 def _no_parameters(request: Request) -> None:
@@ -114,15 +120,14 @@ def _shown(topic: TopicInfo) -> dict[str, Any]:
             {"id": bounds.id, "highWaterMark": bounds.high_watermark, "firstOffset": bounds.first_offset}
             for bounds in topic.partitions
         ],
-        "retentionMs": topic.retention_ms,
-        "retentionBytes": topic.retention_bytes,
+        **{member: getattr(topic.config, name) for member, name in CONFIG.items()},
     }
 
 
-def _message(record: StoredRecord) -> dict[str, Any]:
+def _message(record: StoredRecord, is_decoded: bool) -> dict[str, Any]:
     key, key_encoding = as_text(record.key)
     value, value_encoding = as_text(record.value)
-    return {
+    shown = {
         "partition": record.partition,
         "offset": record.offset,
         "timestamp": record.timestamp,
@@ -132,6 +137,11 @@ def _message(record: StoredRecord) -> dict[str, Any]:
         "keyEncoding": key_encoding,
         "valueEncoding": value_encoding,
     }
+    for part, data in (("key", record.key), ("value", record.value)) if is_decoded else ():
+        if (decoded := decoders.decode(data)) is not None:
+            text, schema_id = decoded
+            shown |= {part: text, f"{part}Encoding": "avro", f"{part}SchemaId": schema_id}
+    return shown
 
 
 def as_text(data: bytes | None) -> tuple[str | None, str]:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from topics.errors import InvalidTopic, OffsetOutOfRange, UnknownPartition
-from topics.records import RecordMetadata, StoredRecord, TopicInfo, Write
+from topics.records import DEFAULT_CONFIG, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
 
 Results = list[list[RecordMetadata]]
 Also = Callable[[Results], None]
@@ -51,19 +51,12 @@ class Log(ABC):
         """One topic as it is now. Raises TopicNotFound."""
 
     @abstractmethod
-    def create_topic(
-        self,
-        name: str,
-        partitions: int,
-        *,
-        retention_ms: int | None = None,
-        retention_bytes: int | None = None,
-    ) -> TopicInfo:
+    def create_topic(self, name: str, partitions: int, config: TopicConfig = DEFAULT_CONFIG) -> TopicInfo:
         """Raises TopicExists, InvalidTopic."""
 
     @abstractmethod
-    def set_retention(self, name: str, *, retention_ms: int | None, retention_bytes: int | None) -> TopicInfo:
-        """Change what a topic keeps; `None` keeps all. Raises TopicNotFound."""
+    def configure_topic(self, name: str, config: TopicConfig) -> TopicInfo:
+        """Raises TopicNotFound."""
 
     @abstractmethod
     def delete_topic(self, name: str) -> None:

@@ -19,7 +19,7 @@ from topics.backends.base import (
 )
 from topics.errors import TopicExists, TopicNotFound
 from topics.models import Partition, Topic
-from topics.records import PartitionInfo, RecordMetadata, StoredRecord, TopicInfo, Write
+from topics.records import DEFAULT_CONFIG, PartitionInfo, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
 
 # A topic deleted by another process is noticed at the append itself, so this bounds only how long a 404 can wait.
 CACHE_SECONDS = 5.0
@@ -104,18 +104,11 @@ class EmbeddedLog(Log):
             raise TopicNotFound(name)
         return _info(found)
 
-    def create_topic(
-        self,
-        name: str,
-        partitions: int,
-        *,
-        retention_ms: int | None = None,
-        retention_bytes: int | None = None,
-    ) -> TopicInfo:
+    def create_topic(self, name: str, partitions: int, config: TopicConfig = DEFAULT_CONFIG) -> TopicInfo:
         validate_topic(name, partitions)
 
         def job() -> None:
-            topic = Topic.objects.create(name=name, retention_ms=retention_ms, retention_bytes=retention_bytes)
+            topic = Topic.objects.create(name=name, **msgspec.structs.asdict(config))
             Partition.objects.bulk_create(Partition(topic=topic, number=number) for number in range(partitions))
 
         try:
@@ -124,10 +117,9 @@ class EmbeddedLog(Log):
             raise TopicExists(name) from None
         return self.topic(name)
 
-    def set_retention(self, name: str, *, retention_ms: int | None, retention_bytes: int | None) -> TopicInfo:
+    def configure_topic(self, name: str, config: TopicConfig) -> TopicInfo:
         def job() -> None:
-            changed = Topic.objects.filter(name=name).update(retention_ms=retention_ms, retention_bytes=retention_bytes)
-            if not changed:
+            if not Topic.objects.filter(name=name).update(**msgspec.structs.asdict(config)):
                 raise TopicNotFound(name)
 
         commits.run(job)
@@ -201,4 +193,5 @@ def _payloads(partition: Partition, start: int, end: int) -> list[bytes]:
 
 def _info(topic: Topic) -> TopicInfo:
     bounds = [PartitionInfo(row.number, row.first_offset, row.next_offset) for row in topic.partitions.all()]
-    return TopicInfo(topic.name, bounds, topic.retention_ms, topic.retention_bytes)
+    config = TopicConfig(topic.retention_ms, topic.retention_bytes, topic.registers_schemas)
+    return TopicInfo(topic.name, bounds, config)

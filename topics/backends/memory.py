@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 from topics.backends.base import Also, Log, Results, check_partition, resolve_offset, validate_topic, within_bytes
 from topics.errors import TopicExists, TopicNotFound
-from topics.records import PartitionInfo, RecordMetadata, StoredRecord, TopicInfo, Write
+from topics.records import DEFAULT_CONFIG, PartitionInfo, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
 
 
 @dataclass(slots=True)
 class _Topic:
     partitions: list[list[StoredRecord]]
-    retention_ms: int | None = None
-    retention_bytes: int | None = None
+    config: TopicConfig
 
 
 class MemoryLog(Log):
@@ -40,26 +39,18 @@ class MemoryLog(Log):
     def topic(self, name: str) -> TopicInfo:
         found = self._find(name)
         bounds = [PartitionInfo(number, 0, len(records)) for number, records in enumerate(found.partitions)]
-        return TopicInfo(name, bounds, found.retention_ms, found.retention_bytes)
+        return TopicInfo(name, bounds, found.config)
 
-    def create_topic(
-        self,
-        name: str,
-        partitions: int,
-        *,
-        retention_ms: int | None = None,
-        retention_bytes: int | None = None,
-    ) -> TopicInfo:
+    def create_topic(self, name: str, partitions: int, config: TopicConfig = DEFAULT_CONFIG) -> TopicInfo:
         validate_topic(name, partitions)
         with self._lock:
             if name in self._topics:
                 raise TopicExists(name)
-            self._topics[name] = _Topic([[] for _ in range(partitions)], retention_ms, retention_bytes)
+            self._topics[name] = _Topic([[] for _ in range(partitions)], config)
         return self.topic(name)
 
-    def set_retention(self, name: str, *, retention_ms: int | None, retention_bytes: int | None) -> TopicInfo:
-        found = self._find(name)
-        found.retention_ms, found.retention_bytes = retention_ms, retention_bytes
+    def configure_topic(self, name: str, config: TopicConfig) -> TopicInfo:
+        self._find(name).config = config
         return self.topic(name)
 
     def delete_topic(self, name: str) -> None:

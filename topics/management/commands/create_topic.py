@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from topics.errors import LogError, TopicExists
 from topics.logs import current_log
+from topics.records import TopicConfig
 
 
 class Command(BaseCommand):
@@ -16,6 +17,7 @@ class Command(BaseCommand):
         parser.add_argument("--partitions", type=int, default=settings.TAKHIN_DEFAULT_PARTITIONS)
         parser.add_argument("--retention-ms", type=positive, help="delete records older than this")
         parser.add_argument("--retention-bytes", type=positive, help="stored bytes to keep in each partition")
+        parser.add_argument("--no-schemas", action="store_true", help="let no produce request register a schema")
         parser.add_argument("--if-not-exists", action="store_true", help="succeed when the topic exists")
 
     def handle(self, *args: Any, **options: Any) -> str:
@@ -24,8 +26,7 @@ class Command(BaseCommand):
             topic = current_log().create_topic(
                 name,
                 options["partitions"],
-                retention_ms=options["retention_ms"],
-                retention_bytes=options["retention_bytes"],
+                TopicConfig(options["retention_ms"], options["retention_bytes"], not options["no_schemas"]),
             )
         except TopicExists as error:
             if options["if_not_exists"]:
