@@ -12,6 +12,7 @@ urlpatterns = [
     path("api/", include("producer.urls")),
     path("api/", include("topics.urls")),
     re_path(r"^api(?:/.*)?$", exceptions.not_found),
+    re_path(r"^registry(?=/|$)", include("registry.urls")),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("swagger/", SpectacularSwaggerView.as_view(url_name="openapi"), name="swagger"),
     path("redoc/", SpectacularRedocView.as_view(url_name="openapi", template_name="producer/redoc.html"), name="redoc"),

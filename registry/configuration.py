@@ -1,0 +1,74 @@
+"""The compatibility level and the mode of the registry and of its subjects; the empty name means all."""
+
+from registry import errors
+from registry.models import Action, Change, Level, Mode, SubjectConfig
+from topics import commits
+
+GLOBAL = ""
+WRITABLE = Mode.READWRITE
+# Confluent's own default.
+DEFAULT_LEVEL = Level.BACKWARD
+
+
+def level(subject: str) -> str | None:
+    """What is set for this subject itself; for GLOBAL, the default where nothing is."""
+    return _own(subject).compatibility or (DEFAULT_LEVEL if subject == GLOBAL else None)
+
+
+def effective_level(subject: str) -> str:
+    return level(subject) or level(GLOBAL) or DEFAULT_LEVEL
+
+
+def mode(subject: str) -> str | None:
+    """What is set for this subject itself; for GLOBAL, the default where nothing is."""
+    return _own(subject).mode or (WRITABLE if subject == GLOBAL else None)
+
+
+def effective_mode(subject: str) -> str:
+    everywhere = mode(GLOBAL) or WRITABLE
+    return everywhere if everywhere == Mode.READONLY_OVERRIDE else mode(subject) or everywhere
+
+
+def set_level(subject: str, value: str, by: str = "") -> None:
+    """Raises InvalidLevel."""
+    if value not in Level.values:
+        raise errors.InvalidLevel(f"Invalid compatibility level. Valid values are {', '.join(Level.values)}")
+    _set(subject, Action.LEVEL_SET, by, compatibility=value)
+
+
+def unset_level(subject: str, by: str = "") -> str:
+    """The level that was set. Raises LevelNotSet."""
+    was = _own(subject).compatibility
+    if not was and subject != GLOBAL:
+        raise errors.LevelNotSet(subject)
+    _set(subject, Action.LEVEL_UNSET, by, compatibility="")
+    return was or DEFAULT_LEVEL
+
+
+def set_mode(subject: str, value: str, by: str = "") -> None:
+    """Raises InvalidMode."""
+    if value not in Mode.values:
+        raise errors.InvalidMode(f"Invalid mode. Valid values are {', '.join(Mode.values)}")
+    _set(subject, Action.MODE_SET, by, mode=value)
+
+
+def unset_mode(subject: str, by: str = "") -> str:
+    """The mode that was set. Raises ModeNotSet."""
+    was = _own(subject).mode
+    if not was and subject != GLOBAL:
+        raise errors.ModeNotSet(subject)
+    _set(subject, Action.MODE_UNSET, by, mode="")
+    return was or WRITABLE
+
+
+def _own(subject: str) -> SubjectConfig:
+    return SubjectConfig.objects.filter(subject=subject).first() or SubjectConfig(subject=subject)
+
+
+def _set(subject: str, what: Action, by: str, **values: str) -> None:
+    def job() -> None:
+        SubjectConfig.objects.update_or_create(subject=subject, defaults=values)
+        (value,) = values.values()
+        Change.objects.create(what=what, subject=subject, setting=value, by=by)
+
+    commits.run(job)

@@ -1,0 +1,175 @@
+"""What the registry refuses, under the numbers that Confluent's clients know.
+
+RegistryError
+├── SubjectNotFound           40401
+├── VersionNotFound           40402
+├── SchemaNotFound            40403
+├── SubjectSoftDeleted        40404
+├── SubjectNotSoftDeleted     40405
+├── VersionSoftDeleted        40406
+├── VersionNotSoftDeleted     40407
+├── LevelNotSet               40408
+├── ModeNotSet                40409
+├── Incompatible                409
+├── InvalidSchema             42201
+│   └── UnsupportedSchema
+├── InvalidVersion            42202
+├── InvalidLevel              42203
+├── InvalidMode               42204
+├── ReadOnlyMode              42205
+├── VersionReferenced         42206
+├── InvalidSubject            42208
+├── SchemaTooLarge            42209
+├── InvalidParameter            400
+├── InvalidBody                 422
+└── BodyTooLarge                413
+"""
+
+from collections.abc import Sequence
+
+
+class RegistryError(Exception):
+    """Base of every error; a code of five digits begins with its HTTP status."""
+
+    error_code: int
+
+
+class SubjectNotFound(RegistryError):
+    error_code = 40401
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"Subject '{subject}' not found.")
+
+
+class VersionNotFound(RegistryError):
+    error_code = 40402
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"Version {number} not found.")
+
+
+class SchemaNotFound(RegistryError):
+    error_code = 40403
+
+    def __init__(self, schema: object = "") -> None:
+        super().__init__(f"Schema {schema} not found" if schema != "" else "Schema not found")
+
+
+class SubjectSoftDeleted(RegistryError):
+    error_code = 40404
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"Subject '{subject}' was soft deleted. Set permanent=true to delete permanently")
+
+
+class SubjectNotSoftDeleted(RegistryError):
+    error_code = 40405
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"Subject '{subject}' was not deleted first before being permanently deleted")
+
+
+class VersionSoftDeleted(RegistryError):
+    error_code = 40406
+
+    def __init__(self, subject: str, number: int) -> None:
+        super().__init__(
+            f"Subject '{subject}' Version {number} was soft deleted. Set permanent=true to delete permanently"
+        )
+
+
+class VersionNotSoftDeleted(RegistryError):
+    error_code = 40407
+
+    def __init__(self, subject: str, number: int) -> None:
+        super().__init__(f"Subject '{subject}' Version {number} was not deleted first before being permanently deleted")
+
+
+class LevelNotSet(RegistryError):
+    error_code = 40408
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"Subject '{subject}' does not have subject-level compatibility configured")
+
+
+class ModeNotSet(RegistryError):
+    error_code = 40409
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"Subject '{subject}' does not have subject-level mode configured")
+
+
+class Incompatible(RegistryError):
+    """The schema breaks the subject's compatibility level; `messages` says where."""
+
+    error_code = 409
+
+    def __init__(self, subject: str, messages: Sequence[str]) -> None:
+        super().__init__(
+            f"Schema being registered is incompatible with an earlier schema for subject '{subject}': "
+            + "; ".join(messages)
+        )
+        self.messages = list(messages)
+
+
+class InvalidSchema(RegistryError):
+    error_code = 42201
+
+
+class UnsupportedSchema(InvalidSchema):
+    """A kind of schema that other registries know and this one does not yet."""
+
+
+class InvalidVersion(RegistryError):
+    error_code = 42202
+
+    def __init__(self, given: str) -> None:
+        super().__init__(
+            f"The specified version '{given}' is not a valid version id. "
+            'Allowed values are between [1, 2^31-1] and the string "latest"'
+        )
+
+
+class InvalidLevel(RegistryError):
+    error_code = 42203
+
+
+class InvalidMode(RegistryError):
+    error_code = 42204
+
+
+class ReadOnlyMode(RegistryError):
+    error_code = 42205
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"Subject '{subject}' is in read-only mode")
+
+
+class VersionReferenced(RegistryError):
+    error_code = 42206
+
+    def __init__(self, subject: str, number: int) -> None:
+        super().__init__(f"One or more references exist to the schema of subject '{subject}' version {number}")
+
+
+class InvalidSubject(RegistryError):
+    error_code = 42208
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"The specified subject '{subject[:100]}' is not a valid")
+
+
+class SchemaTooLarge(RegistryError):
+    error_code = 42209
+
+
+class InvalidParameter(RegistryError):
+    error_code = 400
+
+
+class InvalidBody(RegistryError):
+    error_code = 422
+
+
+class BodyTooLarge(RegistryError):
+    error_code = 413

@@ -1,0 +1,319 @@
+"""The registry's operations: register, look up, delete and configure; unique constraints decide between rivals."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+from django.db import IntegrityError
+from django.db.models import Max
+
+from registry import compatibility, configuration, entries, errors, schemas
+from registry.entries import Reference, StoredSchema, Version
+from registry.models import Action, Change, Schema, SchemaReference, SubjectVersion
+from topics import commits
+
+__all__ = ["Reference", "StoredSchema", "Version"]
+T = TypeVar("T")
+MAX_SUBJECT = 255
+# Rivals on another connection may take a version's number first; each try reads anew.
+TRIES = 5
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class _Candidate(msgspec.Struct, frozen=True):
+    """A schema that was sent: judged, and ready to be found or stored."""
+
+    parsed: schemas.Parsed
+    references: list[Reference]
+    targets: list[Schema]
+    dependencies: list[str]
+    fingerprint: str
+
+
+def register(
+    subject: str,
+    text: str,
+    *,
+    schema_type: str = schemas.AVRO,
+    references: Sequence[Reference] = (),
+    normalize: bool = False,
+    by: str = "",
+) -> Version:
+    """The subject's live version of this schema, made when there is none; `by` names who in the history.
+
+    Raises InvalidSubject, InvalidSchema, ReadOnlyMode, Incompatible.
+    """
+    check_subject(subject)
+    candidate = _candidate(text, schema_type, references)
+
+    def job() -> Version:
+        row = Schema.objects.filter(fingerprint=candidate.fingerprint).first()
+        live = None if row is None else SubjectVersion.objects.of(subject).filter(schema=row).first()
+        if live is not None:
+            return _version(live)
+        if configuration.effective_mode(subject) != configuration.WRITABLE:
+            raise errors.ReadOnlyMode(subject)
+        if messages := _incompatibilities(subject, candidate, configuration.effective_level(subject)):
+            raise errors.Incompatible(subject, messages)
+        row = row or _store(candidate, normalize)
+        last = SubjectVersion.objects.of(subject, deleted=True).aggregate(last=Max("version"))["last"] or 0
+        made = SubjectVersion.objects.create(subject=subject, version=last + 1, schema=row)
+        Change.objects.create(what=Action.REGISTERED, subject=subject, version=made.version, schema=row, by=by)
+        return _version(made)
+
+    return _decided(job)
+
+
+def lookup(
+    subject: str,
+    text: str,
+    *,
+    schema_type: str = schemas.AVRO,
+    references: Sequence[Reference] = (),
+    normalize: bool = False,
+    deleted: bool = False,
+) -> Version:
+    """The subject's version of this schema; equal schemas are one whether normalized or not.
+
+    Raises SubjectNotFound, SchemaNotFound, InvalidSchema.
+    """
+    candidate = _candidate(text, schema_type, references)
+    found = SubjectVersion.objects.of(subject, deleted=deleted).filter(schema__fingerprint=candidate.fingerprint)
+    row = found.select_related("schema").order_by("-version").first()
+    if row is None:
+        _check_exists(subject, deleted)
+        raise errors.SchemaNotFound
+    return _version(row)
+
+
+def by_id(schema_id: int) -> StoredSchema:
+    """Raises SchemaNotFound."""
+    row = Schema.objects.filter(pk=schema_id).first()
+    if row is None:
+        raise errors.SchemaNotFound(schema_id)
+    return _stored(row)
+
+
+def version(subject: str, number: int | None, *, deleted: bool = False) -> Version:
+    """One version; the latest for None. Raises SubjectNotFound, VersionNotFound."""
+    rows = SubjectVersion.objects.of(subject, deleted=deleted).select_related("schema")
+    row = rows.order_by("-version").first() if number is None else rows.filter(version=number).first()
+    if row is None:
+        _check_exists(subject, deleted)
+        raise errors.VersionNotFound(-1 if number is None else number)
+    return _version(row)
+
+
+def subjects(*, prefix: str = "", deleted: bool = False, deleted_only: bool = False) -> list[str]:
+    """Names of subjects with a live version; with `deleted` all, with `deleted_only` the others alone."""
+    names = (
+        SubjectVersion.objects.filter(subject__startswith=prefix).order_by("subject").values_list("subject", flat=True)
+    )
+    live = list(names.filter(deleted=False).distinct())
+    if not (deleted or deleted_only):
+        return live
+    every = list(names.distinct())
+    return [name for name in every if name not in set(live)] if deleted_only else every
+
+
+def versions(subject: str, *, deleted: bool = False, deleted_only: bool = False) -> list[int]:
+    """A subject's version numbers. Raises SubjectNotFound."""
+    rows = SubjectVersion.objects.of(subject, deleted=deleted or deleted_only)
+    found = list(
+        (rows.filter(deleted=True) if deleted_only else rows).order_by("version").values_list("version", flat=True)
+    )
+    if not found:
+        raise errors.SubjectNotFound(subject)
+    return found
+
+
+def uses(schema_id: int, *, deleted: bool = False) -> list[tuple[str, int]]:
+    """The subjects and versions that a schema id stands under. Raises SchemaNotFound."""
+    by_id(schema_id)
+    rows = SubjectVersion.objects.filter(schema_id=schema_id).order_by("subject", "version")
+    return list((rows if deleted else rows.filter(deleted=False)).values_list("subject", "version"))
+
+
+def referenced_by(subject: str, number: int | None) -> list[int]:
+    """Ids of the schemas that refer to a version. Raises SubjectNotFound, VersionNotFound."""
+    found = version(subject, number, deleted=True)
+    rows = SchemaReference.objects.filter(subject=subject, version=found.version)
+    return sorted(set(rows.values_list("schema_id", flat=True)))
+
+
+def incompatibilities(
+    subject: str,
+    text: str,
+    number: int | None,
+    *,
+    every: bool = False,
+    schema_type: str = schemas.AVRO,
+    references: Sequence[Reference] = (),
+) -> list[str]:
+    """What the subject's level forbids in this schema beside one version, or beside all that it is judged by.
+
+    Raises InvalidSchema; SubjectNotFound and VersionNotFound for one version.
+    """
+    candidate = _candidate(text, schema_type, references)
+    level = configuration.effective_level(subject)
+    if every:
+        return _incompatibilities(subject, candidate, level)
+    found = version(subject, number)
+    return _judged(candidate, found, level)
+
+
+def delete_subject(subject: str, *, permanent: bool = False, by: str = "") -> list[int]:
+    """Delete every version; softly first, and only then for good.
+
+    Raises SubjectNotFound, SubjectSoftDeleted, SubjectNotSoftDeleted, VersionReferenced, ReadOnlyMode.
+    """
+
+    def job() -> list[int]:
+        _check_writable(subject)
+        every = SubjectVersion.objects.of(subject, deleted=True)
+        live = every.filter(deleted=False)
+        if not every.exists():
+            raise errors.SubjectNotFound(subject)
+        if permanent and live.exists():
+            raise errors.SubjectNotSoftDeleted(subject)
+        if not permanent and not live.exists():
+            raise errors.SubjectSoftDeleted(subject)
+        return [_delete(row, permanent, by) for row in (every if permanent else live).order_by("version")]
+
+    return commits.run(job)
+
+
+def delete_version(subject: str, number: int | None, *, permanent: bool = False, by: str = "") -> int:
+    """Raises VersionNotFound, VersionSoftDeleted, VersionNotSoftDeleted, VersionReferenced, ReadOnlyMode."""
+
+    def job() -> int:
+        _check_writable(subject)
+        rows = SubjectVersion.objects.of(subject, deleted=permanent or number is not None)
+        if not SubjectVersion.objects.of(subject, deleted=True).exists():
+            raise errors.SubjectNotFound(subject)
+        row = rows.order_by("-version").first() if number is None else rows.filter(version=number).first()
+        if row is None:
+            raise errors.VersionNotFound(-1 if number is None else number)
+        if permanent and not row.deleted:
+            raise errors.VersionNotSoftDeleted(subject, row.version)
+        if not permanent and row.deleted:
+            raise errors.VersionSoftDeleted(subject, row.version)
+        return _delete(row, permanent, by)
+
+    return commits.run(job)
+
+
+def named_types(schema: StoredSchema) -> dict[str, object]:
+    """The full schema, decoded, of every type that is reached through references, by its name."""
+    named: dict[str, object] = {}
+    for row in SchemaReference.objects.filter(schema_id=schema.id).select_related("target"):
+        named |= named_types(_stored(row.target))
+        named[row.name] = msgspec.json.decode(row.target.text)
+    return named
+
+
+def check_subject(subject: str) -> None:
+    """Raise InvalidSubject for a name that no client could ask for again."""
+    if not subject or len(subject) > MAX_SUBJECT or _CONTROL.search(subject):
+        raise errors.InvalidSubject(subject)
+
+
+def _decided(job: Callable[[], T]) -> T:
+    for _ in range(TRIES - 1):
+        try:
+            return commits.run(job)
+        except IntegrityError:
+            continue
+    return commits.run(job)
+
+
+def _candidate(text: str, schema_type: str, references: Sequence[Reference]) -> _Candidate:
+    schemas.check_type(schema_type)
+    targets = [_target(reference) for reference in references]
+    dependencies: list[str] = []
+    for target in targets:
+        _add_dependencies(target, dependencies)
+    parsed = schemas.parse(text, dependencies)
+    fingerprint = schemas.fingerprint(parsed.canonical, references)
+    return _Candidate(parsed, list(references), targets, dependencies, fingerprint)
+
+
+def _target(reference: Reference) -> Schema:
+    rows = SubjectVersion.objects.of(reference.subject, deleted=True).select_related("schema")
+    row = (rows.order_by("-version") if reference.version == -1 else rows.filter(version=reference.version)).first()
+    if row is None:
+        raise errors.InvalidSchema(
+            f"Invalid schema: there is no version {reference.version} of the referenced subject '{reference.subject}'"
+        )
+    return row.schema
+
+
+def _add_dependencies(schema: Schema, texts: list[str]) -> None:
+    """Add the texts that a schema needs, each after its own, and then its own."""
+    for row in schema.references.select_related("target"):
+        _add_dependencies(row.target, texts)
+    if schema.text not in texts:
+        texts.append(schema.text)
+
+
+def _store(candidate: _Candidate, normalize: bool) -> Schema:
+    text = candidate.parsed.canonical if normalize else candidate.parsed.text
+    row = Schema.objects.create(fingerprint=candidate.fingerprint, text=text)
+    for position, (reference, target) in enumerate(zip(candidate.references, candidate.targets, strict=True)):
+        SchemaReference.objects.create(
+            schema=row,
+            position=position,
+            name=reference.name,
+            subject=reference.subject,
+            version=reference.version,
+            target=target,
+        )
+    return row
+
+
+def _incompatibilities(subject: str, candidate: _Candidate, level: str) -> list[str]:
+    live = {row.version: row for row in SubjectVersion.objects.of(subject).select_related("schema")}
+    judged_by = compatibility.to_judge(list(live), level)
+    return [text for number in judged_by for text in _judged(candidate, _version(live[number]), level)]
+
+
+def _judged(candidate: _Candidate, old: Version, level: str) -> list[str]:
+    new = schemas.with_avro(candidate.parsed.text, candidate.dependencies)
+    dependencies: list[str] = []
+    for row in SchemaReference.objects.filter(schema_id=old.schema.id).select_related("target"):
+        _add_dependencies(row.target, dependencies)
+    return compatibility.check(new, schemas.with_avro(old.schema.text, dependencies), level, f"version {old.version}")
+
+
+def _delete(row: SubjectVersion, permanent: bool, by: str) -> int:
+    users = SchemaReference.objects.filter(subject=row.subject, version=row.version)
+    if users.filter(schema__versions__deleted=False).exists():
+        raise errors.VersionReferenced(row.subject, row.version)
+    what = Action.DELETED if permanent else Action.SOFT_DELETED
+    Change.objects.create(what=what, subject=row.subject, version=row.version, schema_id=row.schema_id, by=by)
+    if permanent:
+        row.delete()
+    else:
+        row.deleted = True
+        row.save(update_fields=["deleted"])
+    return row.version
+
+
+def _check_writable(subject: str) -> None:
+    if configuration.effective_mode(subject) != configuration.WRITABLE:
+        raise errors.ReadOnlyMode(subject)
+
+
+def _check_exists(subject: str, deleted: bool) -> None:
+    if not SubjectVersion.objects.of(subject, deleted=deleted).exists():
+        raise errors.SubjectNotFound(subject)
+
+
+def _version(row: SubjectVersion) -> Version:
+    return Version(row.subject, row.version, _stored(row.schema))
+
+
+def _stored(row: Schema) -> StoredSchema:
+    references = [entries.Reference(found.name, found.subject, found.version) for found in row.references.all()]
+    return StoredSchema(row.pk, row.text, row.schema_type, references)

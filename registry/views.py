@@ -1,0 +1,213 @@
+"""Serve the registry over HTTP, as Confluent's clients call it."""
+
+from typing import Any, ClassVar
+
+import msgspec
+from django.http import HttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from registry import configuration, errors, schemas, store
+from registry.entries import Reference, StoredSchema, Version
+from registry.models import Level, Mode
+from registry.wire import (
+    MEDIA_TYPE,
+    RegistryViewSet,
+    SchemaBody,
+    decode_body,
+    flag,
+    page,
+    schema_id,
+    version_number,
+)
+
+READ, CHANGE = "read", "schemas"
+
+
+class SubjectViewSet(RegistryViewSet):
+    scopes: ClassVar[dict[str, str]] = {"list": READ, "lookup": READ, "destroy": CHANGE}
+
+    def list(self, request: Request) -> Response:
+        # The first is Python's client's name for it, the second the Java server's.
+        deleted_only = flag(request, "deleted_only") or flag(request, "deletedOnly")
+        prefix = request.query_params.get("subjectPrefix", "")
+        return Response(
+            page(request, store.subjects(prefix=prefix, deleted=flag(request, "deleted"), deleted_only=deleted_only))
+        )
+
+    def lookup(self, request: Request, subject: str) -> Response:
+        body = decode_body(request, SchemaBody)
+        found = store.lookup(
+            subject, **_given(body), normalize=flag(request, "normalize"), deleted=flag(request, "deleted")
+        )
+        return Response(_shown(found))
+
+    def destroy(self, request: Request, subject: str) -> Response:
+        return Response(store.delete_subject(subject, permanent=flag(request, "permanent"), by=_by(request)))
+
+
+class VersionViewSet(RegistryViewSet):
+    scopes: ClassVar[dict[str, str]] = {
+        "list": READ,
+        "create": CHANGE,
+        "retrieve": READ,
+        "text": READ,
+        "referenced_by": READ,
+        "destroy": CHANGE,
+    }
+
+    def list(self, request: Request, subject: str) -> Response:
+        deleted_only = flag(request, "deleted_only") or flag(request, "deletedOnly")
+        return Response(
+            page(request, store.versions(subject, deleted=flag(request, "deleted"), deleted_only=deleted_only))
+        )
+
+    def create(self, request: Request, subject: str) -> Response:
+        body = decode_body(request, SchemaBody)
+        made = store.register(subject, **_given(body), normalize=flag(request, "normalize"), by=_by(request))
+        return Response({"id": made.schema.id})
+
+    def retrieve(self, request: Request, subject: str, version: str) -> Response:
+        found = store.version(subject, version_number(version), deleted=flag(request, "deleted"))
+        return Response(_shown(found))
+
+    def text(self, request: Request, subject: str, version: str) -> HttpResponse:
+        found = store.version(subject, version_number(version), deleted=flag(request, "deleted"))
+        return HttpResponse(found.schema.text, content_type=MEDIA_TYPE)
+
+    def referenced_by(self, request: Request, subject: str, version: str) -> Response:
+        return Response(page(request, store.referenced_by(subject, version_number(version))))
+
+    def destroy(self, request: Request, subject: str, version: str) -> Response:
+        number = version_number(version)
+        return Response(store.delete_version(subject, number, permanent=flag(request, "permanent"), by=_by(request)))
+
+
+class SchemaViewSet(RegistryViewSet):
+    scopes: ClassVar[dict[str, str]] = dict.fromkeys(("types", "retrieve", "text", "subjects", "versions"), READ)
+
+    def types(self, request: Request) -> Response:
+        return Response([schemas.AVRO])
+
+    def retrieve(self, request: Request, number: str) -> Response:
+        return Response(_schema_members(store.by_id(schema_id(number))))
+
+    def text(self, request: Request, number: str) -> HttpResponse:
+        return HttpResponse(store.by_id(schema_id(number)).text, content_type=MEDIA_TYPE)
+
+    def subjects(self, request: Request, number: str) -> Response:
+        uses = store.uses(schema_id(number), deleted=flag(request, "deleted"))
+        return Response(page(request, sorted({subject for subject, _ in uses})))
+
+    def versions(self, request: Request, number: str) -> Response:
+        uses = store.uses(schema_id(number), deleted=flag(request, "deleted"))
+        return Response(page(request, [{"subject": subject, "version": version} for subject, version in uses]))
+
+
+class CompatibilityViewSet(RegistryViewSet):
+    scopes: ClassVar[dict[str, str]] = {"create": READ}
+
+    def create(self, request: Request, subject: str, version: str | None = None) -> Response:
+        body = decode_body(request, SchemaBody)
+        number = None if version is None else version_number(version)
+        messages = store.incompatibilities(subject, number=number, every=version is None, **_given(body))
+        said = {"messages": messages} if flag(request, "verbose") else {}
+        return Response({"is_compatible": not messages, **said})
+
+
+class LevelBody(msgspec.Struct, frozen=True):
+    compatibility: str
+
+
+class ConfigViewSet(RegistryViewSet):
+    scopes: ClassVar[dict[str, str]] = {"retrieve": READ, "update": CHANGE, "destroy": CHANGE}
+
+    def retrieve(self, request: Request, subject: str = configuration.GLOBAL) -> Response:
+        level = configuration.level(subject)
+        if level is None:
+            if not flag(request, "defaultToGlobal"):
+                raise errors.LevelNotSet(subject)
+            level = configuration.effective_level(subject)
+        return Response({"compatibilityLevel": level})
+
+    def update(self, request: Request, subject: str = configuration.GLOBAL) -> Response:
+        level = decode_body(request, LevelBody).compatibility.upper()
+        _check_name(subject)
+        configuration.set_level(subject, level, _by(request))
+        return Response({"compatibility": level})
+
+    def destroy(self, request: Request, subject: str = configuration.GLOBAL) -> Response:
+        return Response({"compatibilityLevel": str(Level(configuration.unset_level(subject, _by(request))))})
+
+
+class ModeBody(msgspec.Struct, frozen=True):
+    mode: str
+
+
+class ModeViewSet(RegistryViewSet):
+    scopes: ClassVar[dict[str, str]] = {"retrieve": READ, "update": CHANGE, "destroy": CHANGE}
+
+    def retrieve(self, request: Request, subject: str = configuration.GLOBAL) -> Response:
+        mode = configuration.mode(subject)
+        if mode is None:
+            if not flag(request, "defaultToGlobal"):
+                raise errors.ModeNotSet(subject)
+            mode = configuration.effective_mode(subject)
+        return Response({"mode": mode})
+
+    def update(self, request: Request, subject: str = configuration.GLOBAL) -> Response:
+        mode = decode_body(request, ModeBody).mode.upper()
+        _check_name(subject)
+        configuration.set_mode(subject, mode, _by(request))
+        return Response({"mode": mode})
+
+    def destroy(self, request: Request, subject: str = configuration.GLOBAL) -> Response:
+        return Response({"mode": str(Mode(configuration.unset_mode(subject, _by(request))))})
+
+
+class RootViewSet(RegistryViewSet):
+    scopes: ClassVar[dict[str, str]] = {"root": READ, "contexts": READ}
+
+    def root(self, request: Request) -> Response:
+        return Response({})
+
+    def contexts(self, request: Request) -> Response:
+        return Response(["."])
+
+
+def _given(body: SchemaBody) -> dict[str, Any]:
+    references = body.references or []
+    return {"text": body.schema, "schema_type": body.schemaType or schemas.AVRO, "references": references}
+
+
+def _by(request: Request) -> str:
+    # Whatever the site authenticates with names itself by a prefix.
+    key: Any = request.auth
+    return "" if key is None else str(key.prefix)
+
+
+def _check_name(subject: str) -> None:
+    if subject != configuration.GLOBAL:
+        store.check_subject(subject)
+
+
+def _schema_members(schema: StoredSchema) -> dict[str, Any]:
+    shown: dict[str, Any] = {"schema": schema.text}
+    if schema.schema_type != schemas.AVRO:
+        shown["schemaType"] = schema.schema_type
+    if schema.references:
+        shown["references"] = [_reference(reference) for reference in schema.references]
+    return shown
+
+
+def _reference(reference: Reference) -> dict[str, Any]:
+    return msgspec.structs.asdict(reference)
+
+
+def _shown(found: Version) -> dict[str, Any]:
+    return {
+        "subject": found.subject,
+        "version": found.version,
+        "id": found.schema.id,
+        **_schema_members(found.schema),
+    }

@@ -1,0 +1,160 @@
+"""Confluent's registry protocol over HTTP: what a request says, and how answers and errors are written.
+
+https://docs.confluent.io/platform/current/schema-registry/develop/api.html
+"""
+
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from rest_framework import exceptions as drf
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from registry import errors
+from registry.entries import Reference
+from topics.errors import LogUnavailable
+
+T = TypeVar("T")
+log = structlog.get_logger("takhin.registry")
+MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
+ACCEPTED = {MEDIA_TYPE, "application/vnd.schemaregistry+json", "application/json", "application/*", "*/*"}
+CONTENT_TYPES = {"", "application/octet-stream", MEDIA_TYPE, "application/vnd.schemaregistry+json", "application/json"}
+# curl -d sends this type unless told otherwise.
+CONTENT_TYPES.add("application/x-www-form-urlencoded")
+STORE_ERROR = 50001
+BOOLEANS = {"true": True, "false": False}
+
+
+class SchemaBody(msgspec.Struct, frozen=True):
+    """A schema as clients send it; members of newer servers are passed over, as Confluent's clients expect."""
+
+    schema: str
+    schemaType: str | None = None
+    references: list[Reference] | None = None
+
+
+class RegistryParser(BaseParser):
+    """The body's bytes; `decode_body` makes a value of them."""
+
+    media_type = "*/*"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        request: HttpRequest = parser_context["request"]._request
+        media = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+        if media not in CONTENT_TYPES:
+            raise drf.UnsupportedMediaType(media)
+        if int(request.META.get("CONTENT_LENGTH") or 0) > settings.TAKHIN_MAX_BODY_BYTES:
+            raise errors.BodyTooLarge(f"the body may have at most {settings.TAKHIN_MAX_BODY_BYTES} bytes")
+        return {"body": request.body}
+
+
+class RegistryRenderer(BaseRenderer):
+    media_type = MEDIA_TYPE
+    format = "json"
+    charset = None
+
+    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
+        return msgspec.json.encode(data)
+
+
+class Negotiation(BaseContentNegotiation):
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        accepted = [
+            part.partition(";")[0].strip().lower() for part in request.META.get("HTTP_ACCEPT", "*/*").split(",")
+        ]
+        if not ACCEPTED & set(accepted):
+            raise drf.NotAcceptable
+        return renderers[0], MEDIA_TYPE
+
+
+class RegistryViewSet(ViewSet):
+    """Base of the registry's views; `scopes` says which scope of an API key an action takes."""
+
+    parser_classes = (RegistryParser,)
+    renderer_classes = (RegistryRenderer,)
+    content_negotiation_class = Negotiation
+    schema = None
+
+    def get_exception_handler(self) -> Any:
+        return answer
+
+
+def answer(error: Exception, context: dict[str, Any]) -> Response:
+    """Whatever was raised as `error_code` and `message`; a client's fault is never a 5xx, for clients retry those."""
+    if isinstance(error, errors.RegistryError):
+        code = error.error_code
+        return problem(code if code < 1000 else code // 100, code, str(error))
+    if isinstance(error, LogUnavailable):
+        return problem(503, STORE_ERROR, f"Error in the backend data store: {error}", {"Retry-After": "1"})
+    if isinstance(error, Http404):
+        error = drf.NotFound()
+    if isinstance(error, drf.APIException):
+        challenge = getattr(error, "auth_header", None)
+        headers = {"WWW-Authenticate": challenge} if challenge else {}
+        return problem(error.status_code, error.status_code, str(error.detail), headers)
+    log.exception("unexpected error")
+    return problem(500, STORE_ERROR, "Internal error; it is logged under this X-Request-Id")
+
+
+def problem(status: int, code: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    return Response({"error_code": code, "message": message}, status, headers=headers, content_type=MEDIA_TYPE)
+
+
+def not_found(request: HttpRequest, **_: str) -> HttpResponse:
+    """Any address under the registry that is none of its own."""
+    body = msgspec.json.encode({"error_code": 404, "message": "HTTP 404 Not Found"})
+    return HttpResponse(body, status=404, content_type=MEDIA_TYPE)
+
+
+def decode_body(request: Request, kind: type[T]) -> T:
+    """The body as one of the structs. Raises InvalidBody."""
+    data = request.data.get("body", b"") or b"{}"
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise errors.InvalidBody(f"the body is not what was expected: {str(error)[:200]}") from None
+
+
+def flag(request: Request, name: str) -> bool:
+    """A boolean parameter, in any case: Python's clients send `True`. Raises InvalidParameter."""
+    value = request.query_params.get(name, "").lower()
+    if value and value not in BOOLEANS:
+        raise errors.InvalidParameter(f"{name} must be true or false, got {value[:40]!r}")
+    return BOOLEANS.get(value, False)
+
+
+def page(request: Request, found: list[T]) -> list[T]:
+    """What `offset` and `limit` leave; a negative limit is none. Raises InvalidParameter."""
+    try:
+        offset, limit = (
+            int(request.query_params.get(name, default)) for name, default in (("offset", 0), ("limit", -1))
+        )
+    except ValueError:
+        raise errors.InvalidParameter("offset and limit must be whole numbers") from None
+    return found[max(0, offset) :][: None if limit < 0 else limit]
+
+
+def version_number(given: str) -> int | None:
+    """A version as it stands in an address; None for `latest`. Raises InvalidVersion."""
+    if given in ("latest", "-1"):
+        return None
+    if not given.isascii() or not given.isdigit() or len(given) > 10 or not 1 <= int(given) < 2**31:
+        raise errors.InvalidVersion(given[:100])
+    return int(given)
+
+
+def schema_id(given: str) -> int:
+    """A schema id as it stands in an address. Raises Http404, as Confluent does for what is no number."""
+    if not given.isascii() or not given.isdigit() or len(given) > 10 or int(given) >= 2**31:
+        raise Http404
+    return int(given)

@@ -1,0 +1,227 @@
+"""The registry's contract: each call, its answer, and the number of each refusal."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from django.db import connections
+
+from registry.models import Change, Schema, SubjectVersion
+from tests.conftest import Api
+from tests.live import LiveServer
+
+USER = {"type": "record", "name": "User", "fields": [{"name": "name", "type": "string"}]}
+CITY = {**USER, "fields": [*USER["fields"], {"name": "city", "type": "string", "default": ""}]}
+BAD = {**USER, "fields": [*USER["fields"], {"name": "city", "type": "string"}]}
+MISSING = {"name": "X", "subject": "x", "version": 1}
+MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
+
+
+def call(api: Api, method: str, path: str, body: Any = None, **headers: str) -> Any:
+    data = body if isinstance(body, str) else json.dumps(body) if body is not None else ""
+    return api.client.generic(method, f"/registry{path}", data, content_type=MEDIA_TYPE, headers=headers)
+
+
+def schema(value: Any, **members: Any) -> dict[str, Any]:
+    return {"schema": json.dumps(value), **members}
+
+
+@pytest.fixture
+def user(api: Api) -> int:
+    """The id of the first version of subject `user`."""
+    answer = call(api, "POST", "/subjects/user/versions", schema(USER))
+    assert answer.status_code == 200, answer.content
+    schema_id: int = answer.json()["id"]
+    return schema_id
+
+
+def test_it_works(api: Api, user: int) -> None:
+    answer = call(api, "GET", "/subjects/user/versions/latest")
+
+    assert answer["Content-Type"] == MEDIA_TYPE
+    assert answer.json() == {
+        "subject": "user",
+        "version": 1,
+        "id": user,
+        "schema": json.dumps(USER, separators=(",", ":")),
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "expected"),
+    [
+        ("GET", "/", None, {}),
+        ("GET", "/contexts", None, ["."]),
+        ("GET", "/schemas/types", None, ["AVRO"]),
+        ("GET", "/subjects", None, ["user"]),
+        ("GET", "/subjects?subjectPrefix=x", None, []),
+        ("GET", "/subjects?deleted=True&offset=0&limit=-1", None, ["user"]),
+        ("GET", "/subjects?offset=1", None, []),
+        ("GET", "/subjects?limit=0", None, []),
+        ("GET", "/subjects/user/versions", None, [1]),
+        ("GET", "/subjects/user/versions/1/schema", None, USER),
+        ("GET", "/subjects/user/versions/-1/referencedby", None, []),
+        ("GET", "/config", None, {"compatibilityLevel": "BACKWARD"}),
+        ("GET", "/config/user?defaultToGlobal=true", None, {"compatibilityLevel": "BACKWARD"}),
+        ("PUT", "/config", {"compatibility": "FULL"}, {"compatibility": "FULL"}),
+        ("PUT", "/config/user", {"compatibility": "none"}, {"compatibility": "NONE"}),
+        ("GET", "/mode", None, {"mode": "READWRITE"}),
+        ("PUT", "/mode/user", {"mode": "READONLY"}, {"mode": "READONLY"}),
+        ("POST", "/compatibility/subjects/user/versions/latest", schema(CITY), {"is_compatible": True}),
+        ("POST", "/compatibility/subjects/user/versions", schema(CITY), {"is_compatible": True}),
+        ("POST", "/compatibility/subjects/new/versions", schema(CITY), {"is_compatible": True}),
+        ("POST", "/compatibility/subjects/user/versions/1", schema(BAD), {"is_compatible": False}),
+        ("DELETE", "/subjects/user", None, [1]),
+        ("DELETE", "/subjects/user/versions/latest", None, 1),
+    ],
+)
+def test_an_answer(api: Api, user: int, method: str, path: str, body: Any, expected: Any) -> None:
+    answer = call(api, method, path, body)
+
+    assert answer.status_code == 200, answer.content
+    assert answer.json() == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "/subjects/nobody/versions", None, 404, 40401),
+        ("GET", "/subjects/user/versions/9", None, 404, 40402),
+        ("GET", "/subjects/user/versions/0", None, 422, 42202),
+        ("GET", "/subjects/user/versions/first", None, 422, 42202),
+        ("GET", "/subjects/user/versions/99999999999", None, 422, 42202),
+        ("GET", "/schemas/ids/999", None, 404, 40403),
+        ("GET", "/schemas/ids/x", None, 404, 404),
+        ("GET", "/schemas/ids/99999999999999999999", None, 404, 404),
+        ("GET", "/config/user", None, 404, 40408),
+        ("GET", "/mode/user", None, 404, 40409),
+        ("DELETE", "/config/user", None, 404, 40408),
+        ("PUT", "/config", {"compatibility": "SOMETIMES"}, 422, 42203),
+        ("PUT", "/mode", {"mode": "SOMETIMES"}, 422, 42204),
+        ("PUT", "/config", {}, 422, 422),
+        ("POST", "/subjects/user", schema(CITY), 404, 40403),
+        ("POST", "/subjects/nobody", schema(CITY), 404, 40401),
+        ("POST", "/subjects/user/versions", schema(BAD), 409, 409),
+        ("POST", "/subjects/user/versions", schema({"type": "nonsense"}), 422, 42201),
+        ("POST", "/subjects/user/versions", {"schema": "{"}, 422, 42201),
+        ("POST", "/subjects/user/versions", {"schema": "[" * 100_000}, 422, 42201),
+        ("POST", "/subjects/user/versions", {"schema": "{}", "schemaType": "JSON"}, 422, 42201),
+        ("POST", "/subjects/user/versions", {"schema": "{}", "schemaType": "PROTOBUF"}, 422, 42201),
+        (
+            "POST",
+            "/subjects/user/versions",
+            schema("X", references=[MISSING]),
+            422,
+            42201,
+        ),
+        ("POST", "/subjects/user/versions", {}, 422, 422),
+        ("POST", "/subjects/user/versions", "{", 422, 422),
+        ("POST", "/subjects/user/versions", "[" * 100_000, 422, 422),
+        ("POST", f"/subjects/{'x' * 256}/versions", schema(USER), 422, 42208),
+        ("POST", "/subjects/a%00b/versions", schema(USER), 422, 42208),
+        ("DELETE", "/subjects/nobody", None, 404, 40401),
+        ("DELETE", "/subjects/user?permanent=true", None, 404, 40405),
+        ("DELETE", "/subjects/user/versions/1?permanent=True", None, 404, 40407),
+        ("GET", "/subjects?deleted=maybe", None, 400, 400),
+        ("GET", "/subjects?limit=x", None, 400, 400),
+        ("GET", "/associations/resources/ns/topic?resourceType=topic", None, 404, 404),
+        ("GET", "/nonsense", None, 404, 404),
+        ("PATCH", "/subjects", None, 405, 405),
+    ],
+)
+def test_a_refusal(api: Api, user: int, method: str, path: str, body: Any, status: int, code: int) -> None:
+    answer = call(api, method, path, body)
+
+    assert answer.status_code == status, answer.content
+    assert answer["Content-Type"] == MEDIA_TYPE
+    assert answer.json()["error_code"] == code
+    assert answer.json()["message"]
+
+
+def test_media_types(api: Api) -> None:
+    assert call(api, "GET", "/subjects", Accept="application/vnd.schemaregistry.v2+json").status_code == 406
+    assert call(api, "GET", "/subjects", Accept="text/html,*/*;q=0.8").status_code == 200
+    html = api.client.post("/registry/subjects/user/versions", json.dumps(schema(USER)), content_type="text/html")
+    assert html.status_code == 415
+    for media in ("application/json", "application/octet-stream", "application/x-www-form-urlencoded"):
+        answer = api.client.post("/registry/subjects/user/versions", json.dumps(schema(USER)), content_type=media)
+        assert answer.status_code == 200, media
+
+
+def test_verbose_says_why(api: Api, user: int) -> None:
+    answer = call(api, "POST", "/compatibility/subjects/user/versions/latest?verbose=true", schema(BAD))
+
+    (message,) = answer.json()["messages"]
+    assert "city" in message
+    assert "version 1" in message
+
+
+def test_a_body_too_large_is_413(api: Api, settings: Any) -> None:
+    settings.TAKHIN_MAX_BODY_BYTES = 1000
+
+    assert call(api, "POST", "/subjects/user/versions", {"schema": "x" * 2000}).status_code == 413
+
+
+def test_read_only_refuses_what_is_new(api: Api, user: int) -> None:
+    call(api, "PUT", "/mode", {"mode": "READONLY"})
+
+    assert call(api, "POST", "/subjects/user/versions", schema(CITY)).json()["error_code"] == 42205
+    assert call(api, "POST", "/subjects/user/versions", schema(USER)).json() == {"id": user}
+    assert call(api, "DELETE", "/subjects/user").json()["error_code"] == 42205
+
+
+def test_the_history_is_kept(api: Api, user: int) -> None:
+    call(api, "PUT", "/config/user", {"compatibility": "FULL"})
+    call(api, "DELETE", "/subjects/user")
+    call(api, "DELETE", "/subjects/user?permanent=true")
+
+    found = Change.objects.order_by("id").values_list("what", "subject", "version", "setting")
+    assert list(found) == [
+        ("registered", "user", 1, ""),
+        ("level_set", "user", None, "FULL"),
+        ("soft_deleted", "user", 1, ""),
+        ("deleted", "user", 1, ""),
+    ]
+    assert call(api, "GET", f"/schemas/ids/{user}").status_code == 200
+
+
+def test_concurrent_registrations_of_one_schema_give_one_version() -> None:
+    def register(number: int) -> int:
+        try:
+            schema_id: int = call(Api(), "POST", "/subjects/user/versions", schema(USER)).json()["id"]
+            return schema_id
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(16) as pool:
+        ids = set(pool.map(register, range(64)))
+
+    assert len(ids) == 1
+    assert Schema.objects.count() == SubjectVersion.objects.count() == Change.objects.count() == 1
+
+
+@pytest.mark.no_database
+def test_two_processes_register_at_once(tmp_path: Path) -> None:
+    """The same schemas and different ones: every id means one schema, and the versions have no gap."""
+    servers = [LiveServer(tmp_path / "data").start() for _ in range(2)]
+    requests.put(f"{servers[0].url}/registry/config", json={"compatibility": "NONE"}, timeout=10)
+
+    def register(number: int) -> tuple[int, int]:
+        which = number // 4 % 12
+        value = {**USER, "fields": [{"name": f"field{which}", "type": "string"}]}
+        url = f"{servers[number % 2].url}/registry/subjects/user/versions"
+        answer = requests.post(url, json=schema(value), timeout=30)
+        assert answer.status_code == 200, answer.text
+        return which, answer.json()["id"]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(register, range(96)))
+    versions = requests.get(f"{servers[0].url}/registry/subjects/user/versions", timeout=10).json()
+    for server in servers:
+        server.stop()
+
+    assert len(found) == len({schema_id for _, schema_id in found}) == 12
+    assert versions == list(range(1, 13))
