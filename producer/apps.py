@@ -4,3 +4,6 @@ from django.apps import AppConfig
 class ProducerConfig(AppConfig):
     name = "producer"
     verbose_name = "Gateway"
+
+    def ready(self) -> None:
+        from producer import checks  # noqa: F401

@@ -1,5 +1,6 @@
 """Find the API key behind a request, and judge what it may do, without a query per request."""
 
+import base64
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,10 @@ _cache: dict[str, tuple[float, ApiKey | None]] = {}
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """`Authorization: KEY`, `Bearer KEY` or `Api-Key KEY`, or `X-API-Key: KEY`. Off when no key is required."""
+    """`Authorization: KEY`, `Bearer KEY`, `Api-Key KEY` or Basic with the key as password, or `X-API-Key: KEY`.
+
+    Off when no key is required.
+    """
 
     def authenticate(self, request: Request) -> tuple[None, ApiKey] | None:
         if not settings.TAKHIN_REQUIRE_API_KEY:
@@ -71,7 +75,17 @@ def _secret(meta: dict[str, Any]) -> str:
     scheme, _, rest = header.partition(" ")
     if scheme.lower() in ("bearer", "api-key"):
         return str(rest).strip()
+    if scheme.lower() == "basic":
+        return _password(rest.strip())
     return str(header or meta.get("HTTP_X_API_KEY", "").strip())
+
+
+def _password(credentials: str) -> str:
+    """The password of Basic credentials (RFC 7617), which is how registry clients send a key; any user will do."""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _find(secret: str) -> ApiKey | None:

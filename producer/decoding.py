@@ -5,9 +5,10 @@ with a record's content (base64, size, partition) is not judged here.
 """
 
 import io
+import json
 import re
 import threading
-from typing import Annotated, TypeVar, cast
+from typing import Annotated, TypeVar
 
 import msgspec
 from django.conf import settings
@@ -41,7 +42,24 @@ class InboundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=
     headers: list[InboundHeader] | None = None
 
 
-class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
+class InlineSchemas(msgspec.Struct, frozen=True):
+    """The schemas that a body brings along, as JSON text."""
+
+    key: bytes | None = None
+    value: bytes | None = None
+
+
+class Decoded(msgspec.Struct, frozen=True):
+    records: list[InboundRecord]
+    schemas: InlineSchemas = InlineSchemas()
+
+
+class _Schemas(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    key_schema: msgspec.Raw = NULL
+    value_schema: msgspec.Raw = NULL
+
+
+class _Envelope(_Schemas, forbid_unknown_fields=True, rename="camel"):
     records: list[InboundRecord] = []
 
 
@@ -63,11 +81,11 @@ class _CountedRecord(InboundRecord, frozen=True, forbid_unknown_fields=True, gc=
             raise _too_many()
 
 
-class _CountedEnvelope(msgspec.Struct, forbid_unknown_fields=True):
+class _CountedEnvelope(_Schemas, forbid_unknown_fields=True, rename="camel"):
     records: list[_CountedRecord] = []
 
 
-class _RawEnvelope(msgspec.Struct, forbid_unknown_fields=True):
+class _RawEnvelope(_Schemas, forbid_unknown_fields=True, rename="camel"):
     records: msgspec.Raw = msgspec.Raw()
 
 
@@ -81,39 +99,56 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 _strings = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
-def decode(body: bytes, ndjson: bool) -> list[InboundRecord]:
-    """The body's records, in order. Raises InvalidBody, NoRecords, TooManyRecords."""
+def decode(body: bytes, ndjson: bool) -> Decoded:
+    """The body's records, in order, and its inline schemas. Raises InvalidBody, NoRecords, TooManyRecords."""
     try:
         # msgspec does not look inside the values it skips.
         str(body, "utf-8")
     except UnicodeDecodeError as error:
         raise InvalidBody(f"the body is not UTF-8: byte {error.start} is {body[error.start]:#04x}") from None
-    records = _decode_lines(body) if ndjson else _decode_envelope(body)
-    if not records:
+    decoded = Decoded(_decode_lines(body)) if ndjson else _decode_envelope(body)
+    if not decoded.records:
         raise NoRecords("the body has no records; send at least one")
-    return records
+    return decoded
 
 
-def _decode_envelope(body: bytes) -> list[InboundRecord]:
+def _decode_envelope(body: bytes) -> Decoded:
     if not body.strip():
         raise InvalidBody('the body is empty; expected {"records": [...]}')
-    records = _decode_records(body)
+    envelope = _decode_members(body)
+    schemas = InlineSchemas(_inline("key", envelope.key_schema), _inline("value", envelope.value_schema))
+    if schemas != InlineSchemas():
+        _refuse_any_repeated_member(body)
     # Escapes can hide a second member of the same name.
-    if body.count(b'"records"') != 1 or b"\\u00" in body:
+    elif body.count(b'"records"') != 1 or b"\\u00" in body:
         _refuse_repeated_member(body)
-    for index, record in enumerate(records):
+    for index, record in enumerate(envelope.records):
         excess = _excess(record)
         if excess:
             raise InvalidBody(f"$.records[{index}]{excess}")
-    return records
+    return Decoded(list(envelope.records), schemas)
 
 
-def _decode_records(body: bytes) -> list[InboundRecord]:
+def _decode_members(body: bytes) -> _Envelope | _CountedEnvelope:
     # Counting costs a call for each record. There are no more records than opening braces.
     if body.count(b"{") <= settings.TAKHIN_MAX_RECORDS:
-        return _located(_envelopes, body, "").records
+        return _located(_envelopes, body, "")
     _allowance.left = settings.TAKHIN_MAX_RECORDS
-    return cast("list[InboundRecord]", _located(_counted_envelopes, body, "").records)
+    return _located(_counted_envelopes, body, "")
+
+
+def _inline(part: str, raw: msgspec.Raw) -> bytes | None:
+    text = bytes(raw)
+    if _is_deeper(text, settings.TAKHIN_MAX_NESTING):
+        raise InvalidBody(f"$.{part}Schema: nested deeper than {settings.TAKHIN_MAX_NESTING} levels")
+    return None if text == b"null" else text
+
+
+def _refuse_any_repeated_member(body: bytes) -> None:
+    """The same for a body with inline schemas, which is rare enough to be read twice."""
+    names = [name for name, _ in json.loads(body, object_pairs_hook=list)]
+    if len(names) != len(set(names)):
+        raise InvalidBody("$: a member stands more than once")
 
 
 def _refuse_repeated_member(body: bytes) -> None:

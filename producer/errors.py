@@ -11,7 +11,10 @@ RequestError                  the whole request; its HTTP status stands in excep
 │   ├── UnsupportedFormat
 │   ├── UnsupportedCompression
 │   └── SchemaRequired
-├── AvroNotConfigured
+├── SchemaNotFound
+├── InvalidSchema
+├── RegistrationForbidden
+├── RegistryUnavailable
 └── RequestNotFound
 RecordError                   one record; becomes that record's RecordFailure
 ├── SerializationFailed
@@ -89,14 +92,39 @@ class UnsupportedCompression(InvalidParameter):
 class SchemaRequired(InvalidParameter):
     code = "schema_required"
 
-    def __init__(self, part: str) -> None:
+    def __init__(self, part: str, subject: str | None) -> None:
         self.title = f"{part}.schema required when {part}.format=avro"
-        super().__init__(f"add {part}.schema=SUBJECT to the query")
+        absent = f"there is no subject {subject!r}; " if subject is not None else ""
+        super().__init__(f"{absent}add {part}.schema=SUBJECT or {part}.schema.id=ID to the query")
 
 
-class AvroNotConfigured(RequestError):
-    code = "avro_not_configured"
-    title = "avro is not available: no schema registry is configured"
+class SchemaNotFound(RequestError):
+    code = "schema_not_found"
+    title = "schema not found"
+
+
+class InvalidSchema(RequestError):
+    code = "invalid_schema"
+    title = "invalid schema"
+
+
+class RegistrationForbidden(RequestError):
+    code = "registration_forbidden"
+    title = "schema registration forbidden"
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(
+            f"this schema is not registered under {subject!r}; to register it takes an API key with the scope schemas, "
+            "and a topic that lets its producers register"
+        )
+
+
+class RegistryUnavailable(RequestError):
+    """The schema registry could not be asked now."""
+
+    code = "registry_unavailable"
+    title = "schema registry unavailable"
+    retriable = True
 
 
 class RequestNotFound(RequestError):

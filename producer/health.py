@@ -8,6 +8,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from producer import background, docs
+from producer.errors import RegistryUnavailable
+from producer.schemas import current_source
 from topics import commits
 from topics.errors import LogUnavailable
 from topics.logs import current_log
@@ -31,7 +33,7 @@ class ReadyView(_OpenView):
     def get(self, request: Request) -> Response:
         failing = [name for name, ok in _checks().items() if not ok]
         if not failing:
-            return Response({"ready": True})
+            return Response({"ready": True} if _registry_serves() else {"ready": True, "degraded": ["schemaRegistry"]})
         return Response({"ready": False, "failing": failing}, status=503, headers={"Retry-After": "1"})
 
 
@@ -50,6 +52,15 @@ def _checks() -> dict[str, bool]:
         "migrations": _is_migrated(),
         "workers": background.workers_are_alive(),
     }
+
+
+def _registry_serves() -> bool:
+    """Without it everything but Avro by unknown schemas goes on, so that it makes nobody unready."""
+    try:
+        current_source().check()
+    except RegistryUnavailable:
+        return False
+    return True
 
 
 def _log_serves() -> bool:

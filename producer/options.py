@@ -1,26 +1,25 @@
 """Turn a produce request's query string into its options, once for each distinct query."""
 
 import functools
+import re
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from producer.errors import (
-    AvroNotConfigured,
-    InvalidParameter,
-    SchemaRequired,
-    UnsupportedCompression,
-    UnsupportedFormat,
-)
+from producer.errors import InvalidParameter, UnsupportedCompression, UnsupportedFormat
 from producer.formats import AVRO, FORMAT_NAMES
 from topics.compression import CODECS
 
+# The wire format holds an id in four bytes; Java reads them signed.
+MAX_SCHEMA_ID = 2**31 - 1
 BOOLEANS = {"true": True, "false": False}
 PARAMETERS = (
     "key.format",
     "value.format",
     "key.schema",
     "value.schema",
+    "key.schema.id",
+    "value.schema.id",
     "compression",
     "async",
     "strict",
@@ -28,12 +27,18 @@ PARAMETERS = (
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How to read, partition and store the records of one request."""
+    """How to read, partition and store the records of one request.
+
+    `key_schema` is a subject, or a subject, a colon and a version; `key_schema_id` a schema's id, known for every
+    Avro key once the request's schemas are resolved.
+    """
 
     key_format: str = "json"
     value_format: str = "json"
     key_schema: str = ""
     value_schema: str = ""
+    key_schema_id: int | None = None
+    value_schema_id: int | None = None
     compression: str = "none"
     is_async: bool = False
     strict: bool = False
@@ -60,6 +65,8 @@ def parse(query: str) -> Options:
         value_format=given.get("value.format", "json"),
         key_schema=given.get("key.schema", ""),
         value_schema=given.get("value.schema", ""),
+        key_schema_id=_schema_id("key.schema.id", given),
+        value_schema_id=_schema_id("value.schema.id", given),
         compression=given.get("compression", "none"),
         is_async=_boolean("async", given.get("async", "false")),
         strict=_boolean("strict", given.get("strict", "false")),
@@ -74,15 +81,26 @@ def _boolean(name: str, value: str) -> bool:
     return BOOLEANS[value]
 
 
+def _schema_id(name: str, given: dict[str, str]) -> int | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,10}", value) or int(value) > MAX_SCHEMA_ID:
+        raise InvalidParameter(f"{name} must be a whole number from 0 to {MAX_SCHEMA_ID}, got {value!r}")
+    return int(value)
+
+
 def _judge(options: Options) -> None:
-    parts = (("key", options.key_format, options.key_schema), ("value", options.value_format, options.value_schema))
-    for part, name, _ in parts:
-        if name not in FORMAT_NAMES:
-            raise UnsupportedFormat(f"{part}.format", name, ", ".join(FORMAT_NAMES))
     if options.compression not in CODECS:
         raise UnsupportedCompression(options.compression, ", ".join(CODECS))
-    for part, name, schema in parts:
-        if name == AVRO:
-            if not schema:
-                raise SchemaRequired(part)
-            raise AvroNotConfigured(f"{part}.format=avro needs a schema registry, and this version has none")
+    _judge_part("key", options.key_format, options.key_schema, options.key_schema_id)
+    _judge_part("value", options.value_format, options.value_schema, options.value_schema_id)
+
+
+def _judge_part(part: str, name: str, schema: str, schema_id: int | None) -> None:
+    if name not in FORMAT_NAMES:
+        raise UnsupportedFormat(f"{part}.format", name, ", ".join(FORMAT_NAMES))
+    if schema and schema_id is not None:
+        raise InvalidParameter(f"give {part}.schema or {part}.schema.id, not both")
+    if (schema or schema_id is not None) and name != AVRO:
+        raise InvalidParameter(f"{part}.schema goes with {part}.format=avro, not {name}")

@@ -1,20 +1,27 @@
 """Turn an inbound record into the bytes to store, or into that record's own error."""
 
+from collections.abc import Callable
+
 from django.conf import settings
 
+from producer.avro import AvroMismatch
 from producer.decoding import Base64Text, InboundHeader, InboundRecord
 from producer.errors import RecordTooLarge, SerializationFailed
 from producer.formats import FORMATS, from_base64
 from producer.options import Options
+from producer.schemas import framing
 from topics.records import Header, Record
 
 
 class Serializer:
-    """Serializes the records of one request; `accepted_ms` is the timestamp of those that bring none."""
+    """Serializes the records of one request; `accepted_ms` is the timestamp of those that bring none.
+
+    Made for resolved options. Raises SchemaNotFound, RegistryUnavailable.
+    """
 
     def __init__(self, options: Options, accepted_ms: int) -> None:
-        self._to_key = FORMATS[options.key_format]
-        self._to_value = FORMATS[options.value_format]
+        self._to_key = _to_bytes(options.key_format, options.key_schema_id)
+        self._to_value = _to_bytes(options.value_format, options.value_schema_id)
         self._accepted_ms = accepted_ms
         self._most_bytes = settings.TAKHIN_MAX_RECORD_BYTES
 
@@ -27,6 +34,8 @@ class Serializer:
             part = "value"
             text = bytes(inbound.value)
             value = None if text == b"null" else self._to_value(text)
+        except AvroMismatch as error:
+            raise error.within(part) from None
         except SerializationFailed as error:
             raise SerializationFailed(f"serialize {part}: {error}") from None
         headers = [_header(header) for header in inbound.headers] if inbound.headers else []
@@ -35,6 +44,10 @@ class Serializer:
         if record.size > self._most_bytes:
             raise RecordTooLarge(f"has {record.size} bytes, more than {self._most_bytes} (TAKHIN_MAX_RECORD_BYTES)")
         return record
+
+
+def _to_bytes(name: str, schema_id: int | None) -> Callable[[bytes], bytes]:
+    return FORMATS[name] if schema_id is None else framing.encoder(schema_id)
 
 
 def _header(header: InboundHeader) -> Header:

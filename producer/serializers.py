@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from producer.formats import FORMAT_NAMES
 from producer.models import Status
+from producer.options import MAX_SCHEMA_ID
 from topics.compression import CODECS
 from topics.serializers import HeaderValueField, ParameterSerializer, ProblemSerializer, StrictSerializer
 
@@ -25,8 +26,10 @@ class ProduceParameters(ParameterSerializer):
         return {
             "key.format": serializers.ChoiceField(choices=FORMAT_NAMES, default="json"),
             "value.format": serializers.ChoiceField(choices=FORMAT_NAMES, default="json"),
-            "key.schema": serializers.CharField(required=False, help_text="Subject, with key.format=avro."),
-            "value.schema": serializers.CharField(required=False, help_text="Subject, with value.format=avro."),
+            "key.schema": _schema_field("key"),
+            "value.schema": _schema_field("value"),
+            "key.schema.id": _schema_id_field("key"),
+            "value.schema.id": _schema_id_field("value"),
             "compression": serializers.ChoiceField(choices=list(CODECS), default="none"),
             "async": serializers.ChoiceField(
                 choices=["true", "false"], default="false", help_text="Answer 202 at once; ask the status for results."
@@ -35,6 +38,20 @@ class ProduceParameters(ParameterSerializer):
                 choices=["true", "false"], default="false", help_text="Write nothing if any record would fail."
             ),
         }
+
+
+def _schema_field(part: str) -> serializers.CharField:
+    return serializers.CharField(
+        required=False,
+        help_text=f"With {part}.format=avro: a subject, for its latest version, or SUBJECT:VERSION. Without it, "
+        f"and without an inline schema, the topic's own subject is used.",
+    )
+
+
+def _schema_id_field(part: str) -> serializers.IntegerField:
+    return serializers.IntegerField(
+        required=False, min_value=0, max_value=MAX_SCHEMA_ID, help_text=f"With {part}.format=avro: the schema's id."
+    )
 
 
 class WaitParameters(ParameterSerializer):
@@ -64,6 +81,8 @@ class RecordSerializer(StrictSerializer):
 
 class ProduceRequestSerializer(StrictSerializer):
     records = RecordSerializer(many=True, allow_empty=False)
+    keySchema = AnyJsonField(required=False, help_text="An Avro schema for the keys, as JSON or as its text.")
+    valueSchema = AnyJsonField(required=False, help_text="An Avro schema for the values, as JSON or as its text.")
 
 
 class OutcomeSerializer(serializers.Serializer[Any]):
@@ -77,11 +96,16 @@ class OutcomeSerializer(serializers.Serializer[Any]):
     retriable = serializers.BooleanField(required=False)
 
 
-class ProducedSerializer(serializers.Serializer[Any]):
+class SchemaIdsSerializer(serializers.Serializer[Any]):
+    keySchemaId = serializers.IntegerField(required=False, help_text="With key.format=avro.")
+    valueSchemaId = serializers.IntegerField(required=False, help_text="With value.format=avro.")
+
+
+class ProducedSerializer(SchemaIdsSerializer):
     offsets = OutcomeSerializer(many=True)
 
 
-class AcceptedSerializer(serializers.Serializer[Any]):
+class AcceptedSerializer(SchemaIdsSerializer):
     requestId = serializers.CharField()
     status = serializers.ChoiceField(choices=["pending"])
 
@@ -90,7 +114,7 @@ class ProduceProblemSerializer(ProblemSerializer):
     offsets = OutcomeSerializer(many=True, required=False)
 
 
-class StatusSerializer(serializers.Serializer[Any]):
+class StatusSerializer(SchemaIdsSerializer):
     requestId = serializers.CharField()
     status = serializers.ChoiceField(choices=Status.values)
     topic = serializers.CharField()
@@ -108,6 +132,7 @@ class LiveSerializer(serializers.Serializer[Any]):
 class ReadySerializer(serializers.Serializer[Any]):
     ready = serializers.BooleanField()
     failing = serializers.ListField(child=serializers.CharField(), required=False)
+    degraded = serializers.ListField(child=serializers.CharField(), required=False)
 
 
 class HealthSerializer(serializers.Serializer[Any]):

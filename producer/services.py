@@ -10,11 +10,14 @@ from django.conf import settings
 
 from producer import decoding, notices
 from producer.bodies import Body
-from producer.decoding import InboundRecord
-from producer.errors import RecordFailure
-from producer.models import ApiKey, Mode, Outcome, ProduceRequest
+from producer.decoding import InboundRecord, InlineSchemas
+from producer.errors import RecordFailure, SchemaNotFound
+from producer.formats import AVRO
+from producer.models import ApiKey, Mode, Outcome, ProduceRequest, Scope
 from producer.options import Options
 from producer.plans import Outcomes, Plan
+from producer.schemas import current_source
+from producer.schemas.resolution import resolve
 from topics import commits
 from topics.backends.base import Log, Results
 from topics.errors import LogUnavailable, TopicExists, TopicNotFound
@@ -37,6 +40,23 @@ class Inbound(msgspec.Struct, frozen=True):
     http_request_id: str
 
 
+def with_schemas(
+    topic_log: Log, topic: str, options: Options, inline: InlineSchemas, api_key: ApiKey | None
+) -> Options:
+    """The options with the ids of the schemas that a request means; registers an inline one where that is allowed."""
+
+    def registrar() -> str | None:
+        if api_key is not None and not api_key.has_scope(Scope.SCHEMAS):
+            return None
+        if not topic_log.topic(topic).config.registers_schemas:
+            return None
+        return "" if api_key is None else api_key.prefix
+
+    if AVRO not in (options.key_format, options.value_format) and inline == InlineSchemas():
+        return options
+    return resolve(current_source(), topic, options, inline, registrar)
+
+
 def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
     """Write a request's records now and return one outcome for each, in order.
 
@@ -44,7 +64,7 @@ def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
     2. Append one batch per partition, all in one transaction.
     3. Keep the outcome in the request's row, in that transaction.
 
-    Raises TopicNotFound.
+    Raises TopicNotFound, SchemaNotFound, RegistryUnavailable.
     """
     row = _row(inbound, Mode.SYNC)
     plan = _plan(topic_log, inbound.topic, inbound.records, inbound.options, row)
@@ -76,14 +96,14 @@ def submit(inbound: Inbound) -> ProduceRequest:
 def run(topic_log: Log, row: ProduceRequest) -> None:
     """Write an accepted request's records and complete its row, in one transaction.
 
-    Raises LogUnavailable (nothing happened, try again) and Overtaken (another worker has it, and this one's
-    append is undone).
+    Raises LogUnavailable and RegistryUnavailable (nothing happened, try again) and Overtaken (another worker has it,
+    and this one's append is undone).
     """
-    records = decoding.decode(row.read_body(), row.ndjson)
+    records = decoding.decode(row.read_body(), row.ndjson).records
     try:
         plan = _plan(topic_log, row.topic, records, row.read_options(), row)
         _append(topic_log, row.topic, plan, row.complete)
-    except TopicNotFound as error:
+    except (TopicNotFound, SchemaNotFound) as error:
         reason = str(error)
         commits.run(lambda: row.fail(reason))
     notices.finished(row.pk)

@@ -14,6 +14,7 @@ from producer import bodies, decoding, docs, exceptions, options, services
 from producer.authentication import key_of
 from producer.errors import RequestNotFound
 from producer.models import ProduceRequest
+from producer.options import Options
 from producer.plans import Outcomes
 from producer.serializers import WaitParameters
 from topics import commits
@@ -33,18 +34,20 @@ class ProduceViewSet(ViewSet):
         _find_or_create_topic(topic)
         chosen = options.parse(http.META.get("QUERY_STRING", ""))
         body = bodies.read(http)
+        decoded = decoding.decode(body.data, body.ndjson)
+        api_key = key_of(request)
         inbound = services.Inbound(
             topic=topic,
-            records=decoding.decode(body.data, body.ndjson),
-            options=chosen,
+            records=decoded.records,
+            options=services.with_schemas(current_log(), topic, chosen, decoded.schemas, api_key),
             body=body,
-            api_key=key_of(request),
+            api_key=api_key,
             http_request_id=http.META["HTTP_X_REQUEST_ID"],
         )
         preferred = _prefers_async(http)
         if chosen.is_async or preferred:
             return _accepted(services.submit(inbound), preferred)
-        return _answer(http, services.produce(current_log(), inbound))
+        return _answer(http, services.produce(current_log(), inbound), inbound.options)
 
 
 class StatusViewSet(ViewSet):
@@ -87,13 +90,20 @@ def _accepted(row: ProduceRequest, preferred: bool) -> Response:
     headers = {"Location": f"/api/produce/status/{row.pk}", "Retry-After": "1"}
     if preferred:
         headers["Preference-Applied"] = "respond-async"
-    return Response({"requestId": row.pk, "status": "pending"}, status=202, headers=headers)
+    body = {"requestId": row.pk, "status": "pending", **_schema_ids(row.read_options())}
+    return Response(body, status=202, headers=headers)
 
 
-def _answer(request: HttpRequest, outcomes: Outcomes) -> Response:
+def _schema_ids(chosen: Options) -> dict[str, int]:
+    """The ids of the schemas that were used, for Avro keys and values."""
+    ids = {"keySchemaId": chosen.key_schema_id, "valueSchemaId": chosen.value_schema_id}
+    return {name: schema_id for name, schema_id in ids.items() if schema_id is not None}
+
+
+def _answer(request: HttpRequest, outcomes: Outcomes, chosen: Options) -> Response:
     """200 when at least one record was written; else a problem that still carries each record's error."""
     if services.any_written(outcomes):
-        return Response({"offsets": outcomes})
+        return Response({"offsets": outcomes, **_schema_ids(chosen)})
     retriable = services.all_retriable(outcomes)
     response = exceptions.respond(
         request,
@@ -122,6 +132,7 @@ def _status(row: ProduceRequest) -> dict[str, Any]:
         "topic": row.topic,
         "recordCount": row.record_count,
         "createdAt": row.created_at,
+        **_schema_ids(row.read_options()),
     }
     if row.is_finished:
         shown["completedAt"] = row.completed_at

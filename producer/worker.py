@@ -9,6 +9,7 @@ import structlog
 from django.db import close_old_connections
 
 from producer import notices, services
+from producer.errors import RegistryUnavailable
 from producer.models import LEASE, MAX_ATTEMPTS, Overtaken, ProduceRequest
 from topics import commits
 from topics.errors import LogError, LogUnavailable
@@ -92,8 +93,8 @@ def _run(row: ProduceRequest) -> None:
         log.info("ran", request=row.pk, topic=row.topic, attempt=row.attempts, milliseconds=took)
     except Overtaken:
         log.warning("overtaken", request=row.pk, attempt=row.attempts)
-    except LogUnavailable as error:
-        log.warning("log unavailable", request=row.pk, error=str(error))
+    except (LogUnavailable, RegistryUnavailable) as error:
+        log.warning("unavailable", request=row.pk, error=str(error))
         _while_mine(row, lambda: row.release(_back_off(row)))
     except Exception as error:
         log.exception("attempt failed", request=row.pk, attempt=row.attempts)

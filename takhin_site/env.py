@@ -63,6 +63,14 @@ def words(name: str, default: str) -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
+def credentials(name: str, default: str) -> str:
+    """`USER:PASSWORD`, or empty for none. The refusal does not repeat what may be a secret."""
+    value = text(name, default)
+    if value and ":" not in value:
+        raise _refuse(name, "…", "USER:PASSWORD")
+    return value
+
+
 def origins(name: str) -> list[str]:
     """Origins as a browser names them: `https://app.example.com`, comma-separated; `*` is any."""
     values = words(name, "")

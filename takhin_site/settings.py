@@ -49,6 +49,22 @@ TOPIC_LOG = {
 TAKHIN_AUTO_CREATE_TOPICS = env.boolean("TAKHIN_AUTO_CREATE_TOPICS", False)
 TAKHIN_DEFAULT_PARTITIONS = env.integer("TAKHIN_DEFAULT_PARTITIONS", 3, 1, 1000)
 
+# Schemas of Avro keys and values: from the registry inside, or from the one at SCHEMA_REGISTRY_URL
+SCHEMA_REGISTRY_URL = env.text("SCHEMA_REGISTRY_URL", "")
+_key, _secret = env.text("SCHEMA_REGISTRY_KEY", ""), env.text("SCHEMA_REGISTRY_SECRET", "")
+SCHEMA_REGISTRY_AUTH = env.credentials("SCHEMA_REGISTRY_AUTH", f"{_key}:{_secret}" if _key else "")
+SCHEMA_REGISTRY_CA = env.text("SCHEMA_REGISTRY_CA", "")
+SCHEMA_SOURCE = (
+    "producer.schemas.confluent.ConfluentRegistry"
+    if SCHEMA_REGISTRY_URL
+    else "producer.schemas.embedded.EmbeddedRegistry"
+)
+TAKHIN_SUBJECT_NAME_STRATEGY = env.choice("TAKHIN_SUBJECT_NAME_STRATEGY", "topic", ("topic", "record", "topic-record"))
+TAKHIN_AVRO_BYTES = env.choice("TAKHIN_AVRO_BYTES", "base64", ("base64", "latin-1"))
+TAKHIN_AVRO_UNKNOWN_FIELDS = env.choice("TAKHIN_AVRO_UNKNOWN_FIELDS", "error", ("error", "ignore"))
+# How the log's reading end shows bytes that it does not know itself
+RECORD_DECODER = "producer.schemas.framing.decode"
+
 # Tracked requests and the threads behind the server
 TAKHIN_WORKERS = env.integer("TAKHIN_WORKERS", 1, 0, 64)
 TAKHIN_REQUEST_TTL = env.duration("TAKHIN_REQUEST_TTL", "30m")
@@ -92,6 +108,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "topics",
+    "registry",
     "producer",
 ]
 MIDDLEWARE = [
@@ -172,7 +189,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"TextEncodingEnum": ["utf-8", "base64"]},
+    "ENUM_NAME_OVERRIDES": {"TextEncodingEnum": "topics.serializers.ENCODINGS"},
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
     "SWAGGER_UI_SETTINGS": {"tryItOutEnabled": True, "persistAuthorization": True, "displayRequestDuration": True},
 }

@@ -365,7 +365,7 @@ def test_the_command_prints_the_secret_alone_on_its_last_line(required: Api, cap
     assert out.endswith(f"{secret}\n")
     assert call(required, "GET", "/api/topics", secret).status_code == 200
     key = ApiKey.objects.get()
-    assert (key.name, key.scopes, key.topics, key.expires_at) == ("ci", "produce,read,manage", "*", None)
+    assert (key.name, key.scopes, key.topics, key.expires_at) == ("ci", "produce,read,manage,schemas", "*", None)
     assert secret.startswith(key.prefix)
 
 

@@ -204,4 +204,4 @@ def test_a_fuzzer_finds_no_answer_that_is_not_described(live: LiveServer, tmp_pa
 
     assert done.returncode == 0, done.stdout
     answer = live.http.get(f"{live.url}/api/topics/fuzzed", timeout=10).json()
-    assert sum(bounds["highWaterMark"] for bounds in answer["partitions"]) > 10
+    assert sum(bounds["highWaterMark"] for bounds in answer["partitions"]) >= 5

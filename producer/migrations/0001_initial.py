@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=100)),
                 ('prefix', models.CharField(editable=False, max_length=16)),
                 ('digest', models.CharField(editable=False, max_length=64, unique=True)),
-                ('scopes', models.CharField(default='produce,read,manage', max_length=100)),
+                ('scopes', models.CharField(default='produce,read,manage,schemas', max_length=100)),
                 ('topics', models.TextField(default='*', help_text='Topic names, comma-separated; * at the end matches any rest.')),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('expires_at', models.DateTimeField(blank=True, null=True)),

@@ -15,6 +15,7 @@ class Scope(models.TextChoices):
     PRODUCE = "produce", "Produce records and ask for the status of its own requests"
     READ = "read", "List topics and read records"
     MANAGE = "manage", "Create, change and delete topics"
+    SCHEMAS = "schemas", "Register, change and delete schemas"
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
@@ -28,7 +29,7 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=100)
     prefix = models.CharField(max_length=16, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
-    scopes = models.CharField(max_length=100, default="produce,read,manage")
+    scopes = models.CharField(max_length=100, default="produce,read,manage,schemas")
     topics = models.TextField(default="*", help_text="Topic names, comma-separated; * at the end matches any rest.")
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)

@@ -1,0 +1,19 @@
+"""Judge what the gateway was told, once at start."""
+
+import importlib.util
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+
+
+@checks.register()
+def registry_client_is_installed(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    if not settings.SCHEMA_REGISTRY_URL or importlib.util.find_spec("confluent_kafka") is not None:
+        return []
+    return [
+        checks.Error(
+            "SCHEMA_REGISTRY_URL needs the registry client: pip install -r requirements-registry.txt",
+            id="takhin.E003",
+        )
+    ]

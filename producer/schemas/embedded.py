@@ -1,0 +1,62 @@
+"""Take schemas from the registry in this server's own database."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from producer.avro import AvroSchema
+from producer.errors import InvalidSchema, RegistryUnavailable, SchemaNotFound
+from producer.schemas.sources import SchemaSource, compile_schema
+from registry import errors, store
+from topics import commits
+from topics.errors import LogUnavailable
+
+
+class EmbeddedRegistry(SchemaSource):
+    def __init__(self) -> None:
+        self._compiled: dict[int, AvroSchema] = {}
+
+    def schema(self, schema_id: int) -> AvroSchema:
+        known = self._compiled.get(schema_id)
+        if known is None:
+            known = self._compiled[schema_id] = _compile(schema_id)
+        return known
+
+    def id_of(self, subject: str, version: int | None) -> int | None:
+        try:
+            with _translated():
+                return store.version(subject, version).schema.id
+        except (errors.SubjectNotFound, errors.VersionNotFound):
+            return None
+
+    def id_of_text(self, subject: str, text: str, register_by: str | None) -> int | None:
+        try:
+            with _translated():
+                if register_by is not None:
+                    return store.register(subject, text, by=register_by).schema.id
+                return store.lookup(subject, text).schema.id
+        except (errors.SubjectNotFound, errors.SchemaNotFound):
+            return None
+        except errors.RegistryError as error:
+            raise InvalidSchema(str(error)) from error
+
+    def check(self) -> None:
+        """The registry lives and fails with the database, which has a check of its own."""
+
+
+def _compile(schema_id: int) -> AvroSchema:
+    try:
+        with _translated():
+            stored = store.by_id(schema_id)
+            named = store.named_types(stored)
+    except errors.SchemaNotFound:
+        raise SchemaNotFound(f"there is no schema with id {schema_id}") from None
+    return compile_schema(schema_id, stored.text, named)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        with commits.translated():
+            yield
+    except LogUnavailable as error:
+        raise RegistryUnavailable(str(error)) from error
