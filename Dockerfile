@@ -2,11 +2,12 @@
 FROM python:3.11-slim AS packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
-COPY requirements.txt /tmp/requirements.txt
-RUN /opt/venv/bin/pip install --only-binary :all: -r /tmp/requirements.txt
+COPY requirements.txt requirements-registry.txt /tmp/
+RUN /opt/venv/bin/pip install --only-binary :all: -r /tmp/requirements.txt -r /tmp/requirements-registry.txt
 COPY manage.py /app/
 COPY takhin_site /app/takhin_site
 COPY topics /app/topics
+COPY registry /app/registry
 COPY producer /app/producer
 # The root file system may be read-only later, so the bytecode is made now.
 RUN /opt/venv/bin/python -m compileall -q /app

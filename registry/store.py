@@ -1,4 +1,4 @@
-"""The registry's operations: register, look up, delete and configure; unique constraints decide between rivals."""
+"""Register schemas and look them up; unique constraints decide between rivals."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -105,43 +105,6 @@ def version(subject: str, number: int | None, *, deleted: bool = False) -> Versi
     return _version(row)
 
 
-def subjects(*, prefix: str = "", deleted: bool = False, deleted_only: bool = False) -> list[str]:
-    """Names of subjects with a live version; with `deleted` all, with `deleted_only` the others alone."""
-    names = (
-        SubjectVersion.objects.filter(subject__startswith=prefix).order_by("subject").values_list("subject", flat=True)
-    )
-    live = list(names.filter(deleted=False).distinct())
-    if not (deleted or deleted_only):
-        return live
-    every = list(names.distinct())
-    return [name for name in every if name not in set(live)] if deleted_only else every
-
-
-def versions(subject: str, *, deleted: bool = False, deleted_only: bool = False) -> list[int]:
-    """A subject's version numbers. Raises SubjectNotFound."""
-    rows = SubjectVersion.objects.of(subject, deleted=deleted or deleted_only)
-    found = list(
-        (rows.filter(deleted=True) if deleted_only else rows).order_by("version").values_list("version", flat=True)
-    )
-    if not found:
-        raise errors.SubjectNotFound(subject)
-    return found
-
-
-def uses(schema_id: int, *, deleted: bool = False) -> list[tuple[str, int]]:
-    """The subjects and versions that a schema id stands under. Raises SchemaNotFound."""
-    by_id(schema_id)
-    rows = SubjectVersion.objects.filter(schema_id=schema_id).order_by("subject", "version")
-    return list((rows if deleted else rows.filter(deleted=False)).values_list("subject", "version"))
-
-
-def referenced_by(subject: str, number: int | None) -> list[int]:
-    """Ids of the schemas that refer to a version. Raises SubjectNotFound, VersionNotFound."""
-    found = version(subject, number, deleted=True)
-    rows = SchemaReference.objects.filter(subject=subject, version=found.version)
-    return sorted(set(rows.values_list("schema_id", flat=True)))
-
-
 def incompatibilities(
     subject: str,
     text: str,
@@ -161,47 +124,6 @@ def incompatibilities(
         return _incompatibilities(subject, candidate, level)
     found = version(subject, number)
     return _judged(candidate, found, level)
-
-
-def delete_subject(subject: str, *, permanent: bool = False, by: str = "") -> list[int]:
-    """Delete every version; softly first, and only then for good.
-
-    Raises SubjectNotFound, SubjectSoftDeleted, SubjectNotSoftDeleted, VersionReferenced, ReadOnlyMode.
-    """
-
-    def job() -> list[int]:
-        _check_writable(subject)
-        every = SubjectVersion.objects.of(subject, deleted=True)
-        live = every.filter(deleted=False)
-        if not every.exists():
-            raise errors.SubjectNotFound(subject)
-        if permanent and live.exists():
-            raise errors.SubjectNotSoftDeleted(subject)
-        if not permanent and not live.exists():
-            raise errors.SubjectSoftDeleted(subject)
-        return [_delete(row, permanent, by) for row in (every if permanent else live).order_by("version")]
-
-    return commits.run(job)
-
-
-def delete_version(subject: str, number: int | None, *, permanent: bool = False, by: str = "") -> int:
-    """Raises VersionNotFound, VersionSoftDeleted, VersionNotSoftDeleted, VersionReferenced, ReadOnlyMode."""
-
-    def job() -> int:
-        _check_writable(subject)
-        rows = SubjectVersion.objects.of(subject, deleted=permanent or number is not None)
-        if not SubjectVersion.objects.of(subject, deleted=True).exists():
-            raise errors.SubjectNotFound(subject)
-        row = rows.order_by("-version").first() if number is None else rows.filter(version=number).first()
-        if row is None:
-            raise errors.VersionNotFound(-1 if number is None else number)
-        if permanent and not row.deleted:
-            raise errors.VersionNotSoftDeleted(subject, row.version)
-        if not permanent and row.deleted:
-            raise errors.VersionSoftDeleted(subject, row.version)
-        return _delete(row, permanent, by)
-
-    return commits.run(job)
 
 
 def named_types(schema: StoredSchema) -> dict[str, object]:
@@ -284,25 +206,6 @@ def _judged(candidate: _Candidate, old: Version, level: str) -> list[str]:
     for row in SchemaReference.objects.filter(schema_id=old.schema.id).select_related("target"):
         _add_dependencies(row.target, dependencies)
     return compatibility.check(new, schemas.with_avro(old.schema.text, dependencies), level, f"version {old.version}")
-
-
-def _delete(row: SubjectVersion, permanent: bool, by: str) -> int:
-    users = SchemaReference.objects.filter(subject=row.subject, version=row.version)
-    if users.filter(schema__versions__deleted=False).exists():
-        raise errors.VersionReferenced(row.subject, row.version)
-    what = Action.DELETED if permanent else Action.SOFT_DELETED
-    Change.objects.create(what=what, subject=row.subject, version=row.version, schema_id=row.schema_id, by=by)
-    if permanent:
-        row.delete()
-    else:
-        row.deleted = True
-        row.save(update_fields=["deleted"])
-    return row.version
-
-
-def _check_writable(subject: str) -> None:
-    if configuration.effective_mode(subject) != configuration.WRITABLE:
-        raise errors.ReadOnlyMode(subject)
 
 
 def _check_exists(subject: str, deleted: bool) -> None:

@@ -1,5 +1,7 @@
 """The registry's addresses. WSGI decodes `%2F`, so a subject may hold slashes, and the longer patterns stand first."""
 
+from typing import Any
+
 from django.urls import re_path
 
 from registry import views, wire
@@ -8,7 +10,7 @@ SUBJECT = r"(?P<subject>.+)"
 VERSION = r"versions/(?P<version>[^/]+)"
 _version = views.VersionViewSet.as_view
 _schema = views.SchemaViewSet.as_view
-_configured = {"get": "retrieve", "put": "update", "delete": "destroy"}
+_configured: dict[str, Any] = {"get": "retrieve", "put": "update", "delete": "destroy"}
 
 urlpatterns = [
     re_path(r"^/?$", views.RootViewSet.as_view({"get": "root"})),

@@ -7,7 +7,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry import configuration, errors, schemas, store
+from registry import configuration, deletion, errors, listing, schemas, store
 from registry.entries import Reference, StoredSchema, Version
 from registry.models import Level, Mode
 from registry.wire import (
@@ -32,7 +32,7 @@ class SubjectViewSet(RegistryViewSet):
         deleted_only = flag(request, "deleted_only") or flag(request, "deletedOnly")
         prefix = request.query_params.get("subjectPrefix", "")
         return Response(
-            page(request, store.subjects(prefix=prefix, deleted=flag(request, "deleted"), deleted_only=deleted_only))
+            page(request, listing.subjects(prefix=prefix, deleted=flag(request, "deleted"), deleted_only=deleted_only))
         )
 
     def lookup(self, request: Request, subject: str) -> Response:
@@ -43,7 +43,7 @@ class SubjectViewSet(RegistryViewSet):
         return Response(_shown(found))
 
     def destroy(self, request: Request, subject: str) -> Response:
-        return Response(store.delete_subject(subject, permanent=flag(request, "permanent"), by=_by(request)))
+        return Response(deletion.delete_subject(subject, permanent=flag(request, "permanent"), by=_by(request)))
 
 
 class VersionViewSet(RegistryViewSet):
@@ -59,7 +59,7 @@ class VersionViewSet(RegistryViewSet):
     def list(self, request: Request, subject: str) -> Response:
         deleted_only = flag(request, "deleted_only") or flag(request, "deletedOnly")
         return Response(
-            page(request, store.versions(subject, deleted=flag(request, "deleted"), deleted_only=deleted_only))
+            page(request, listing.versions(subject, deleted=flag(request, "deleted"), deleted_only=deleted_only))
         )
 
     def create(self, request: Request, subject: str) -> Response:
@@ -76,11 +76,11 @@ class VersionViewSet(RegistryViewSet):
         return HttpResponse(found.schema.text, content_type=MEDIA_TYPE)
 
     def referenced_by(self, request: Request, subject: str, version: str) -> Response:
-        return Response(page(request, store.referenced_by(subject, version_number(version))))
+        return Response(page(request, listing.referenced_by(subject, version_number(version))))
 
     def destroy(self, request: Request, subject: str, version: str) -> Response:
         number = version_number(version)
-        return Response(store.delete_version(subject, number, permanent=flag(request, "permanent"), by=_by(request)))
+        return Response(deletion.delete_version(subject, number, permanent=flag(request, "permanent"), by=_by(request)))
 
 
 class SchemaViewSet(RegistryViewSet):
@@ -96,11 +96,11 @@ class SchemaViewSet(RegistryViewSet):
         return HttpResponse(store.by_id(schema_id(number)).text, content_type=MEDIA_TYPE)
 
     def subjects(self, request: Request, number: str) -> Response:
-        uses = store.uses(schema_id(number), deleted=flag(request, "deleted"))
+        uses = listing.uses(schema_id(number), deleted=flag(request, "deleted"))
         return Response(page(request, sorted({subject for subject, _ in uses})))
 
     def versions(self, request: Request, number: str) -> Response:
-        uses = store.uses(schema_id(number), deleted=flag(request, "deleted"))
+        uses = listing.uses(schema_id(number), deleted=flag(request, "deleted"))
         return Response(page(request, [{"subject": subject, "version": version} for subject, version in uses]))
 
 

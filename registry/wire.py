@@ -118,7 +118,9 @@ def not_found(request: HttpRequest, **_: str) -> HttpResponse:
 
 def decode_body(request: Request, kind: type[T]) -> T:
     """The body as one of the structs. Raises InvalidBody."""
-    data = request.data.get("body", b"") or b"{}"
+    # An empty body is not parsed at all.
+    parsed: Any = request.data
+    data = parsed.get("body", b"") or b"{}"
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

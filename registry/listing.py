@@ -1,0 +1,41 @@
+"""List what the registry holds."""
+
+from registry import errors, store
+from registry.models import SchemaReference, SubjectVersion
+
+
+def subjects(*, prefix: str = "", deleted: bool = False, deleted_only: bool = False) -> list[str]:
+    """Names of subjects with a live version; with `deleted` all, with `deleted_only` the others alone."""
+    names = (
+        SubjectVersion.objects.filter(subject__startswith=prefix).order_by("subject").values_list("subject", flat=True)
+    )
+    live = list(names.filter(deleted=False).distinct())
+    if not (deleted or deleted_only):
+        return live
+    every = list(names.distinct())
+    return [name for name in every if name not in set(live)] if deleted_only else every
+
+
+def versions(subject: str, *, deleted: bool = False, deleted_only: bool = False) -> list[int]:
+    """A subject's version numbers. Raises SubjectNotFound."""
+    rows = SubjectVersion.objects.of(subject, deleted=deleted or deleted_only)
+    found = list(
+        (rows.filter(deleted=True) if deleted_only else rows).order_by("version").values_list("version", flat=True)
+    )
+    if not found:
+        raise errors.SubjectNotFound(subject)
+    return found
+
+
+def uses(schema_id: int, *, deleted: bool = False) -> list[tuple[str, int]]:
+    """The subjects and versions that a schema id stands under. Raises SchemaNotFound."""
+    store.by_id(schema_id)
+    rows = SubjectVersion.objects.filter(schema_id=schema_id).order_by("subject", "version")
+    return list((rows if deleted else rows.filter(deleted=False)).values_list("subject", "version"))
+
+
+def referenced_by(subject: str, number: int | None) -> list[int]:
+    """Ids of the schemas that refer to a version. Raises SubjectNotFound, VersionNotFound."""
+    found = store.version(subject, number, deleted=True)
+    rows = SchemaReference.objects.filter(subject=subject, version=found.version)
+    return sorted(set(rows.values_list("schema_id", flat=True)))
