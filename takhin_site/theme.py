@@ -46,6 +46,18 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
+                "title": "Schema registry",
+                "items": [
+                    _link(
+                        "Subjects",
+                        "schema",
+                        "admin:registry_subjectversion_changelist",
+                        "registry.view_subjectversion",
+                    ),
+                    _link("History", "history", "admin:registry_change_changelist", "registry.view_change"),
+                ],
+            },
+            {
                 "title": "Site",
                 "items": [
                     _link("Users", "person", "admin:auth_user_changelist", "auth.view_user"),
