@@ -37,6 +37,7 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.avro
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -266,15 +266,6 @@ def test_avro_without_a_schema_is_400(api: Api, topic: str, part: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["key", "value"])
-def test_avro_with_a_schema_is_400_until_there_is_a_registry(api: Api, topic: str, part: str) -> None:
-    answer = api.produce(topic, [{"value": 1}], **{f"{part}_format": "avro", f"{part}_schema": "orders-value"})
-
-    assert answer.status_code == 400
-    assert answer.json()["code"] == "avro_not_configured"
-    assert "schema registry" in answer.json()["detail"]
-
-
-@pytest.mark.parametrize("part", ["key", "value"])
 @pytest.mark.parametrize("asynchronous", ["true", "false"])
 def test_an_unknown_format_is_400_before_any_record_is_read(api: Api, topic: str, part: str, asynchronous: str) -> None:
     answer = api.produce(topic, b"not JSON", async_=asynchronous, **{f"{part}_format": "xml"})
