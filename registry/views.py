@@ -176,6 +176,8 @@ class RootViewSet(RegistryViewSet):
 
 
 def _given(body: SchemaBody) -> dict[str, Any]:
+    if body.metadata is not None or body.ruleSet is not None:
+        raise errors.UnsupportedSchema("metadata and ruleSet are not supported by this registry yet")
     references = body.references or []
     return {"text": body.schema, "schema_type": body.schemaType or schemas.AVRO, "references": references}
 

@@ -33,11 +33,16 @@ BOOLEANS = {"true": True, "false": False}
 
 
 class SchemaBody(msgspec.Struct, frozen=True):
-    """A schema as clients send it; members of newer servers are passed over, as Confluent's clients expect."""
+    """A schema as clients send it; members of newer servers are passed over, as Confluent's clients expect.
+
+    Not so `metadata` and `ruleSet`, which say something of the records and would be lost.
+    """
 
     schema: str
     schemaType: str | None = None
     references: list[Reference] | None = None
+    metadata: Any = None
+    ruleSet: Any = None
 
 
 class RegistryParser(BaseParser):

@@ -7,6 +7,8 @@ from typing import Any
 
 import fastavro
 import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
 
 from producer.worker import Worker
 from tests.conftest import Api
@@ -310,3 +312,16 @@ def test_the_batch_is_stored_as_any_other(api: Api, users: str) -> None:
 
     assert RecordBatch.objects.get().codec == "zstd"
     assert len(api.messages(users, decode="true")) == 100
+
+
+def test_the_record_browser_shows_it_as_json(api: Api, users: str) -> None:
+    schema_id = register(api, "users-value", USER)
+    api.produce(users, [{"value": {"name": "Ada <b>", "age": 36}}], value_format="avro")
+    get_user_model().objects.create_superuser("boss", password="a-long-password")
+    admin = Client()
+    admin.login(username="boss", password="a-long-password")
+
+    shown = admin.get("/admin/topics/recordbatch/records/?topic=users").content.decode()
+
+    assert f"Avro by schema {schema_id}" in shown
+    assert "Ada &lt;b&gt;" in shown

@@ -117,6 +117,8 @@ def test_an_answer(api: Api, user: int, method: str, path: str, body: Any, expec
             422,
             42201,
         ),
+        ("POST", "/subjects/user/versions", schema(USER, metadata={"properties": {}}), 422, 42201),
+        ("POST", "/subjects/user/versions", schema(USER, ruleSet={"domainRules": []}), 422, 42201),
         ("POST", "/subjects/user/versions", {}, 422, 422),
         ("POST", "/subjects/user/versions", "{", 422, 422),
         ("POST", "/subjects/user/versions", "[" * 100_000, 422, 422),
@@ -149,6 +151,25 @@ def test_media_types(api: Api) -> None:
     for media in ("application/json", "application/octet-stream", "application/x-www-form-urlencoded"):
         answer = api.client.post("/registry/subjects/user/versions", json.dumps(schema(USER)), content_type=media)
         assert answer.status_code == 200, media
+
+
+def test_equal_schemas_are_one_however_they_are_written(api: Api, user: int) -> None:
+    spelt_out = {"fields": [{"type": {"type": "string"}, "name": "name"}], "name": "User", "type": "record"}
+
+    for normalize in ("false", "True"):
+        answer = call(api, "POST", f"/subjects/user/versions?normalize={normalize}", schema(spelt_out))
+        assert answer.json() == {"id": user}
+    looked_up = call(api, "POST", "/subjects/user?normalize=true", schema(spelt_out, schemaType="AVRO"))
+    assert looked_up.json()["version"] == 1
+
+
+def test_a_normalized_schema_is_stored_in_canonical_order(api: Api) -> None:
+    spelt_out = {"fields": [{"type": {"type": "string"}, "name": "name"}], "name": "User", "type": "record"}
+
+    call(api, "POST", "/subjects/user/versions?normalize=true", schema(spelt_out))
+
+    text = call(api, "GET", "/subjects/user/versions/1").json()["schema"]
+    assert json.loads(text) == {**spelt_out, "fields": [{"name": "name", "type": "string"}]}
 
 
 def test_verbose_says_why(api: Api, user: int) -> None:
