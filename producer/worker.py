@@ -48,6 +48,8 @@ class Worker:
                     notices.wait_for_work(POLL_SECONDS)
             except Exception:
                 log.exception("worker failed, goes on")
+                # What is held no longer would be renewed for ever.
+                self._held = []
                 self._stopping.wait(1)
             finally:
                 close_old_connections()
