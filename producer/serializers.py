@@ -9,7 +9,13 @@ from producer.formats import FORMAT_NAMES
 from producer.models import Status
 from producer.options import MAX_SCHEMA_ID
 from topics.compression import CODECS
-from topics.serializers import HeaderValueField, ParameterSerializer, ProblemSerializer, StrictSerializer
+from topics.serializers import (
+    HeaderValueField,
+    IntegerParameter,
+    ParameterSerializer,
+    ProblemSerializer,
+    StrictSerializer,
+)
 
 MAX_WAIT_SECONDS = 30
 
@@ -55,7 +61,7 @@ def _schema_id_field(part: str) -> serializers.IntegerField:
 
 
 class WaitParameters(ParameterSerializer):
-    wait = serializers.IntegerField(
+    wait = IntegerParameter(
         min_value=0, max_value=MAX_WAIT_SECONDS, default=0, help_text="Seconds to wait for the request's end."
     )
 

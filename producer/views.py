@@ -83,7 +83,7 @@ def _find_or_create_topic(topic: str) -> None:
 def _prefers_async(request: HttpRequest) -> bool:
     """RFC 7240, section 4.1."""
     preferences = request.META.get("HTTP_PREFER", "").lower().split(",")
-    return "respond-async" in (preference.strip() for preference in preferences)
+    return "respond-async" in (preference.partition(";")[0].strip() for preference in preferences)
 
 
 def _accepted(row: ProduceRequest, preferred: bool) -> Response:

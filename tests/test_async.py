@@ -64,7 +64,7 @@ def test_pending_carries_retry_after_and_completed_does_not(api: Api, topic: str
 
 
 def test_prefer_respond_async_means_the_same(api: Api, topic: str) -> None:
-    answer = api.post(f"/api/topics/{topic}/produce", {"records": [{"value": 1}]}, Prefer="wait=5, respond-async")
+    answer = api.post(f"/api/topics/{topic}/produce", {"records": [{"value": 1}]}, Prefer="wait=5, respond-async; x=1")
 
     assert answer.status_code == 202
     assert answer["Preference-Applied"] == "respond-async"
@@ -166,7 +166,10 @@ def test_wait_gives_up_and_says_pending(api: Api, topic: str) -> None:
     assert status(api, submit(api, topic, [{"value": 1}]), "?wait=1")["status"] == "pending"
 
 
-@pytest.mark.parametrize("query", ["?wait=31", "?wait=-1", "?wait=x", "?wait=1&wait=1", "?weight=1"])
+@pytest.mark.parametrize(
+    "query",
+    ["?wait=31", "?wait=-1", "?wait=x", "?wait=1_0", "?wait=%2B1", "?wait=%D9%A1", "?wait=1&wait=1", "?weight=1"],
+)
 def test_a_wrong_wait_is_400(api: Api, topic: str, query: str) -> None:
     request_id = submit(api, topic, [{"value": 1}])
 

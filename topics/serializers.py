@@ -1,5 +1,6 @@
 """Describe the log's answers and judge its parameters; OpenAPI is generated from these."""
 
+import re
 from typing import Any
 
 from django.http import QueryDict
@@ -56,6 +57,15 @@ class IntegerField(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
+class IntegerParameter(serializers.IntegerField):
+    """ASCII digits: Python's own `int` would take `1_0`, `+1` and the digits of any script."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if not re.fullmatch(r"-?[0-9]+", str(data)):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class BooleanField(serializers.BooleanField):
     """A JSON boolean, and nothing that resembles one."""
 
@@ -109,16 +119,16 @@ class NewTopicSerializer(TopicChangeSerializer):
 
 
 class ReadParameters(ParameterSerializer):
-    partition = serializers.IntegerField(
+    partition = IntegerParameter(
         min_value=0, max_value=2**31 - 1, required=False, help_text="Without it, every partition is read in turn."
     )
-    offset = serializers.IntegerField(
+    offset = IntegerParameter(
         min_value=-MAX_OFFSET,
         max_value=MAX_OFFSET,
         required=False,
         help_text="Negative counts from the end; without it, reading starts at the first kept offset.",
     )
-    limit = serializers.IntegerField(min_value=1, max_value=1000, default=100, help_text="Of the whole answer.")
+    limit = IntegerParameter(min_value=1, max_value=1000, default=100, help_text="Of the whole answer.")
     decode = serializers.ChoiceField(
         choices=["true", "false"],
         default="false",
