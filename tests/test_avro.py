@@ -325,3 +325,26 @@ def test_the_record_browser_shows_it_as_json(api: Api, users: str) -> None:
 
     assert f"Avro by schema {schema_id}" in shown
     assert "Ada &lt;b&gt;" in shown
+
+
+def test_a_schema_may_refer_to_others(api: Api, users: str) -> None:
+    zip_code = {"type": "fixed", "name": "Zip", "namespace": "com.acme", "size": 2}
+    address = {"type": "record", "name": "com.acme.Address", "fields": [{"name": "zip", "type": "Zip"}]}
+    person = {"type": "record", "name": "Person", "fields": [{"name": "home", "type": "com.acme.Address"}]}
+    register(api, "zip", zip_code)
+    for subject, schema, name, referenced in (
+        ("address", address, "com.acme.Zip", "zip"),
+        ("users-value", person, "com.acme.Address", "address"),
+    ):
+        references = [{"name": name, "subject": referenced, "version": 1}]
+        body = {"schema": json.dumps(schema), "references": references}
+        answer = api.post(f"/registry/subjects/{subject}/versions", body)
+        assert answer.status_code == 200, answer.content
+
+    answer = api.produce(
+        users, [{"value": {"home": {"zip": "AAE="}}}, {"value": {"home": {"zip": 1}}}], value_format="avro"
+    )
+
+    assert stored(api, users)[0][5:] == b"\x00\x01"
+    assert answer.json()["offsets"][1]["error"].startswith("record 1: value/home/zip: expected ")
+    assert json.loads(api.messages(users, decode="true")[0]["value"]) == {"home": {"zip": "AAE="}}

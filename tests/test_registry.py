@@ -143,6 +143,43 @@ def test_a_refusal(api: Api, user: int, method: str, path: str, body: Any, statu
     assert answer.json()["message"]
 
 
+def test_where_a_schema_is_used(api: Api, user: int) -> None:
+    call(api, "POST", "/subjects/other/versions", schema(USER))
+    call(api, "DELETE", "/subjects/other")
+
+    def shown(path: str) -> Any:
+        return call(api, "GET", f"/schemas/ids/{user}/{path}").json()
+
+    assert shown("subjects") == ["user"]
+    assert shown("subjects?deleted=true") == ["other", "user"]
+    assert shown("versions") == [{"subject": "user", "version": 1}]
+    assert shown("schema") == USER
+
+
+def test_what_is_soft_deleted_already_says_so(api: Api, user: int) -> None:
+    call(api, "POST", "/subjects/user/versions", schema(CITY))
+    call(api, "DELETE", "/subjects/user/versions/1")
+
+    assert call(api, "DELETE", "/subjects/user/versions/1").json()["error_code"] == 40406
+    assert call(api, "GET", "/subjects/user/versions/1").json()["error_code"] == 40402
+    assert call(api, "GET", "/subjects/user/versions/1?deleted=true").json()["id"] == user
+    call(api, "DELETE", "/subjects/user")
+    assert call(api, "DELETE", "/subjects/user").json()["error_code"] == 40404
+    assert call(api, "DELETE", "/subjects/user?permanent=true").json() == [1, 2]
+
+
+def test_settings_of_a_subject_come_and_go(api: Api, user: int) -> None:
+    call(api, "PUT", "/config/user", {"compatibility": "FULL"})
+    call(api, "PUT", "/mode/user", {"mode": "READONLY"})
+
+    assert call(api, "GET", "/config/user").json() == {"compatibilityLevel": "FULL"}
+    assert call(api, "DELETE", "/config/user").json() == {"compatibilityLevel": "FULL"}
+    assert call(api, "GET", "/config/user").json()["error_code"] == 40408
+    assert call(api, "GET", "/mode/user").json() == {"mode": "READONLY"}
+    assert call(api, "DELETE", "/mode/user").json() == {"mode": "READONLY"}
+    assert call(api, "GET", "/mode/user?defaultToGlobal=true").json() == {"mode": "READWRITE"}
+
+
 def test_media_types(api: Api) -> None:
     assert call(api, "GET", "/subjects", Accept="application/vnd.schemaregistry.v2+json").status_code == 406
     assert call(api, "GET", "/subjects", Accept="text/html,*/*;q=0.8").status_code == 200

@@ -1,7 +1,11 @@
 """Schemas from a registry elsewhere: a second instance of this product, over HTTP, that comes and goes."""
 
 import base64
+import contextlib
 import json
+import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -158,3 +162,80 @@ def test_wrong_credentials_are_our_trouble_and_not_the_clients(tmp_path: Path) -
     registry.stop()
 
     assert answers == [503, 200]
+
+
+def test_a_registry_that_never_answers_holds_up_nobody_else(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        gateway = LiveServer(tmp_path / "gateway", SCHEMA_REGISTRY_URL=url).start()
+        gateway.create_topic("users", 1)
+        with ThreadPoolExecutor(20) as pool:
+            waiting = [pool.submit(produce, gateway, inline(USER, {"name": "Ada"})) for _ in range(20)]
+            plain = gateway.produce("users", [{"value": 1}])
+            still_waiting = any(not future.done() for future in waiting)
+            refused = [future.result() for future in waiting]
+        gateway.stop()
+
+    assert plain.status_code == 200
+    assert still_waiting
+    assert {answer.status_code for answer in refused} == {503}
+    assert {answer.json()["code"] for answer in refused} == {"registry_unavailable"}
+
+
+class TlsFront(threading.Thread):
+    """Takes TLS off in front of a server, as a proxy would; one thread a connection."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        super().__init__(daemon=True)
+        self.certificate = folder / "certificate.pem"
+        key = folder / "key.pem"
+        request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+        files = ["-keyout", str(key), "-out", str(self.certificate)]
+        subprocess.run(["openssl", *request.split(), *files], check=True, capture_output=True)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(self.certificate, key)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.behind = port
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        # A client that does not trust the certificate hangs up in the handshake.
+        with (
+            contextlib.suppress(OSError),
+            self.context.wrap_socket(connection, server_side=True) as outside,
+            socket.create_connection(("127.0.0.1", self.behind)) as inside,
+        ):
+            back = threading.Thread(target=_copy, args=(inside, outside), daemon=True)
+            back.start()
+            _copy(outside, inside)
+            back.join()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65_536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def test_a_registry_is_trusted_by_its_certificate(tmp_path: Path, registry: LiveServer) -> None:
+    front = TlsFront(tmp_path, registry.port)
+    url = f"https://127.0.0.1:{front.port}/registry"
+    answers = []
+    for name, certificate in (("with", str(front.certificate)), ("without", "")):
+        gateway = LiveServer(tmp_path / name, SCHEMA_REGISTRY_URL=url, SCHEMA_REGISTRY_CA=certificate).start()
+        gateway.create_topic("users", 1)
+        answers.append(produce(gateway, inline(USER, {"name": "Ada"})).status_code)
+        gateway.stop()
+    front.listener.close()
+
+    assert answers == [200, 503]
