@@ -11,6 +11,7 @@ def root(request: HttpRequest) -> JsonResponse:
     """Product, version and links."""
     links = {
         "topics": "/api/topics",
+        "registry": "/registry",
         "health": "/api/health",
         "swagger": "/swagger/",
         "redoc": "/redoc/",

@@ -174,7 +174,8 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Takhin HTTP Producer",
-    "DESCRIPTION": "Write records to partitioned, Kafka-style topics from anything that speaks HTTP.",
+    "DESCRIPTION": "Write records to partitioned, Kafka-style topics from anything that speaks HTTP.\n\n"
+    "The schema registry under `/registry` speaks Confluent's own protocol and is not described here.",
     "VERSION": VERSION,
     "TAGS": [
         {"name": "produce", "description": "Write records, now or in the background."},
