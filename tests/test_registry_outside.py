@@ -93,6 +93,26 @@ def test_what_the_registry_refuses_is_the_clients_fault(gateway: LiveServer) -> 
     assert produce(gateway, {"records": [{"value": 1}]}, **{"value.schema.id": "4711"}).status_code == 404
 
 
+def test_a_new_version_is_noticed(gateway: LiveServer, registry: LiveServer) -> None:
+    """The client's own cache would keep the first latest version for ever."""
+    parameters = {"value.schema": "evolving"}
+    first = produce(gateway, inline(USER, {"name": "Ada"}), **parameters).json()["valueSchemaId"]
+    known = produce(gateway, {"records": [{"value": {"name": "Ada"}}]}, **parameters).json()["valueSchemaId"]
+    newer = {**USER, "fields": [*USER["fields"], {"name": "city", "type": "string", "default": ""}]}
+    url = f"{registry.url}/registry/subjects/evolving/versions"
+    expected = requests.post(url, json={"schema": json.dumps(newer)}, timeout=10).json()["id"]
+
+    pause = threading.Event()
+    for _ in range(100):
+        found = produce(gateway, {"records": [{"value": {"name": "Ada"}}]}, **parameters).json()["valueSchemaId"]
+        if found == expected:
+            break
+        pause.wait(0.2)
+
+    assert first == known != expected
+    assert found == expected
+
+
 def test_a_registry_that_is_down(tmp_path: Path) -> None:
     """Known schemas go on; what must be asked fails at once with 503; health says degraded, and all recovers."""
     registry = LiveServer(tmp_path / "registry").start()

@@ -25,6 +25,8 @@ TOTAL_SECONDS = 5.0
 PAUSE_SECONDS = 2.0
 # Another process may have registered a newer version.
 LATEST_SECONDS = 5.0
+# One schema can be written in any number of ways, and each is a name of its own.
+MOST_REMEMBERED = 10_000
 # How old the last answer may be before a health check has the registry asked again.
 CHECK_SECONDS = 5.0
 # Bounds how many threads of the server may wait for the registry at the same time.
@@ -101,6 +103,8 @@ class ConfluentRegistry(SchemaSource):
         if found is None:
             self._ids.pop(name, None)
             return None
+        if len(self._ids) >= MOST_REMEMBERED:
+            self._ids.clear()
         self._ids[name] = (found.schema_id, time.monotonic() + seconds)
         return int(found.schema_id)
 
@@ -159,6 +163,8 @@ def _configuration() -> dict[str, Any]:
         "url": settings.SCHEMA_REGISTRY_URL,
         "timeout": httpx.Timeout(TOTAL_SECONDS, connect=CONNECT_SECONDS),
         "max.retries": 0,
+        # The client alone would keep a latest version for ever; `_remembered` keeps it, and goes on when it must.
+        "cache.latest.ttl.sec": 0.1,
     }
     if settings.SCHEMA_REGISTRY_AUTH:
         configuration["basic.auth.user.info"] = settings.SCHEMA_REGISTRY_AUTH
