@@ -1,5 +1,6 @@
 """Run the workers and the housekeeping as threads of the server's process."""
 
+import multiprocessing.util
 import threading
 import time
 from collections.abc import Callable
@@ -11,24 +12,45 @@ from django.db import close_old_connections
 
 from producer import services
 from producer.models import ProduceRequest
+from producer.session_worker import SessionWorker
 from producer.worker import Worker
 from topics import commits
 from topics.logs import current_log
 
 log = structlog.get_logger("takhin.background")
 PURGE_STEP = 500
+STOP_SECONDS = 10.0
 
 _workers: list[Worker] = []
 
 
+def new_worker() -> Worker:
+    """A worker as the log in use needs it."""
+    log_in_use = current_log()
+    if log_in_use.supports_sessions and settings.TAKHIN_KAFKA_EXACTLY_ONCE:
+        return SessionWorker(log_in_use)
+    return Worker()
+
+
 def start() -> None:
     """Start TAKHIN_WORKERS workers, and housekeeping every TAKHIN_HOUSEKEEPING_INTERVAL seconds."""
+    current_log().warm()
+    # Not atexit: a server's worker process, forked by multiprocessing, ends without it. Before the log is closed.
+    multiprocessing.util.Finalize(None, stop, exitpriority=20)
     for number in range(settings.TAKHIN_WORKERS):
-        worker = Worker()
+        worker = new_worker()
         _workers.append(worker)
         threading.Thread(target=worker.loop, name=f"takhin-worker-{number}", daemon=True).start()
     if settings.TAKHIN_HOUSEKEEPING_INTERVAL:
         threading.Thread(target=_keep_house, name="takhin-housekeeping", daemon=True).start()
+
+
+def stop() -> None:
+    """Let the workers finish what they have in hand."""
+    for worker in _workers:
+        worker.stop()
+    for worker in _workers:
+        worker.wait_until_ended(STOP_SECONDS)
 
 
 def workers_are_alive() -> bool:

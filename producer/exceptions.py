@@ -38,7 +38,10 @@ STATUSES: dict[type[Exception], int] = {
     log_errors.InvalidTopic: 400,
     log_errors.UnknownPartition: 404,
     log_errors.OffsetOutOfRange: 410,
+    log_errors.LogRefused: 502,
     log_errors.LogUnavailable: 503,
+    log_errors.DeliveryFailed: 502,
+    log_errors.OutcomeUnknown: 504,
 }
 
 

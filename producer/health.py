@@ -9,9 +9,10 @@ from rest_framework.views import APIView
 
 from producer import background, docs
 from producer.errors import RegistryUnavailable
+from producer.models import ProduceRequest
 from producer.schemas import current_source
 from topics import commits
-from topics.errors import LogUnavailable
+from topics.errors import LogRefused, LogUnavailable
 from topics.logs import current_log
 
 
@@ -32,8 +33,12 @@ class ReadyView(_OpenView):
     @docs.ready
     def get(self, request: Request) -> Response:
         failing = [name for name, ok in _checks().items() if not ok]
+        degraded = [] if _registry_serves() else ["schemaRegistry"]
+        if failing == ["log"] and not current_log().supports_transactions:
+            # The cluster's outage is no reason to take the gateways away: they still accept async requests.
+            failing, degraded = [], ["log", *degraded]
         if not failing:
-            return Response({"ready": True} if _registry_serves() else {"ready": True, "degraded": ["schemaRegistry"]})
+            return Response({"ready": True, **({"degraded": degraded} if degraded else {})})
         return Response({"ready": False, "failing": failing}, status=503, headers={"Retry-After": "1"})
 
 
@@ -48,7 +53,8 @@ class HealthView(_OpenView):
 
 def _checks() -> dict[str, bool]:
     return {
-        "database": _log_serves(),
+        "database": _database_serves(),
+        "log": _log_serves(),
         "migrations": _is_migrated(),
         "workers": background.workers_are_alive(),
     }
@@ -63,10 +69,19 @@ def _registry_serves() -> bool:
     return True
 
 
+def _database_serves() -> bool:
+    try:
+        with commits.translated():
+            ProduceRequest.objects.only("pk").first()
+    except LogUnavailable:
+        return False
+    return True
+
+
 def _log_serves() -> bool:
     try:
         current_log().check()
-    except LogUnavailable:
+    except (LogUnavailable, LogRefused):
         return False
     return True
 

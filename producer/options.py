@@ -23,6 +23,7 @@ PARAMETERS = (
     "compression",
     "async",
     "strict",
+    "timeout",
 )
 
 
@@ -30,7 +31,7 @@ class Options(msgspec.Struct, frozen=True):
     """How to read, partition and store the records of one request.
 
     `key_schema` is a subject, or a subject, a colon and a version; `key_schema_id` a schema's id, known for every
-    Avro key once the request's schemas are resolved.
+    Avro key once the request's schemas are resolved. `timeout_ms` is how long to wait for the log's answer.
     """
 
     key_format: str = "json"
@@ -42,6 +43,7 @@ class Options(msgspec.Struct, frozen=True):
     compression: str = "none"
     is_async: bool = False
     strict: bool = False
+    timeout_ms: int | None = None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -70,6 +72,7 @@ def parse(query: str) -> Options:
         compression=given.get("compression", "none"),
         is_async=_boolean("async", given.get("async", "false")),
         strict=_boolean("strict", given.get("strict", "false")),
+        timeout_ms=_timeout(given.get("timeout")),
     )
     _judge(options)
     return options
@@ -79,6 +82,14 @@ def _boolean(name: str, value: str) -> bool:
     if value not in BOOLEANS:
         raise InvalidParameter(f"{name} must be true or false, got {value!r}")
     return BOOLEANS[value]
+
+
+def _timeout(value: str | None) -> int | None:
+    if value is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) == 0:
+        raise InvalidParameter(f"timeout must be a whole number of milliseconds from 1 on, got {value!r}")
+    return int(value)
 
 
 def _schema_id(name: str, given: dict[str, str]) -> int | None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from producer.decoding import InboundRecord
 from producer.errors import RecordError, RecordFailure, RecordNotAttempted
 from producer.models import Outcome
@@ -13,6 +15,8 @@ from topics.errors import LogError, UnknownPartition
 from topics.records import Record, Write
 
 Outcomes = list[Outcome]
+REQUEST_HEADER = "takhin-request-id"
+INDEX_HEADER = "takhin-record"
 
 
 class Plan:
@@ -44,10 +48,27 @@ class Plan:
             by_partition = {}
         self.writes = [Write(partition, batch, options.compression) for partition, batch in by_partition.items()]
 
+    def mark(self, request_id: str) -> None:
+        """Give every record two headers, so that a consumer can tell one that was written twice."""
+        for write in self.writes:
+            for number, record in enumerate(write.records):
+                write.records[number] = msgspec.structs.replace(
+                    record,
+                    headers=[
+                        *record.headers,
+                        (REQUEST_HEADER, request_id.encode()),
+                        (INDEX_HEADER, b"%d/%d" % (write.partition, number)),
+                    ],
+                )
+
     def outcomes(self, results: Results) -> Outcomes:
         """One outcome for each record, in order, from the log's results for `writes`."""
         written = {write.partition: iter(metadata) for write, metadata in zip(self.writes, results, strict=True)}
-        return [place if isinstance(place, RecordFailure) else next(written[place]) for place in self._places]
+        found: Outcomes = []
+        for index, place in enumerate(self._places):
+            outcome = place if isinstance(place, RecordFailure) else next(written[place])
+            found.append(_failure(index, outcome) if isinstance(outcome, LogError) else outcome)
+        return found
 
     def failed(self, reason: RecordError | LogError) -> list[RecordFailure]:
         """Every record as failed: for its own reason, else for this one."""

@@ -1,5 +1,6 @@
 """Turn a decoded request into offsets: at once, or later by a worker. No HTTP here."""
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from producer.schemas import current_source
 from producer.schemas.resolution import resolve
 from topics import commits
 from topics.backends.base import Log, Results
-from topics.errors import LogUnavailable, TopicExists, TopicNotFound
+from topics.errors import LogUnavailable, OutcomeUnknown, TopicExists, TopicNotFound
 
 log = structlog.get_logger("takhin.produce")
 
@@ -61,8 +62,8 @@ def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
     """Write a request's records now and return one outcome for each, in order.
 
     1. Serialize each record and choose its partition, or note why not.
-    2. Append one batch per partition, all in one transaction.
-    3. Keep the outcome in the request's row, in that transaction.
+    2. Append one batch per partition.
+    3. Keep the outcome in the request's row; both in one transaction where the log has any.
 
     Raises TopicNotFound, SchemaNotFound, RegistryUnavailable.
     """
@@ -77,11 +78,25 @@ def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
         row.completed_at = datetime.now(UTC)
         row.insert()
 
+    seconds = None if inbound.options.timeout_ms is None else inbound.options.timeout_ms / 1000
     try:
-        return _append(topic_log, inbound.topic, plan, keep)
+        if topic_log.supports_transactions:
+            return append(topic_log, inbound.topic, plan, keep, seconds)
+        return append(topic_log, inbound.topic, plan, functools.partial(_keep_if_possible, keep), seconds)
     except LogUnavailable as error:
         log.warning("append failed", topic=inbound.topic, error=str(error), exc_info=error.__cause__)
-        return list(plan.failed(error))
+        failed: Outcomes = list(plan.failed(error))
+        if not topic_log.supports_transactions:
+            _keep_if_possible(keep, failed)
+        return failed
+
+
+def _keep_if_possible(keep: Callable[[Outcomes], None], outcomes: Outcomes) -> None:
+    """Keep what the log has decided already: a database that is down changes nothing about it."""
+    try:
+        commits.run(lambda: keep(outcomes))
+    except LogUnavailable as error:
+        log.warning("the request's outcome is not tracked", error=str(error))
 
 
 def submit(inbound: Inbound) -> ProduceRequest:
@@ -94,19 +109,37 @@ def submit(inbound: Inbound) -> ProduceRequest:
 
 
 def run(topic_log: Log, row: ProduceRequest) -> None:
-    """Write an accepted request's records and complete its row, in one transaction.
+    """Write an accepted request's records and complete its row, in one transaction where the log has any.
 
-    Raises LogUnavailable and RegistryUnavailable (nothing happened, try again) and Overtaken (another worker has it,
-    and this one's append is undone).
+    Raises LogUnavailable and RegistryUnavailable (try again) and Overtaken (another worker has it, and this one's
+    append is undone where the log has transactions). Elsewhere a try may have written some of the records before; each
+    carries the request's id, so that consumers can tell.
     """
-    records = decoding.decode(row.read_body(), row.ndjson).records
     try:
-        plan = _plan(topic_log, row.topic, records, row.read_options(), row)
-        _append(topic_log, row.topic, plan, row.complete)
+        plan = plan_of(topic_log, row)
+        if topic_log.supports_transactions:
+            append(topic_log, row.topic, plan, row.complete)
+        else:
+            plan.mark(row.pk)
+            append(topic_log, row.topic, plan, lambda outcomes: _complete_unless_to_be_tried_again(row, outcomes))
     except (TopicNotFound, SchemaNotFound) as error:
         reason = str(error)
         commits.run(lambda: row.fail(reason))
     notices.finished(row.pk)
+
+
+def _complete_unless_to_be_tried_again(row: ProduceRequest, outcomes: Outcomes) -> None:
+    """What was accepted must not be lost: a record in doubt is written again rather than given up."""
+    for outcome in outcomes:
+        if isinstance(outcome, RecordFailure) and (outcome.retriable or outcome.code == OutcomeUnknown.code):
+            raise LogUnavailable(outcome.error)
+    commits.run(lambda: row.complete(outcomes))
+
+
+def plan_of(topic_log: Log, row: ProduceRequest) -> Plan:
+    """Where the records of an accepted request go. Raises TopicNotFound, SchemaNotFound, RegistryUnavailable."""
+    records = decoding.decode(row.read_body(), row.ndjson).records
+    return _plan(topic_log, row.topic, records, row.read_options(), row)
 
 
 def _plan(topic_log: Log, topic: str, records: Sequence[InboundRecord], options: Options, row: ProduceRequest) -> Plan:
@@ -114,7 +147,10 @@ def _plan(topic_log: Log, topic: str, records: Sequence[InboundRecord], options:
     return Plan(records, options, topic_log.partition_count(topic), accepted_ms)
 
 
-def _append(topic_log: Log, topic: str, plan: Plan, keep: Callable[[Outcomes], None]) -> Outcomes:
+def append(
+    topic_log: Log, topic: str, plan: Plan, keep: Callable[[Outcomes], None], seconds: float | None = None
+) -> Outcomes:
+    """Append what a plan writes and hand every record's outcome to `keep`."""
     kept: list[Outcomes] = []
 
     def also(results: Results) -> None:
@@ -123,9 +159,11 @@ def _append(topic_log: Log, topic: str, plan: Plan, keep: Callable[[Outcomes], N
         kept.append(outcomes)
 
     if plan.writes:
-        topic_log.append(topic, plan.writes, also)
-    else:
+        topic_log.append(topic, plan.writes, also, seconds)
+    elif topic_log.supports_transactions:
         commits.run(lambda: also([]))
+    else:
+        also([])
     return kept[-1]
 
 
@@ -146,6 +184,11 @@ def _row(inbound: Inbound, mode: Mode) -> ProduceRequest:
 def all_retriable(outcomes: Sequence[Outcome]) -> bool:
     """Whether every record failed and may succeed when sent again as it is."""
     return all(isinstance(outcome, RecordFailure) and outcome.retriable for outcome in outcomes)
+
+
+def any_in_doubt(outcomes: Sequence[Outcome]) -> bool:
+    """Whether a record may or may not have been written."""
+    return any(isinstance(outcome, RecordFailure) and outcome.code == OutcomeUnknown.code for outcome in outcomes)
 
 
 def any_written(outcomes: Sequence[Outcome]) -> bool:

@@ -18,7 +18,7 @@ from producer.options import Options
 from producer.plans import Outcomes
 from producer.serializers import WaitParameters
 from topics import commits
-from topics.errors import TopicNotFound
+from topics.errors import OutcomeUnknown, TopicNotFound
 from topics.logs import current_log
 
 # Waiting holds a server thread, so at least half of them stay free for other requests.
@@ -104,14 +104,12 @@ def _answer(request: HttpRequest, outcomes: Outcomes, chosen: Options) -> Respon
     """200 when at least one record was written; else a problem that still carries each record's error."""
     if services.any_written(outcomes):
         return Response({"offsets": outcomes, **_schema_ids(chosen)})
-    retriable = services.all_retriable(outcomes)
-    response = exceptions.respond(
-        request,
-        503 if retriable else 422,
-        "no_record_written",
-        "no record was written",
-        "each record's error stands in its place in offsets",
-    )
+    where = "each record's error stands in its place in offsets"
+    if services.any_in_doubt(outcomes):
+        response = exceptions.respond(request, 504, OutcomeUnknown.code, "outcome unknown", where)
+    else:
+        status = 503 if services.all_retriable(outcomes) else 422
+        response = exceptions.respond(request, status, "no_record_written", "no record was written", where)
     response.data["offsets"] = outcomes
     return response
 

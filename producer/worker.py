@@ -27,6 +27,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
+        self._ended = threading.Event()
         self._seen = time.monotonic()
         self._held: list[ProduceRequest] = []
 
@@ -34,12 +35,16 @@ class Worker:
         self._stopping.set()
         notices.work_arrived()
 
+    def wait_until_ended(self, seconds: float) -> None:
+        """Wait for what is in hand after `stop`."""
+        self._ended.wait(seconds)
+
     @property
     def is_alive(self) -> bool:
         return time.monotonic() - self._seen < HEARTBEAT_SECONDS
 
     def loop(self) -> None:
-        renewer = threading.Thread(target=self._renew, name="takhin-lease", daemon=True)
+        renewer = threading.Thread(target=self._renew_until_stopped, name="takhin-lease", daemon=True)
         renewer.start()
         while not self._stopping.is_set():
             self._seen = time.monotonic()
@@ -48,46 +53,60 @@ class Worker:
                     notices.wait_for_work(POLL_SECONDS)
             except Exception:
                 log.exception("worker failed, goes on")
-                # What is held no longer would be renewed for ever.
-                self._held = []
+                self._drop()
                 self._stopping.wait(1)
             finally:
                 close_old_connections()
+        self._let_go()
+        close_old_connections()
+        self._ended.set()
 
     def run_once(self) -> int:
         """Claim what is pending and run it; returns how many requests that were."""
-        with commits.translated():
-            if not ProduceRequest.objects.claimable().exists():
-                return 0
+        if not self._is_work_waiting():
+            return 0
         self._held = commits.run(lambda: ProduceRequest.objects.claim(BATCH))
         claimed = len(self._held)
         while self._held:
             self._seen = time.monotonic()
             if self._stopping.is_set():
-                self._give_back()
+                self._let_go()
                 break
             with structlog.contextvars.bound_contextvars(requestId=self._held[0].http_request_id):
-                _run(self._held[0])
+                run(self._held[0])
             self._held = self._held[1:]
         return claimed
 
-    def _give_back(self) -> None:
-        for row in self._held:
-            _while_mine(row, row.release)
+    def _is_work_waiting(self) -> bool:
+        with commits.translated():
+            return ProduceRequest.objects.claimable().exists()
+
+    def _drop(self) -> None:
+        """Forget what was in hand: what is held no longer would be renewed for ever."""
         self._held = []
 
-    def _renew(self) -> None:
+    def _let_go(self) -> None:
+        """Give back what was not begun."""
+        for row in self._held:
+            while_mine(row, row.release)
+        self._held = []
+
+    def _renew_until_stopped(self) -> None:
         while not self._stopping.wait(LEASE.total_seconds() / 3):
-            for row in self._held:
-                _while_mine(row, row.renew)
+            try:
+                self._renew()
+            finally:
+                close_old_connections()
+
+    def _renew(self) -> None:
+        for row in self._held:
+            while_mine(row, row.renew)
 
 
-def _run(row: ProduceRequest) -> None:
+def run(row: ProduceRequest) -> None:
+    """Run one claimed request, and release it for a later try when that is what it takes."""
     started = time.perf_counter()
-    if row.attempts > MAX_ATTEMPTS:
-        reason = f"gave up after {MAX_ATTEMPTS} attempts: {row.error or 'each ended its worker'}"
-        _while_mine(row, lambda: row.fail(reason))
-        notices.finished(row.pk)
+    if gave_up(row):
         return
     try:
         services.run(current_log(), row)
@@ -96,12 +115,32 @@ def _run(row: ProduceRequest) -> None:
     except Overtaken:
         log.warning("overtaken", request=row.pk, attempt=row.attempts)
     except (LogUnavailable, RegistryUnavailable) as error:
-        log.warning("unavailable", request=row.pk, error=str(error))
-        _while_mine(row, lambda: row.release(_back_off(row)))
+        unavailable(row, error)
     except Exception as error:
-        log.exception("attempt failed", request=row.pk, attempt=row.attempts)
-        reason = f"{type(error).__name__}: {error}"
-        _while_mine(row, lambda: row.postpone(_back_off(row), reason))
+        failed(row, error)
+
+
+def gave_up(row: ProduceRequest) -> bool:
+    """Whether this request has been tried too often; it is ended then."""
+    if row.attempts <= MAX_ATTEMPTS:
+        return False
+    reason = f"gave up after {MAX_ATTEMPTS} attempts: {row.error or 'each ended its worker'}"
+    while_mine(row, lambda: row.fail(reason))
+    notices.finished(row.pk)
+    return True
+
+
+def unavailable(row: ProduceRequest, error: Exception) -> None:
+    """Nothing is wrong with the request: try it again later, without counting the attempt."""
+    log.warning("unavailable", request=row.pk, error=str(error))
+    while_mine(row, lambda: row.release(_back_off(row)))
+
+
+def failed(row: ProduceRequest, error: Exception) -> None:
+    """The attempt failed for a reason nobody foresaw; call it where the error is handled."""
+    log.exception("attempt failed", request=row.pk, attempt=row.attempts)
+    reason = f"{type(error).__name__}: {error}"
+    while_mine(row, lambda: row.postpone(_back_off(row), reason))
 
 
 def _back_off(row: ProduceRequest) -> float:
@@ -109,7 +148,8 @@ def _back_off(row: ProduceRequest) -> float:
     return min(2.0 ** min(row.claims - 1, 6), 60.0) * random.uniform(0.5, 1.0)
 
 
-def _while_mine(row: ProduceRequest, transition: Callable[[], None]) -> None:
+def while_mine(row: ProduceRequest, transition: Callable[[], None]) -> None:
+    """Change a claimed row, unless another worker has claimed it since."""
     try:
         commits.run(transition)
     except Overtaken:

@@ -15,6 +15,9 @@ FALSE = ("0", "false", "no", "off")
 DATABASES = ("sqlite", "postgres", "postgresql")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
+# What Kubernetes sets for a service named kafka, and Kafka's own scripts for themselves.
+NOT_PROPERTIES = re.compile(r"KAFKA_(SERVICE_(HOST|PORT).*|PORT(_\d+_(TCP|UDP).*)?|HOME|[A-Z0-9_]*OPTS)")
+
 known: set[str] = set()
 
 
@@ -50,13 +53,23 @@ def choice(name: str, default: str, allowed: Iterable[str]) -> str:
     return value
 
 
-def duration(name: str, default: str) -> int:
+def duration(name: str, default: str, minimum: int = 0) -> int:
     """Seconds from a number with a unit: `90s`, `30m`, `24h`, `7d`; `0` is zero."""
     value = text(name, default)
     match = re.fullmatch(r"(\d{1,6})([smhd])", value)
     if match is None and value != "0":
         raise _refuse(name, value, "a number with a unit, such as 30s, 5m, 24h or 7d, or 0")
-    return int(match[1]) * SECONDS[match[2]] if match else 0
+    seconds = int(match[1]) * SECONDS[match[2]] if match else 0
+    if seconds < minimum:
+        raise _refuse(name, value, f"at least {minimum}s")
+    return seconds
+
+
+def kafka_properties() -> dict[str, str]:
+    """Every KAFKA_ variable as a property of librdkafka: `KAFKA_SASL_MECHANISM` is `sasl.mechanism`."""
+    names = {name.removesuffix("_FILE") for name in os.environ if re.match(r"KAFKA_[A-Z0-9_]+$", name)}
+    given = {name: text(name, "") for name in sorted(names) if not NOT_PROPERTIES.fullmatch(name)}
+    return {name.removeprefix("KAFKA_").lower().replace("_", "."): value for name, value in given.items() if value}
 
 
 def words(name: str, default: str) -> list[str]:

@@ -41,13 +41,22 @@ TAKHIN_MAX_HEADERS = env.integer("TAKHIN_MAX_HEADERS", 100)
 TAKHIN_MAX_NESTING = env.integer("TAKHIN_MAX_NESTING", 100, 1, 500)
 
 # The log
-TAKHIN_LOG = env.choice("TAKHIN_LOG", "embedded", ("embedded", "memory"))
+TAKHIN_LOG = env.choice("TAKHIN_LOG", "embedded", ("embedded", "kafka", "memory"))
 TOPIC_LOG = {
     "embedded": "topics.backends.embedded.EmbeddedLog",
+    "kafka": "topics.backends.kafka.log.KafkaLog",
     "memory": "topics.backends.memory.MemoryLog",
 }[TAKHIN_LOG]
+TAKHIN_PRODUCE_TIMEOUT = env.duration("TAKHIN_PRODUCE_TIMEOUT", "10s", 1)
 TAKHIN_AUTO_CREATE_TOPICS = env.boolean("TAKHIN_AUTO_CREATE_TOPICS", False)
 TAKHIN_DEFAULT_PARTITIONS = env.integer("TAKHIN_DEFAULT_PARTITIONS", 3, 1, 1000)
+
+# The Kafka cluster: KAFKA_ names a property of librdkafka, as KAFKA_SECURITY_PROTOCOL does security.protocol
+KAFKA_BOOTSTRAP_SERVERS = env.text("KAFKA_BOOTSTRAP_SERVERS", "")
+KAFKA = env.kafka_properties() if TAKHIN_LOG == "kafka" else {}
+TAKHIN_KAFKA_EXACTLY_ONCE = env.boolean("TAKHIN_KAFKA_EXACTLY_ONCE", True)
+if TAKHIN_LOG == "kafka" and not KAFKA_BOOTSTRAP_SERVERS:
+    raise ImproperlyConfigured("KAFKA_BOOTSTRAP_SERVERS must name brokers, such as kafka-1:9092,kafka-2:9092")
 
 # Schemas of Avro keys and values: from the registry inside, or from the one at SCHEMA_REGISTRY_URL
 SCHEMA_REGISTRY_URL = env.text("SCHEMA_REGISTRY_URL", "")

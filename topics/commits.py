@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.db import InterfaceError, InternalError, OperationalError, connection, transaction
 
 from topics.errors import LogUnavailable, StorageFull
@@ -21,20 +22,20 @@ from topics.errors import LogUnavailable, StorageFull
 T = TypeVar("T")
 Job = Callable[[], Any]
 MAX_GROUP = 256
-# A caller whose turn does not come within this is told that nothing was written.
-WAIT_SECONDS = 10
 # What the database says when it cannot serve now; a constraint's error is the job's own.
 TROUBLE = (OperationalError, InterfaceError, InternalError)
 
 
-def run(job: Callable[[], T]) -> T:
+def run(job: Callable[[], T], seconds: float | None = None) -> T:
     """Run `job` in a transaction and return its result once that is committed.
+
+    A caller whose turn does not come within `seconds`, else TAKHIN_PRODUCE_TIMEOUT, is told that nothing was written.
 
     `job` may run more than once and must do nothing but database work. What it raises rolls its own work
     back and is raised here. Raises LogUnavailable when the database cannot be written now.
     """
     if connection.vendor == "sqlite":
-        return _writer().run(job)
+        return _writer().run(job, seconds or settings.TAKHIN_PRODUCE_TIMEOUT)
     with translated(), transaction.atomic(durable=True):
         return job()
 
@@ -87,14 +88,14 @@ class _Writer:
         self._thread = threading.Thread(target=self._loop, name="takhin-writer", daemon=True)
         self._thread.start()
 
-    def run(self, job: Callable[[], T]) -> T:
+    def run(self, job: Callable[[], T], seconds: float) -> T:
         if threading.current_thread() is self._thread:
             return job()
         waiter = _Waiter(job)
         self._queue.put(waiter)
-        if not waiter.done.acquire(timeout=WAIT_SECONDS):
+        if not waiter.done.acquire(timeout=seconds):
             if waiter.give_up():
-                raise LogUnavailable(f"the database was busy for {WAIT_SECONDS} seconds")
+                raise LogUnavailable(f"the database was busy for {seconds:g} seconds")
             waiter.done.acquire()
         if waiter.error is not None:
             raise waiter.error

@@ -6,8 +6,12 @@ LogError
 ├── InvalidTopic
 ├── UnknownPartition
 ├── OffsetOutOfRange
-└── LogUnavailable
-    └── StorageFull
+├── LogRefused
+├── LogUnavailable
+│   ├── StorageFull
+│   └── QueueFull
+├── DeliveryFailed            of one record
+└── OutcomeUnknown            of one record, or of a session's append
 """
 
 
@@ -52,6 +56,12 @@ class OffsetOutOfRange(LogError):
         self.first = first
 
 
+class LogRefused(LogError):
+    """The log does not let this gateway do that: its credentials or its configuration must change first."""
+
+    code = "log_refused"
+
+
 class LogUnavailable(LogError):
     """The log could not write or read now. Nothing was written."""
 
@@ -61,3 +71,32 @@ class LogUnavailable(LogError):
 
 class StorageFull(LogUnavailable):
     code = "storage_full"
+
+
+class QueueFull(LogUnavailable):
+    """Too much is on its way to the log already."""
+
+    code = "queue_full"
+
+
+class DeliveryFailed(LogError):
+    """One record was surely not written; `code` is Kafka's name of the reason."""
+
+    code = "delivery_failed"
+
+    def __init__(self, reason: str, code: str, retriable: bool) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.retriable = retriable
+
+
+class OutcomeUnknown(LogError):
+    """Whether it was written is not known: the acknowledgement did not come in time."""
+
+    code = "outcome_unknown"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"{reason}: it may have been written, so that sending it again may write it twice; "
+            "only an async request finds out by itself"
+        )

@@ -20,6 +20,7 @@ from producer.admin.screens import lasted, request_context
 from producer.models import ProduceRequest, Status
 from topics import commits
 from topics.errors import LogError
+from topics.logs import current_log
 from topics.windows import Facts
 
 # One action's rows are changed in commits of a hundred, a thousand at most, so that it ends within seconds.
@@ -93,15 +94,18 @@ class ProduceRequestAdmin(Facts, ModelAdmin):  # type: ignore[misc]
         retried, total = self._change(request, queryset, ProduceRequest.retry)
         if retried:
             notices.work_arrived()
-        reason = "not failed, or without a kept body"
+        reason = "not failed, without a kept body, or perhaps written"
         self._tell(request, "pending again", len(retried), total - len(retried), reason)
 
     @admin.action(description="Cancel pending", permissions=["operate"])
     def cancel_pending(self, request: HttpRequest, queryset: QuerySet[ProduceRequest]) -> None:
-        cancelled, total = self._change(request, queryset, ProduceRequest.cancel)
+        cancel = partial(ProduceRequest.cancel, rolls_back=current_log().supports_transactions)
+        cancelled, total = self._change(request, queryset, cancel)
         for pk in cancelled:
             notices.finished(pk)
-        self._tell(request, "cancelled", len(cancelled), total - len(cancelled), "not pending any more")
+        self._tell(
+            request, "cancelled", len(cancelled), total - len(cancelled), "not pending any more, or being written now"
+        )
 
     def _change(
         self,

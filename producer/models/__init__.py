@@ -1,4 +1,4 @@
-"""The gateway's tables: the keys that may send requests, and the requests."""
+"""The gateway's tables: the keys that may send requests, the requests, and the slots of those who write them."""
 
 from producer.models.keys import ApiKey, Scope, check_patterns, check_scopes, digest_of
 from producer.models.requests import (
@@ -12,10 +12,12 @@ from producer.models.requests import (
     id_at,
     new_request_id,
 )
+from producer.models.slots import SLOT_LEASE, WorkerSlot
 
 __all__ = [
     "LEASE",
     "MAX_ATTEMPTS",
+    "SLOT_LEASE",
     "ApiKey",
     "Mode",
     "Outcome",
@@ -23,6 +25,7 @@ __all__ = [
     "ProduceRequest",
     "Scope",
     "Status",
+    "WorkerSlot",
     "check_patterns",
     "check_scopes",
     "digest_of",

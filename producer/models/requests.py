@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from producer.errors import RecordFailure
 from producer.models.keys import ApiKey
 from producer.options import Options
+from topics.errors import OutcomeUnknown
 from topics.records import RecordMetadata
 
 LEASE = timedelta(seconds=30)
@@ -49,15 +50,16 @@ class ProduceRequestQuerySet(models.QuerySet["ProduceRequest"]):
         return self.exclude(status=Status.PENDING).filter(id__lt=made_before, completed_at__lt=Now() - age)
 
     def claimable(self) -> Self:
-        """Pending, and under nobody's lease by the database's own clock."""
-        return self.pending().filter(Q(lease_until=None) | Q(lease_until__lte=Now()))
+        """Pending, and under nobody's lease by the database's own clock, and in no slot."""
+        return self.pending().filter(Q(lease_until=None) | Q(lease_until__lte=Now()), slot=None)
 
-    def claim(self, most: int) -> list["ProduceRequest"]:
+    def claim(self, most: int, slot: int | None = None) -> list["ProduceRequest"]:
         """Lease up to `most` requests and count the attempt; run it in a transaction.
 
         The attempt is counted now because a request that kills its worker never reaches an `except`. `claims` is
         the fencing token: what a claim writes later holds only while it is the last one. A request that has been
-        tried before is claimed alone, so that a poison one cannot take others along.
+        tried before is claimed alone, so that a poison one cannot take others along. What is claimed for a slot is
+        claimed by nobody else until that slot's owner, or the next one, has found out what became of it.
         """
         rows = list(self.claimable().order_by("id").select_for_update(skip_locked=True)[:most])
         if not rows:
@@ -65,9 +67,10 @@ class ProduceRequestQuerySet(models.QuerySet["ProduceRequest"]):
         fresh = [row for row in rows if row.attempts == 0]
         chosen = fresh if rows[0].attempts == 0 else rows[:1]
         self.filter(pk__in=[row.pk for row in chosen]).update(
-            attempts=F("attempts") + 1, claims=F("claims") + 1, lease_until=Now() + LEASE, started_at=Now()
+            attempts=F("attempts") + 1, claims=F("claims") + 1, lease_until=Now() + LEASE, started_at=Now(), slot=slot
         )
         for row in chosen:
+            row.slot = slot
             row.attempts += 1
             row.claims += 1
         return chosen
@@ -92,7 +95,8 @@ class ProduceRequest(models.Model):
     """One produce request and what became of it.
 
     `id` is `req_` and a UUIDv7, so it sorts by time. `body` is kept for an async request, and for a sync one
-    of which a record failed. `lease_until` is until when no worker may claim it.
+    of which a record failed. `lease_until` is until when no worker may claim it; `slot` is that of the worker which is
+    writing it in a session.
     """
 
     id = models.CharField(primary_key=True, max_length=36, default=new_request_id, editable=False)
@@ -112,6 +116,7 @@ class ProduceRequest(models.Model):
     started_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
     lease_until = models.DateTimeField(null=True)
+    slot = models.PositiveIntegerField(null=True)
     error = models.TextField(default="")
     outcomes = models.BinaryField(null=True)
     body = models.BinaryField(null=True)
@@ -169,13 +174,23 @@ class ProduceRequest(models.Model):
         self.settle(outcomes)
         self._finish(written_count=self.written_count, outcomes=self.outcomes)
 
+    def receipt(self, outcomes: Sequence[Outcome]) -> bytes:
+        """These results as a session keeps them."""
+        return _pack(msgspec.json.encode(outcomes))
+
+    def complete_by(self, receipt: bytes) -> None:
+        """End this claimed request with the results that its session kept. Raises Overtaken."""
+        members: list[dict[str, Any]] = msgspec.json.decode(_unpack(receipt))
+        self.complete([RecordMetadata(**one) if "offset" in one else RecordFailure(**one) for one in members])
+
     def fail(self, reason: str) -> None:
         """End this claimed request with nothing written. Raises Overtaken."""
         self.status, self.error = Status.FAILED, reason
         self._finish()
 
     def _finish(self, **columns: Any) -> None:
-        self._while_claimed(status=self.status, error=self.error, completed_at=Now(), lease_until=None, **columns)
+        ended = {"status": self.status, "error": self.error, "completed_at": Now(), "lease_until": None, "slot": None}
+        self._while_claimed(**ended, **columns)
 
     def renew(self) -> None:
         """Hold the claim for another lease. Raises Overtaken."""
@@ -183,19 +198,37 @@ class ProduceRequest(models.Model):
 
     def postpone(self, seconds: float, reason: str) -> None:
         """Give the claim back after a failed attempt, to be tried again after a while. Raises Overtaken."""
-        self._while_claimed(lease_until=Now() + timedelta(seconds=seconds), error=reason)
+        self._while_claimed(lease_until=Now() + timedelta(seconds=seconds), error=reason, slot=None)
 
     def release(self, seconds: float = 0) -> None:
         """Give the claim back without having tried: the log was down, or the worker stops. Raises Overtaken."""
-        self._while_claimed(lease_until=Now() + timedelta(seconds=seconds), attempts=self.attempts - 1)
+        self._while_claimed(lease_until=Now() + timedelta(seconds=seconds), attempts=self.attempts - 1, slot=None)
+
+    def discount(self) -> None:
+        """Not to count the attempt, though the claim is kept. Raises Overtaken."""
+        self._while_claimed(attempts=self.attempts - 1)
+
+    def give_back(self) -> None:
+        """Give the claim back after its worker ended; the attempt counts, for it may be what ended it.
+
+        Raises Overtaken.
+        """
+        self._while_claimed(lease_until=None, slot=None)
 
     def _while_claimed(self, **columns: Any) -> None:
         mine = ProduceRequest.objects.pending().filter(pk=self.pk, claims=self.claims)
         if not mine.update(**columns):
             raise Overtaken(self.pk)
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether one of its records may or may not have been written."""
+        return f'"{OutcomeUnknown.code}"'.encode() in (self.read_outcomes() or b"")
+
     def retry(self) -> bool:
-        """Make a failed request pending again, if its body was kept. Nothing of it was written, so nothing doubles."""
+        """Make a failed request pending again, if its body was kept and nothing of it can have been written."""
+        if self.is_in_doubt:
+            return False
         failed = ProduceRequest.objects.filter(pk=self.pk, status=Status.FAILED, body__isnull=False)
         return bool(
             failed.update(
@@ -209,9 +242,14 @@ class ProduceRequest(models.Model):
             )
         )
 
-    def cancel(self) -> bool:
-        """End a pending request without writing it; a worker in the middle of it is overtaken and rolls back."""
+    def cancel(self, rolls_back: bool = True) -> bool:
+        """End a pending request without writing it.
+
+        A worker in the middle of it is overtaken and rolls back; where the log cannot do that, such a request stays.
+        """
         pending = ProduceRequest.objects.pending().filter(pk=self.pk)
+        if not rolls_back:
+            pending = pending.claimable()
         return bool(pending.update(status=Status.FAILED, error="cancelled", completed_at=Now(), lease_until=None))
 
 

@@ -4,10 +4,13 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-from topics.errors import InvalidTopic, OffsetOutOfRange, UnknownPartition
+import msgspec
+
+from topics.errors import InvalidTopic, LogError, LogRefused, OffsetOutOfRange, UnknownPartition
 from topics.records import DEFAULT_CONFIG, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
 
-Results = list[list[RecordMetadata]]
+# For each write, for each of its records: where it is, or why it is not.
+Results = list[list[RecordMetadata | LogError]]
 Also = Callable[[Results], None]
 
 # Kafka's rule: org.apache.kafka.common.internals.Topic
@@ -15,6 +18,39 @@ _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 MAX_PARTITIONS = 1000
 # Bounds the memory of one read as Kafka's fetch.max.bytes does; a single larger record is still returned.
 MAX_READ_BYTES = 8 * 1024 * 1024
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One request's part in a session's append: its writes, and the receipt to be kept under its key."""
+
+    key: str
+    topic: str
+    writes: Sequence[Write]
+    receipt: Callable[[Results], bytes]
+
+
+class Session(ABC):
+    """Appends exactly once across crashes, for a log whose appends cannot share a transaction with the database.
+
+    Records and receipts are written together or not at all. A session belongs to a name: opening it again ends
+    whatever an earlier owner of that name left behind, and that owner can write no more.
+    """
+
+    @abstractmethod
+    def append(self, entries: Sequence[Entry]) -> list[Results]:
+        """Append all of several requests, with a receipt for each, and return each one's results.
+
+        Raises LogUnavailable (nothing happened) and OutcomeUnknown (this session is over: open it again, and the
+        receipts tell what happened).
+        """
+
+    @abstractmethod
+    def receipts(self, keys: Sequence[str], since_ms: int) -> dict[str, bytes]:
+        """The receipts under these keys, of those kept not before `since_ms`. Raises LogUnavailable."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the name's resources in this process."""
 
 
 class Log(ABC):
@@ -28,15 +64,24 @@ class Log(ABC):
     # Whether `enforce_retention` deletes what a topic's retention no longer keeps.
     supports_retention = False
 
-    @abstractmethod
-    def append(self, topic: str, writes: Sequence[Write], also: Also | None = None) -> Results:
-        """Append all of one request at once, all or nothing.
+    # Whether `open_session` gives appends that survive a crash exactly once.
+    supports_sessions = False
 
-        Returns for each write, in order, its records' metadata, in order. `also(results)` is the caller's
-        own bookkeeping: inside the same transaction where the log `supports_transactions` (it may then be
-        called again after a rollback, and what it raises undoes the append), after the append elsewhere.
-        Raises TopicNotFound, UnknownPartition.
+    @abstractmethod
+    def append(
+        self, topic: str, writes: Sequence[Write], also: Also | None = None, seconds: float | None = None
+    ) -> Results:
+        """Append all of one request at once, within `seconds`; all or nothing where the log `supports_transactions`.
+
+        Returns for each write, in order, its records' metadata, in order; elsewhere a record may have an error of
+        its own instead. `also(results)` is the caller's own bookkeeping: inside the same transaction where the log
+        `supports_transactions` (it may then be called again after a rollback, and what it raises undoes the append),
+        after the append elsewhere. Raises TopicNotFound, UnknownPartition.
         """
+
+    def open_session(self, name: str) -> Session:
+        """The session of this name, once all that its earlier owner did is decided. Raises LogUnavailable."""
+        raise LogRefused("this log has no sessions")
 
     @abstractmethod
     def partition_count(self, topic: str) -> int:
@@ -77,6 +122,12 @@ class Log(ABC):
     @abstractmethod
     def check(self) -> None:
         """Raise LogUnavailable when the log cannot serve."""
+
+    def warm(self) -> None:  # noqa: B027
+        """Open beforehand what the first append would wait for; in the process that will append."""
+
+    def close(self) -> None:  # noqa: B027
+        """Finish what is on its way and let go of the log; before a fork, and at the process's end."""
 
 
 def validate_topic(name: str, partitions: int) -> None:

@@ -17,7 +17,7 @@ from topics.backends.base import (
     validate_topic,
     within_bytes,
 )
-from topics.errors import TopicExists, TopicNotFound
+from topics.errors import LogError, TopicExists, TopicNotFound
 from topics.models import Partition, Topic
 from topics.records import DEFAULT_CONFIG, PartitionInfo, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
 
@@ -50,16 +50,18 @@ class EmbeddedLog(Log):
     def __init__(self) -> None:
         self._partition_ids: dict[str, tuple[float, list[int]]] = {}
 
-    def append(self, topic: str, writes: Sequence[Write], also: Also | None = None) -> Results:
+    def append(
+        self, topic: str, writes: Sequence[Write], also: Also | None = None, seconds: float | None = None
+    ) -> Results:
         try:
-            return self._append(topic, writes, also)
+            return self._append(topic, writes, also, seconds)
         except TopicNotFound:
             # The topic may have been deleted and made again since its partitions were cached.
             if self._partition_ids.pop(topic, None) is None:
                 raise
-            return self._append(topic, writes, also)
+            return self._append(topic, writes, also, seconds)
 
-    def _append(self, topic: str, writes: Sequence[Write], also: Also | None) -> Results:
+    def _append(self, topic: str, writes: Sequence[Write], also: Also | None, seconds: float | None) -> Results:
         ids = self._ids(topic)
         for write in writes:
             check_partition(write.partition, len(ids))
@@ -75,7 +77,7 @@ class EmbeddedLog(Log):
                 also(results)
             return results
 
-        return commits.run(job)
+        return commits.run(job, seconds)
 
     def _ids(self, topic: str) -> list[int]:
         """The topic's partitions' primary keys, by number."""
@@ -160,7 +162,7 @@ def _prepare(partition_id: int, write: Write) -> _Prepared:
     return _Prepared(partition_id, write, batches.encode(write.records, write.codec), max_timestamp)
 
 
-def _insert(topic: str, prepared: _Prepared) -> list[RecordMetadata]:
+def _insert(topic: str, prepared: _Prepared) -> list[RecordMetadata | LogError]:
     write = prepared.write
     count, size = len(write.records), len(prepared.batch)
     with connection.cursor() as cursor:

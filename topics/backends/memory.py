@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from topics.backends.base import Also, Log, Results, check_partition, resolve_offset, validate_topic, within_bytes
-from topics.errors import TopicExists, TopicNotFound
+from topics.errors import LogError, TopicExists, TopicNotFound
 from topics.records import DEFAULT_CONFIG, PartitionInfo, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
 
 
@@ -20,12 +20,14 @@ class MemoryLog(Log):
         self._topics: dict[str, _Topic] = {}
         self._lock = threading.Lock()
 
-    def append(self, topic: str, writes: Sequence[Write], also: Also | None = None) -> Results:
+    def append(
+        self, topic: str, writes: Sequence[Write], also: Also | None = None, seconds: float | None = None
+    ) -> Results:
         with self._lock:
             partitions = self._find(topic).partitions
             for write in writes:
                 check_partition(write.partition, len(partitions))
-            results = [_extend(partitions[write.partition], write) for write in writes]
+            results: Results = [_extend(partitions[write.partition], write) for write in writes]
         if also is not None:
             also(results)
         return results
@@ -74,8 +76,8 @@ class MemoryLog(Log):
         return found
 
 
-def _extend(records: list[StoredRecord], write: Write) -> list[RecordMetadata]:
-    metadata = []
+def _extend(records: list[StoredRecord], write: Write) -> list[RecordMetadata | LogError]:
+    metadata: list[RecordMetadata | LogError] = []
     for record in write.records:
         offset = len(records)
         records.append(

@@ -4,14 +4,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from producer.worker import Worker
+from producer.background import new_worker
 
 
 class Command(BaseCommand):
     help = "Run one worker for async requests. SIGTERM or Ctrl-C ends it after the request in hand; a second at once."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        worker = Worker()
+        worker = new_worker()
 
         def stop(number: int, frame: FrameType | None) -> None:
             worker.stop()

@@ -19,6 +19,7 @@ from granian import Granian
 from granian.constants import Interfaces
 
 from topics import commits
+from topics.logs import current_log
 
 ADMIN = "admin"
 KILL_AFTER_SECONDS = 4
@@ -47,10 +48,12 @@ class Command(BaseCommand):
             blocking_threads=settings.TAKHIN_THREADS,
             websockets=False,
             respawn_failed_workers=True,
-            workers_kill_timeout=KILL_AFTER_SECONDS,
+            # Longer than any request may take to be written.
+            workers_kill_timeout=settings.TAKHIN_PRODUCE_TIMEOUT + KILL_AFTER_SECONDS,
             log_enabled=False,
         )
-        # The worker process is forked from this one, and SQLite's connections must not be carried over a fork.
+        # The worker process is forked from this one, and neither connections nor threads go over a fork whole.
+        current_log().close()
         commits.close()
         connections.close_all()
         if options["demo"]:

@@ -1,0 +1,233 @@
+"""Run requests on a log that has sessions: a crash at any moment loses nothing and doubles nothing.
+
+The worker holds a slot. What it claims is the slot's until the session's append is decided and the rows say so. After
+a crash, or an append in doubt, the slot's next owner opens the slot's session anew, which ends what the last one left
+open, and its receipts tell which requests were written. Nothing is guessed.
+"""
+
+import os
+import socket
+import threading
+import time
+import uuid
+from datetime import timedelta
+
+import structlog
+from django.db.models.functions import Now
+
+from producer import notices, services
+from producer.errors import RegistryUnavailable, SchemaNotFound
+from producer.models import Overtaken, ProduceRequest, WorkerSlot
+from producer.plans import Plan
+from producer.worker import BATCH, Worker, failed, gave_up, unavailable, while_mine
+from topics import commits
+from topics.backends.base import Entry, Log, Results, Session
+from topics.errors import LogError, LogRefused, LogUnavailable, OutcomeUnknown, TopicNotFound
+
+log = structlog.get_logger("takhin.worker")
+# How much earlier than its claim a receipt may seem to be, where clocks differ.
+CLOCKS_DIFFER = timedelta(minutes=5)
+# Receipts are kept for seven days; a claim of before has no witness any more.
+RECEIPTS_KEPT = timedelta(days=7) - CLOCKS_DIFFER
+ORPHAN_SECONDS = 10.0
+# One transaction's records must fit what a producer may have on its way.
+MOST_BYTES = 16 * 1024 * 1024
+
+Planned = tuple[ProduceRequest, Plan]
+
+
+class SessionWorker(Worker):
+    def __init__(self, topic_log: Log) -> None:
+        super().__init__()
+        self._log = topic_log
+        self._owner = f"{socket.gethostname()[:20]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._slot: WorkerSlot | None = None
+        self._session: Session | None = None
+        self._orphans_looked_at = 0.0
+        self._dropping = threading.Lock()
+        self._trouble: LogError | None = None
+
+    def run_once(self) -> int:
+        if not self._is_ready():
+            return 0
+        assert self._slot is not None
+        self._adopt_orphans()
+        if not self._is_work_waiting():
+            return 0
+        number = self._slot.number
+        claimed = commits.run(lambda: ProduceRequest.objects.claim(BATCH, number))
+        entries = [planned for row in claimed if (planned := self._plan(row)) is not None]
+        for part in _parts(entries):
+            self._seen = time.monotonic()
+            if self._session is None:
+                # An append in doubt: what is left of the claim is the slot's, and found by its recovery.
+                break
+            self._append(self._session, part)
+        return len(claimed)
+
+    def _is_ready(self) -> bool:
+        """Hold a slot and its open session; whether that is so now."""
+        if self._slot is None:
+            self._slot = commits.run(lambda: WorkerSlot.objects.take(self._owner))
+        if self._slot is None:
+            return False
+        if self._session is None:
+            try:
+                self._session = self._open(self._slot)
+                self._trouble = None
+            except LogError as error:
+                if str(error) != str(self._trouble):
+                    log.warning("no session", slot=self._slot.number, error=str(error))
+                self._trouble = error
+                self._stopping.wait(1)
+        return self._session is not None
+
+    @property
+    def is_alive(self) -> bool:
+        # A log that is down comes back; one that refuses this worker needs its operator.
+        return super().is_alive and not isinstance(self._trouble, LogRefused)
+
+    def _open(self, slot: WorkerSlot) -> Session:
+        """A slot's session, after every request that was left in the slot is resolved."""
+        session = self._log.open_session(slot.name)
+        try:
+            _resolve(session, slot)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _adopt_orphans(self) -> None:
+        """Resolve what is left in slots whose workers have died, though no worker takes these slots again."""
+        if time.monotonic() - self._orphans_looked_at < ORPHAN_SECONDS:
+            return
+        self._orphans_looked_at = time.monotonic()
+        with commits.translated():
+            held = ProduceRequest.objects.pending().exclude(slot=None).values_list("slot", flat=True).distinct()
+            orphans = list(WorkerSlot.objects.free().filter(number__in=list(held)).values_list("number", flat=True))
+        for number in orphans:
+            slot = commits.run(lambda number=number: WorkerSlot.objects.take(self._owner, number))  # type: ignore[misc]
+            if slot is not None:
+                try:
+                    self._open(slot).close()
+                except LogError as error:
+                    log.warning("slot not resolved", slot=number, error=str(error))
+                finally:
+                    commits.run(slot.release)
+
+    def _plan(self, row: ProduceRequest) -> Planned | None:
+        """The row with its plan; None when the row has been ended or given back instead."""
+        if gave_up(row):
+            return None
+        try:
+            plan = services.plan_of(self._log, row)
+        except (TopicNotFound, SchemaNotFound) as error:
+            reason = str(error)
+            while_mine(row, lambda: row.fail(reason))
+            notices.finished(row.pk)
+            return None
+        except (LogUnavailable, RegistryUnavailable) as error:
+            unavailable(row, error)
+            return None
+        except Exception as error:
+            failed(row, error)
+            return None
+        if not plan.writes:
+            while_mine(row, lambda: row.complete(plan.outcomes([])))
+            notices.finished(row.pk)
+            return None
+        return row, plan
+
+    def _append(self, session: Session, part: list[Planned]) -> None:
+        started = time.perf_counter()
+        try:
+            results = session.append([_entry(row, plan) for row, plan in part])
+        except OutcomeUnknown as error:
+            log.warning("in doubt, the receipts will tell", requests=len(part), error=str(error))
+            for row, _ in part:
+                while_mine(row, row.discount)
+            self._drop()
+            return
+        except LogUnavailable as error:
+            for row, _ in part:
+                unavailable(row, error)
+            return
+        except Exception as error:
+            for row, _ in part:
+                failed(row, error)
+            self._drop()
+            return
+        commits.run(lambda: _complete([(row, plan, result) for (row, plan), result in zip(part, results, strict=True)]))
+        took = round((time.perf_counter() - started) * 1000, 2)
+        for row, _ in part:
+            notices.finished(row.pk)
+            log.info("ran", request=row.pk, topic=row.topic, attempt=row.attempts, milliseconds=took)
+
+    def _renew(self) -> None:
+        slot = self._slot
+        if slot is not None and not commits.run(slot.renew):
+            log.warning("slot lost", slot=slot.number)
+            self._slot = None
+            self._drop()
+
+    def _let_go(self) -> None:
+        self._drop()
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            commits.run(slot.release)
+
+    def _drop(self) -> None:
+        """Give the session up; the next one resolves what is left in the slot."""
+        with self._dropping:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+
+def _parts(entries: list[Planned]) -> list[list[Planned]]:
+    """Requests that share a transaction: together they are bounded in bytes."""
+    parts: list[list[Planned]] = []
+    room = 0
+    for row, plan in entries:
+        room -= row.body_bytes
+        if not parts or room < 0:
+            parts.append([])
+            room = MOST_BYTES - row.body_bytes
+        parts[-1].append((row, plan))
+    return parts
+
+
+def _entry(row: ProduceRequest, plan: Plan) -> Entry:
+    def receipt(results: Results) -> bytes:
+        return row.receipt(plan.outcomes(results))
+
+    return Entry(row.pk, row.topic, plan.writes, receipt)
+
+
+def _complete(written: list[tuple[ProduceRequest, Plan, Results]]) -> None:
+    for row, plan, results in written:
+        try:
+            row.complete(plan.outcomes(results))
+        except Overtaken:
+            log.warning("overtaken", request=row.pk, attempt=row.attempts)
+
+
+def _resolve(session: Session, slot: WorkerSlot) -> None:
+    """Complete the requests of this slot that were written, and give back those that were not."""
+    with commits.translated():
+        left = ProduceRequest.objects.pending().filter(slot=slot.number)
+        rows = list(left.order_by("started_at"))
+        lost = set(left.filter(started_at__lt=Now() - RECEIPTS_KEPT).values_list("pk", flat=True))
+    if not rows:
+        return
+    since = min(row.started_at for row in rows if row.started_at is not None) - CLOCKS_DIFFER
+    receipts = session.receipts([row.pk for row in rows], int(since.timestamp() * 1000))
+    for row in rows:
+        if row.pk in receipts:
+            while_mine(row, lambda row=row: row.complete_by(receipts[row.pk]))  # type: ignore[misc]
+        elif row.pk in lost:
+            while_mine(row, lambda row=row: row.fail("outcome unknown: its receipt is not kept any more"))  # type: ignore[misc]
+        else:
+            while_mine(row, row.give_back)
+        notices.finished(row.pk)
+    log.info("slot resolved", slot=slot.number, written=len(receipts), given_back=len(rows) - len(receipts))

@@ -1,0 +1,117 @@
+"""Ask the cluster about topics, and change them, by Kafka's admin protocol."""
+
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+)
+
+from topics.backends.kafka import errors
+from topics.errors import LogRefused
+from topics.records import DEFAULT_CONFIG, PartitionInfo, TopicConfig
+
+CALL_SECONDS = 10.0
+# Kafka's own word for "for ever".
+FOR_EVER = "-1"
+
+
+class Administration:
+    """Calls that wait for the cluster. Each raises LogUnavailable, LogRefused and what it names."""
+
+    def __init__(self, admin: AdminClient) -> None:
+        self._admin = admin
+
+    def create(self, name: str, partitions: int, replication: int, config: dict[str, str]) -> None:
+        """`replication` -1 is the cluster's default. Raises TopicExists, InvalidTopic."""
+        new = NewTopic(name, num_partitions=partitions, replication_factor=replication, config=config)
+        _only(self._admin.create_topics([new], request_timeout=CALL_SECONDS), name)
+
+    def delete(self, name: str) -> None:
+        """Raises TopicNotFound."""
+        _only(self._admin.delete_topics([name], request_timeout=CALL_SECONDS), name)
+
+    def configure(self, name: str, config: dict[str, str]) -> None:
+        """Raises TopicNotFound, InvalidTopic."""
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
+        ]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
+        _only(self._admin.incremental_alter_configs([resource], request_timeout=CALL_SECONDS), name)
+
+    def configs(self, names: Iterable[str]) -> dict[str, TopicConfig]:
+        """The topics' retention; that of a topic whose configuration this gateway may not read is the default."""
+        resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+        if not resources:
+            return {}
+        found = {}
+        for resource, future in self._admin.describe_configs(resources, request_timeout=CALL_SECONDS).items():
+            try:
+                found[resource.name] = _config(_result(future, resource.name))
+            except LogRefused:
+                found[resource.name] = DEFAULT_CONFIG
+        return found
+
+    def bounds(self, counts: dict[str, int]) -> dict[str, list[PartitionInfo]]:
+        """The first offset and the high watermark of every partition of these topics. Raises TopicNotFound."""
+        places = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
+        first, end = (self._offsets(places, spec) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
+        return {
+            name: [PartitionInfo(number, first[name, number], end[name, number]) for number in range(count)]
+            for name, count in counts.items()
+        }
+
+    def bounds_of(self, topic: str, number: int) -> PartitionInfo:
+        """One partition's first offset and high watermark. Raises TopicNotFound."""
+        place = [TopicPartition(topic, number)]
+        first, end = (
+            self._offsets(place, spec)[topic, number] for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+        )
+        return PartitionInfo(number, first, end)
+
+    def stable_end(self, topic: str, number: int) -> int:
+        """The last stable offset: every transaction before it is decided."""
+        place = [TopicPartition(topic, number)]
+        return self._offsets(place, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)[topic, number]
+
+    def _offsets(
+        self,
+        places: list[TopicPartition],
+        spec: OffsetSpec,
+        isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+    ) -> dict[tuple[str, int], int]:
+        if not places:
+            return {}
+        asked = self._admin.list_offsets(
+            dict.fromkeys(places, spec),
+            isolation_level=isolation,
+            request_timeout=CALL_SECONDS,
+        )
+        return {(place.topic, place.partition): _result(future, place.topic).offset for place, future in asked.items()}
+
+
+def _only(futures: dict[Any, "Future[Any]"], topic: str) -> Any:
+    (future,) = futures.values()
+    return _result(future, topic)
+
+
+def _result(future: "Future[Any]", topic: str) -> Any:
+    try:
+        return future.result(CALL_SECONDS + 1)
+    except KafkaException as error:
+        raise errors.of_call(error, topic) from error
+
+
+def _config(entries: dict[str, ConfigEntry]) -> TopicConfig:
+    def limit(name: str) -> int | None:
+        entry = entries.get(name)
+        return None if entry is None or entry.value in (None, FOR_EVER) else int(entry.value)
+
+    return TopicConfig(limit("retention.ms"), limit("retention.bytes"))

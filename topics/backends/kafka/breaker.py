@@ -1,0 +1,77 @@
+"""Stop asking a cluster that does not answer, and find out when it answers again."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from topics.errors import LogUnavailable
+
+# This many requests in a row without a single record acknowledged.
+MOST_FAILURES = 5
+
+
+class Breaker:
+    """Closed while the cluster serves. The lock is held around the counters alone, never around a call.
+
+    Open, it refuses at once. A probe that is answered makes it half-open: then one request at a time is let through,
+    and its success closes it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._opened_at: float | None = None
+        self._half_open = False
+        self._trial_until = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the cluster is given up for now; half-open counts as serving."""
+        return self._opened_at is not None and not self._half_open
+
+    def admit(self, trial_seconds: float) -> None:
+        """Raise LogUnavailable unless a request may go to the cluster; a trial must end within `trial_seconds`."""
+        if self._opened_at is None:
+            return
+        with self._lock:
+            if self._opened_at is None:
+                return
+            now = self._clock()
+            if self._half_open and now >= self._trial_until:
+                self._trial_until = now + trial_seconds
+                return
+            seconds = int(now - self._opened_at)
+        raise LogUnavailable(f"the Kafka cluster has not answered for {seconds} seconds")
+
+    def succeeded(self) -> None:
+        if self._failures == 0 and self._opened_at is None:
+            return
+        with self._lock:
+            self._failures = 0
+            self._opened_at = None
+            self._half_open = False
+
+    def failed(self) -> None:
+        """A request none of whose records was acknowledged in time."""
+        with self._lock:
+            self._failures += 1
+            if self._half_open or self._failures >= MOST_FAILURES:
+                self._open()
+
+    def unreachable(self) -> None:
+        """A probe was not answered."""
+        with self._lock:
+            self._open()
+
+    def reachable(self) -> None:
+        """A probe was answered."""
+        with self._lock:
+            if self._opened_at is not None and not self._half_open:
+                self._half_open = True
+                self._trial_until = 0.0
+
+    def _open(self) -> None:
+        self._half_open = False
+        if self._opened_at is None:
+            self._opened_at = self._clock()

@@ -1,0 +1,73 @@
+"""What one process has open to the cluster: its clients, what it knows of the topics, and the breaker."""
+
+import threading
+from collections.abc import Sequence
+
+from confluent_kafka import KafkaError
+from confluent_kafka.admin import AdminClient
+
+from topics.backends.kafka import properties
+from topics.backends.kafka.administration import Administration
+from topics.backends.kafka.breaker import Breaker
+from topics.backends.kafka.producers import KafkaProducer, Room
+from topics.backends.kafka.reader import Reader
+from topics.backends.kafka.watch import Watch
+from topics.compression import CODECS
+
+# Where sessions keep their receipts; nothing of the gateway's users.
+RECEIPTS = "_takhin_outcomes"
+FLUSH_SECONDS = 10.0
+
+
+def is_hidden(topic: str) -> bool:
+    """Kafka's own topics and the gateway's are nobody's to read or write here."""
+    return topic.startswith("__") or topic == RECEIPTS
+
+
+class Cluster:
+    """Made in the process that uses it: librdkafka's threads do not survive a fork."""
+
+    def __init__(self) -> None:
+        admin = AdminClient({**properties.common(), "error_cb": self._failed})
+        self.breaker = Breaker()
+        self.watch = Watch(admin, self.breaker, is_hidden)
+        self.administration = Administration(admin)
+        self.reader = Reader()
+        limits = properties.producer("none")
+        self.room = Room(int(limits["queue.buffering.max.messages"]), int(limits["queue.buffering.max.kbytes"]) * 1024)
+        self._producers: dict[str, KafkaProducer] = {}
+        self._making = threading.Lock()
+
+    def producer(self, codec: str) -> KafkaProducer:
+        """The producer of this codec; a dead one is replaced."""
+        found = self._producers.get(codec)
+        if found is not None and not found.is_dead:
+            return found
+        with self._making:
+            found = self._producers.get(codec)
+            if found is None or found.is_dead:
+                if found is not None:
+                    threading.Thread(target=found.close, args=[FLUSH_SECONDS], daemon=True).start()
+                found = self._producers[codec] = KafkaProducer(properties.producer(codec))
+            return found
+
+    def warm(self, codecs: Sequence[str] = tuple(CODECS)) -> None:
+        """Make the producers now: the first record of a new one waits half a second for its producer id."""
+        for codec in codecs:
+            self.producer(codec)
+
+    def close(self) -> None:
+        """Deliver what is on its way, as far as FLUSH_SECONDS allow, and close every client."""
+        self.watch.close()
+        closing = [
+            threading.Thread(target=producer.close, args=[FLUSH_SECONDS]) for producer in self._producers.values()
+        ]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join()
+        self.reader.close()
+
+    def _failed(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self.watch.wake()

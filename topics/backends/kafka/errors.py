@@ -1,0 +1,123 @@
+"""Turn what Kafka and its client say into the log's own errors: the one place where their codes are known."""
+
+from confluent_kafka import KafkaError, KafkaException
+
+from topics.errors import (
+    DeliveryFailed,
+    InvalidTopic,
+    LogError,
+    LogRefused,
+    LogUnavailable,
+    OutcomeUnknown,
+    TopicExists,
+    TopicNotFound,
+)
+
+# The broker or the client refused the record before it was written; the same record is refused again.
+REFUSED = {
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.INVALID_MSG,
+    KafkaError.INVALID_MSG_SIZE,
+    KafkaError.INVALID_RECORD,
+    KafkaError.INVALID_TIMESTAMP,
+    KafkaError.INVALID_REQUIRED_ACKS,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.TOPIC_EXCEPTION,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_TOPIC_ID,
+    KafkaError.UNSUPPORTED_COMPRESSION_TYPE,
+    KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._INVALID_ARG,
+}
+# Nothing was written, and the same record may be written later.
+NOT_WRITTEN = {
+    KafkaError._QUEUE_FULL,
+    KafkaError._PURGE_QUEUE,
+    KafkaError._INVALID_DIFFERENT_RECORD,
+    KafkaError.THROTTLING_QUOTA_EXCEEDED,
+}
+# The producer cannot be used any more.
+DEAD = {KafkaError._FATAL, KafkaError._FENCED, KafkaError._STATE, KafkaError._CONFLICT}
+
+_TOPIC_ERRORS: dict[int, type[LogError]] = {
+    KafkaError.TOPIC_EXCEPTION: InvalidTopic,
+    KafkaError.INVALID_PARTITIONS: InvalidTopic,
+    KafkaError.INVALID_REPLICATION_FACTOR: InvalidTopic,
+    KafkaError.INVALID_CONFIG: InvalidTopic,
+    KafkaError.INVALID_REQUEST: InvalidTopic,
+    KafkaError.POLICY_VIOLATION: InvalidTopic,
+}
+_FORBIDDEN = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._AUTHENTICATION,
+    KafkaError.SECURITY_DISABLED,
+    KafkaError.TOPIC_DELETION_DISABLED,
+    KafkaError.UNSUPPORTED_VERSION,
+    KafkaError._UNSUPPORTED_FEATURE,
+}
+
+
+def of(error: KafkaException | KafkaError) -> KafkaError:
+    """The KafkaError inside whatever the client raised."""
+    if isinstance(error, KafkaError):
+        return error
+    inner: KafkaError = error.args[0]
+    return inner
+
+
+def name_of(error: KafkaError) -> str:
+    """Kafka's name of the error as a code: `_MSG_TIMED_OUT` is `msg_timed_out`."""
+    return str(error.name()).lstrip("_").lower()
+
+
+def of_record(error: KafkaError) -> LogError:
+    """Why one record was not acknowledged.
+
+    librdkafka knows whether a record that timed out ever left (`rd_kafka_message_status`), but its Python client does
+    not tell. So everything that is not surely refused is unknown.
+    """
+    code = error.code()
+    if code in REFUSED:
+        return DeliveryFailed(error.str(), name_of(error), retriable=False)
+    if code in NOT_WRITTEN:
+        return DeliveryFailed(error.str(), name_of(error), retriable=True)
+    return OutcomeUnknown(f"Kafka did not acknowledge it ({error.name()}: {error.str()})")
+
+
+def of_call(error: KafkaException, topic: str = "") -> LogError:
+    """What a call about a topic or the cluster failed with; nothing was written by it."""
+    kafka = of(error)
+    code = kafka.code()
+    if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_ID):
+        return TopicNotFound(topic)
+    if code == KafkaError.TOPIC_ALREADY_EXISTS:
+        return TopicExists(topic)
+    if code in _TOPIC_ERRORS:
+        return _TOPIC_ERRORS[code](f"Kafka refused it ({kafka.name()}: {kafka.str()})")
+    if code in _FORBIDDEN:
+        return LogRefused(f"the Kafka cluster refused this gateway ({kafka.name()}: {kafka.str()})")
+    return LogUnavailable(f"the Kafka cluster did not answer ({kafka.name()}: {kafka.str()})")
+
+
+def is_transient(error: KafkaError) -> bool:
+    """Whether a consumer goes on by itself after this."""
+    return error.code() in (
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+    )

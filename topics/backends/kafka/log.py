@@ -1,0 +1,195 @@
+"""Keep the log in a Kafka cluster: the contract of `base.Log`, call by call."""
+
+import multiprocessing.util
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from django.conf import settings
+
+from topics.backends.base import (
+    Also,
+    Log,
+    Results,
+    Session,
+    check_partition,
+    resolve_offset,
+    validate_topic,
+    within_bytes,
+)
+from topics.backends.kafka import producers
+from topics.backends.kafka.administration import FOR_EVER
+from topics.backends.kafka.cluster import Cluster, is_hidden
+from topics.backends.kafka.sessions import KafkaSession
+from topics.errors import InvalidTopic, LogUnavailable, OutcomeUnknown
+from topics.records import DEFAULT_CONFIG, Record, StoredRecord, TopicConfig, TopicInfo, Write
+
+# A topic is made and deleted by one broker after the other.
+CHANGE_SECONDS = 10.0
+# Offsets have gaps, of control records and of what was compacted: "the last five" is then more than five offsets back.
+MOST_COUNTED_BACK = 1000
+MOST_STEPS_BACK = 4
+
+
+class KafkaLog(Log):
+    supports_sessions = True
+
+    def __init__(self) -> None:
+        self._opening = threading.Lock()
+        self._opened: Cluster | None = None
+        self._pid = os.getpid()
+        # A child keeps its parent's clients and leaves them alone: it cannot end threads that it does not have.
+        self._inherited: list[Cluster | None] = []
+
+    @property
+    def cluster(self) -> Cluster:
+        """This process's clients, made on first use."""
+        if self._opened is None or self._pid != os.getpid():
+            with self._opening:
+                if self._opened is None or self._pid != os.getpid():
+                    self._inherited.append(self._opened)
+                    self._pid, self._opened = os.getpid(), Cluster()
+                    # Not atexit: a server's worker process, forked by multiprocessing, ends without it.
+                    multiprocessing.util.Finalize(None, self._opened.close, exitpriority=10)
+        return self._opened
+
+    def append(
+        self, topic: str, writes: Sequence[Write], also: Also | None = None, seconds: float | None = None
+    ) -> Results:
+        """1. Refuse at once what cannot go. 2. Queue every record. 3. Wait for all acknowledgements together."""
+        most = float(settings.TAKHIN_PRODUCE_TIMEOUT)
+        budget = most if seconds is None else min(seconds, most)
+        deadline = time.monotonic() + budget
+        cluster = self.cluster
+        count = cluster.watch.partition_count(topic)
+        for write in writes:
+            check_partition(write.partition, count)
+        cluster.breaker.admit(budget)
+        outcomes = self._send(topic, writes, deadline)
+        if not all(isinstance(outcome, OutcomeUnknown) for outcome in outcomes):
+            cluster.breaker.succeeded()
+        elif budget == most:
+            # A client that gives the cluster no time proves nothing.
+            cluster.breaker.failed()
+        rest = iter(outcomes)
+        results: Results = [[next(rest) for _ in write.records] for write in writes]
+        if also is not None:
+            also(results)
+        return results
+
+    def _send(self, topic: str, writes: Sequence[Write], deadline: float) -> list[producers.Outcome]:
+        """Every record's outcome, in order; a record refused for its neighbour alone is sent again."""
+        cluster = self.cluster
+        records: list[tuple[int, Record]] = [(write.partition, record) for write in writes for record in write.records]
+        producer = cluster.producer(writes[0].codec)
+        outcomes = producer.send(topic, records, cluster.room).settle(deadline)
+        again = [index for index, outcome in enumerate(outcomes) if producers.was_beside(outcome)]
+        if again:
+            settled = producer.send(topic, [records[index] for index in again], cluster.room).settle(deadline)
+            for index, outcome in zip(again, settled, strict=True):
+                outcomes[index] = outcome
+        return outcomes
+
+    def open_session(self, name: str) -> Session:
+        self._admit()
+        return KafkaSession(self.cluster, name)
+
+    def partition_count(self, topic: str) -> int:
+        return self.cluster.watch.partition_count(topic)
+
+    def topics(self) -> list[TopicInfo]:
+        self._admit()
+        watch = self.cluster.watch
+        return self._describe({name: watch.partition_count(name) for name in watch.names})
+
+    def topic(self, name: str) -> TopicInfo:
+        count = self.cluster.watch.partition_count(name)
+        self._admit()
+        (found,) = self._describe({name: count})
+        return found
+
+    def _describe(self, counts: dict[str, int]) -> list[TopicInfo]:
+        bounds = self.cluster.administration.bounds(counts)
+        configs = self.cluster.administration.configs(counts)
+        return [TopicInfo(name, bounds[name], configs[name]) for name in counts]
+
+    def create_topic(self, name: str, partitions: int, config: TopicConfig = DEFAULT_CONFIG) -> TopicInfo:
+        """Retention that is not given is the cluster's own; so is the number of replicas (KIP-464)."""
+        validate_topic(name, partitions)
+        if is_hidden(name):
+            raise InvalidTopic(f"topic name {name!r} is reserved")
+        self._admit()
+        given = {key: value for key, value in _kafka_config(config).items() if value != FOR_EVER}
+        self.cluster.administration.create(name, partitions, -1, given)
+        self._wait_until(lambda: self.cluster.watch.knows(name, partitions), f"topic {name!r} was made")
+        return self.topic(name)
+
+    def configure_topic(self, name: str, config: TopicConfig) -> TopicInfo:
+        current = self.topic(name)
+        before = _kafka_config(current.config)
+        changed = {key: value for key, value in _kafka_config(config).items() if value != before[key]}
+        if changed:
+            self.cluster.administration.configure(name, changed)
+        return self.topic(name)
+
+    def delete_topic(self, name: str) -> None:
+        self.partition_count(name)
+        self._admit()
+        self.cluster.administration.delete(name)
+        self._wait_until(lambda: not self.cluster.watch.knows(name), f"topic {name!r} was deleted")
+
+    def _wait_until(self, is_so: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + CHANGE_SECONDS
+        while True:
+            self.cluster.watch.refresh(CHANGE_SECONDS)
+            if is_so():
+                return
+            if time.monotonic() > deadline:
+                raise LogUnavailable(f"{what}, but the Kafka cluster does not show it yet")
+            time.sleep(0.05)
+
+    def read(self, topic: str, partition: int, offset: int | None, limit: int) -> list[StoredRecord]:
+        check_partition(partition, self.partition_count(topic))
+        self._admit()
+        bounds = self.cluster.administration.bounds_of(topic, partition)
+        first, end = bounds.first_offset, bounds.high_watermark
+        start = resolve_offset(offset, first, end)
+        if start >= end:
+            return []
+        if offset is None or not -MOST_COUNTED_BACK <= offset < 0:
+            return self.cluster.reader.read(topic, partition, start, end, limit)
+        wanted = -offset
+        for _ in range(MOST_STEPS_BACK):
+            found = self.cluster.reader.read(topic, partition, start, end, wanted + MOST_COUNTED_BACK)
+            if len(found) >= wanted or start == first:
+                break
+            start = max(first, start - 4 * (wanted - len(found)))
+        return within_bytes(found[-wanted:][:limit])
+
+    def check(self) -> None:
+        self.cluster.watch.wait_for_first()
+        self._admit()
+
+    def warm(self) -> None:
+        self.cluster.warm()
+
+    def close(self) -> None:
+        if self._opened is not None and self._pid == os.getpid():
+            self._opened.close()
+            self._opened = None
+
+    def _admit(self) -> None:
+        """Raise LogUnavailable while the cluster is given up: no call may wait for it."""
+        if self.cluster.breaker.is_open:
+            raise LogUnavailable("the Kafka cluster does not answer")
+
+
+def _kafka_config(config: TopicConfig) -> dict[str, str]:
+    """https://kafka.apache.org/documentation/#topicconfigs"""
+    if not config.registers_schemas:
+        raise InvalidTopic(
+            "a Kafka cluster cannot keep registersSchemas=false; leave the scope schemas away from the API keys instead"
+        )
+    limits = {"retention.ms": config.retention_ms, "retention.bytes": config.retention_bytes}
+    return {name: FOR_EVER if limit is None else str(limit) for name, limit in limits.items()}

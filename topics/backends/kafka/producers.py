@@ -1,0 +1,178 @@
+"""Send the records of a request to the cluster and wait for every acknowledgement at once."""
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from topics.backends.kafka import errors
+from topics.backends.kafka.properties import Properties
+from topics.errors import DeliveryFailed, LogError, OutcomeUnknown, QueueFull
+from topics.records import Record, RecordMetadata
+
+Outcome = RecordMetadata | LogError
+UNREPORTED = OutcomeUnknown("Kafka did not acknowledge it in time")
+
+
+class Room:
+    """Bounds what one process has on its way, by records and bytes, whichever producer it goes through."""
+
+    def __init__(self, records: int, size: int) -> None:
+        self._lock = threading.Lock()
+        self._records = records
+        self._size = size
+
+    def take(self, records: int, size: int) -> None:
+        """Raises QueueFull."""
+        with self._lock:
+            if records > self._records or size > self._size:
+                raise QueueFull("too many records are on their way to the Kafka cluster")
+            self._records -= records
+            self._size -= size
+
+    def give(self, records: int, size: int) -> None:
+        with self._lock:
+            self._records += records
+            self._size += size
+
+
+class Delivery:
+    """The outcomes of one request's records; one event for all of them, for a future each costs more than sending."""
+
+    def __init__(self, count: int) -> None:
+        self.outcomes: list[Outcome | None] = [None] * count
+        self._reported: list[int] = []
+        self._expected = -1
+        self._done = threading.Event()
+        self._then: list[Callable[[], None]] = []
+
+    def report(self, index: int, error: KafkaError | None, message: Message) -> None:
+        """What became of one record; called by the thread that serves the producer."""
+        if error is None:
+            self.outcomes[index] = RecordMetadata(message.partition(), message.offset(), message.timestamp()[1])
+        else:
+            self.outcomes[index] = errors.of_record(error)
+        self._reported.append(index)
+        if len(self._reported) == self._expected:
+            self._end()
+
+    def expect(self, count: int, then: Callable[[], None]) -> None:
+        """All records are queued, and this many will be reported; `then` is called after the last of them."""
+        self._then.append(then)
+        self._expected = count
+        if len(self._reported) == count:
+            self._end()
+
+    def _end(self) -> None:
+        # Both threads may see the last report; one of them gets the call.
+        try:
+            then = self._then.pop()
+        except IndexError:
+            return
+        then()
+        self._done.set()
+
+    def settle(self, deadline: float) -> "list[Outcome]":
+        """Every record's outcome, once all are reported or the time is up."""
+        self._done.wait(max(0.0, deadline - time.monotonic()))
+        return [UNREPORTED if outcome is None else outcome for outcome in self.outcomes]
+
+    def failures(self) -> list[LogError]:
+        """Why records did not arrive, but for those that were refused before they were queued."""
+        reported = [self.outcomes[index] for index in self._reported]
+        unsent = [outcome for outcome in self.outcomes if isinstance(outcome, DeliveryFailed) and outcome.retriable]
+        return unsent + [outcome for outcome in reported if isinstance(outcome, LogError)]
+
+    def refusals(self) -> dict[int, LogError]:
+        """The records that would be refused again, by their places."""
+        return {
+            index: outcome
+            for index, outcome in enumerate(self.outcomes)
+            if isinstance(outcome, DeliveryFailed) and not outcome.retriable
+        }
+
+
+def send(
+    producer: Producer,
+    topic: str,
+    records: Sequence[tuple[int, Record]],
+    delivery: Delivery,
+    refused: Mapping[int, LogError] = MappingProxyType({}),
+) -> int:
+    """Queue records for their partitions but the refused ones; returns how many will be reported."""
+    queued = 0
+    produce = producer.produce
+    for index, (partition, record) in enumerate(records):
+        try:
+            if index in refused:
+                raise refused[index]
+            check_sendable(record)
+            produce(
+                topic,
+                record.value,
+                record.key,
+                partition,
+                on_delivery=functools.partial(delivery.report, index),
+                timestamp=record.timestamp,
+                headers=record.headers,
+            )
+            queued += 1
+        except LogError as error:
+            delivery.outcomes[index] = error
+        except BufferError:
+            delivery.outcomes[index] = errors.of_record(KafkaError(KafkaError._QUEUE_FULL))
+        except KafkaException as error:
+            delivery.outcomes[index] = errors.of_record(errors.of(error))
+    return queued
+
+
+def check_sendable(record: Record) -> None:
+    """Raise DeliveryFailed for the few records that librdkafka would write otherwise than they are."""
+    if record.timestamp == 0:
+        # https://github.com/confluentinc/librdkafka/issues/1153: to it, 0 is now.
+        raise DeliveryFailed("the Kafka client cannot write timestamp 0; 1 is the first", "invalid_timestamp", False)
+    if record.headers and any("\0" in name for name, _ in record.headers):
+        # The client would cut the name there.
+        raise DeliveryFailed("a header's name holds a null character", "invalid_record", False)
+
+
+def was_beside(outcome: Outcome) -> bool:
+    """Whether a record was refused only because another one of its batch was (KIP-467)."""
+    return isinstance(outcome, DeliveryFailed) and outcome.code == "invalid_different_record"
+
+
+class KafkaProducer:
+    """An idempotent producer and the thread that polls it. Made in the process that uses it, after any fork."""
+
+    def __init__(self, properties: Properties) -> None:
+        self._producer = Producer({**properties, "error_cb": self._failed})
+        self._stopping = False
+        self.is_dead = False
+        self._thread = threading.Thread(target=self._poll, name="takhin-kafka-poll", daemon=True)
+        self._thread.start()
+
+    def send(self, topic: str, records: Sequence[tuple[int, Record]], room: Room) -> Delivery:
+        """Queue records and return at once. Raises QueueFull."""
+        size = sum(record.size for _, record in records)
+        room.take(len(records), size)
+        delivery = Delivery(len(records))
+        queued = send(self._producer, topic, records, delivery)
+        delivery.expect(queued, lambda: room.give(len(records), size))
+        return delivery
+
+    def close(self, seconds: float) -> None:
+        """Deliver what is queued, as far as the time allows, and end."""
+        self._stopping = True
+        self._thread.join(1)
+        self._producer.flush(seconds)
+
+    def _poll(self) -> None:
+        while not self._stopping:
+            self._producer.poll(0.1)
+
+    def _failed(self, error: KafkaError) -> None:
+        if error.code() in errors.DEAD or error.fatal():
+            self.is_dead = True

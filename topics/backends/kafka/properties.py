@@ -1,0 +1,113 @@
+"""The properties of librdkafka that the clients are made with: the user's, and above them what the product promises.
+
+https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+
+Properties = dict[str, Any]
+
+# What the product sets itself, and why a user's value is refused.
+OWN = {
+    "acks": "an answer means that all in-sync replicas have the record",
+    "request.required.acks": "an answer means that all in-sync replicas have the record",
+    "enable.idempotence": "a retry inside the client must not write a record twice",
+    "compression.type": "every request names its own codec",
+    "compression.codec": "every request names its own codec",
+    "delivery.timeout.ms": "it follows TAKHIN_PRODUCE_TIMEOUT",
+    "message.timeout.ms": "it follows TAKHIN_PRODUCE_TIMEOUT",
+    "transactional.id": "every worker has its own",
+    "partitioner": "the gateway itself chooses partitions, as Kafka's Java client does",
+    "group.id": "records are read by offset, in no group",
+    "enable.auto.commit": "records are read by offset, in no group",
+    "auto.offset.reset": "an offset that is not kept is an error",
+    "isolation.level": "what a transaction has not committed is not shown",
+    "enable.partition.eof": "a read must know where the log ends",
+}
+# These belong to producers or consumers alone; the other clients would warn of them.
+_PRODUCER_ONLY = ("queue.buffering.", "linger.ms", "batch.", "retries", "retry.backoff", "transaction.", "sticky.")
+_CONSUMER_ONLY = ("fetch.", "queued.", "session.timeout.ms", "max.poll.interval.ms", "check.crcs")
+
+log = logging.getLogger("takhin.kafka")
+
+
+def budget_ms() -> int:
+    """The longest that librdkafka may try to deliver: its timeouts are looked at once a second, and an answer must
+    leave within TAKHIN_PRODUCE_TIMEOUT.
+    """
+    return max(1000, settings.TAKHIN_PRODUCE_TIMEOUT * 1000 - 2000)
+
+
+def _given(is_wanted: Callable[[str], bool]) -> Properties:
+    return {name: value for name, value in settings.KAFKA.items() if is_wanted(name) and name not in OWN}
+
+
+def common() -> Properties:
+    """For every client."""
+    return {
+        "client.id": "takhin",
+        "socket.keepalive.enable": True,
+        # A broker that is gone must not cost the whole time of a request.
+        "socket.connection.setup.timeout.ms": 5000,
+        "reconnect.backoff.max.ms": 2000,
+        **_given(lambda name: not name.startswith(_PRODUCER_ONLY + _CONSUMER_ONLY)),
+        "logger": log,
+    }
+
+
+def producer(codec: str) -> Properties:
+    """For the idempotent producer of one codec."""
+    return {
+        # Bounds the memory of what is on its way; librdkafka's own default is 1 GiB.
+        "queue.buffering.max.kbytes": queue_bytes() // 1024,
+        "queue.buffering.max.messages": MOST_QUEUED,
+        # Records of one request are queued in one go, and need no time to gather.
+        "linger.ms": 0,
+        # The limit is TAKHIN_MAX_RECORD_BYTES; this one counts a record's framing and headers as well.
+        "message.max.bytes": settings.TAKHIN_MAX_RECORD_BYTES + 64 * 1024,
+        **common(),
+        **_given(lambda name: name.startswith(_PRODUCER_ONLY)),
+        "acks": "all",
+        "enable.idempotence": True,
+        "compression.type": codec,
+        "delivery.timeout.ms": budget_ms(),
+    }
+
+
+def transactional(name: str) -> Properties:
+    """For the transactional producer of one worker slot."""
+    return {
+        **producer("none"),
+        "transactional.id": name,
+        # Longer than a delivery may take, shorter than a slot's lease: a dead worker's transaction is aborted first.
+        "transaction.timeout.ms": 15_000,
+        "delivery.timeout.ms": min(8000, budget_ms()),
+    }
+
+
+def consumer() -> Properties:
+    """For a consumer that is told where to read."""
+    return {
+        "fetch.wait.max.ms": 10,
+        "queued.max.messages.kbytes": 16 * 1024,
+        **common(),
+        **_given(lambda name: name.startswith(_CONSUMER_ONLY)),
+        "group.id": "takhin",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+    }
+
+
+MOST_QUEUED = 100_000
+
+
+def queue_bytes() -> int:
+    """Room for what is on its way to the cluster, and always for two of the largest requests."""
+    return max(64 * 1024 * 1024, 2 * int(settings.TAKHIN_MAX_BODY_BYTES))

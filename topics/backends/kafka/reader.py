@@ -1,0 +1,107 @@
+"""Read records by offset, with a consumer that is told where to read and belongs to no group."""
+
+import queue
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from topics.backends.base import MAX_READ_BYTES
+from topics.backends.kafka import errors, properties
+from topics.errors import LogUnavailable
+from topics.records import StoredRecord
+
+READ_SECONDS = 5.0
+# A consumer costs a connection to each broker and a few threads, so that few are kept.
+MOST_KEPT = 4
+
+
+class Reader:
+    """Reads of any topic; consumers are kept for the next read."""
+
+    def __init__(self) -> None:
+        self._idle: queue.LifoQueue[Consumer] = queue.LifoQueue(MOST_KEPT)
+
+    def read(self, topic: str, partition: int, start: int, end: int, limit: int) -> list[StoredRecord]:
+        """At most `limit` records with offsets from `start` to before `end`; what was aborted is left out.
+
+        Raises LogUnavailable.
+        """
+        with self._consumer() as consumer:
+            consumer.assign([TopicPartition(topic, partition, start)])
+            found: list[StoredRecord] = []
+            size = 0
+            for message in _messages(consumer, end):
+                record = _stored(message)
+                size += len(record.key or b"") + len(record.value or b"")
+                if found and size > MAX_READ_BYTES:
+                    break
+                found.append(record)
+                if len(found) == limit:
+                    break
+            return found
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
+        """The first offset whose record is not older than this; None when there is none."""
+        with self._consumer() as consumer:
+            asked = [TopicPartition(topic, partition, timestamp_ms)]
+            (found,) = consumer.offsets_for_times(asked, timeout=READ_SECONDS)
+            return None if found.offset < 0 else int(found.offset)
+
+    def close(self) -> None:
+        while not self._idle.empty():
+            self._idle.get().close()
+
+    @contextmanager
+    def _consumer(self) -> Iterator[Consumer]:
+        try:
+            consumer = self._idle.get_nowait()
+        except queue.Empty:
+            consumer = Consumer(properties.consumer())
+        try:
+            yield consumer
+            consumer.unassign()
+        except KafkaException as error:
+            consumer.close()
+            raise errors.of_call(error) from error
+        except BaseException:
+            consumer.close()
+            raise
+        try:
+            self._idle.put_nowait(consumer)
+        except queue.Full:
+            consumer.close()
+
+
+def _messages(consumer: Consumer, end: int) -> Iterator[Message]:
+    """Messages up to the end of the partition as it was when the read began."""
+    deadline = time.monotonic() + READ_SECONDS
+    while (left := deadline - time.monotonic()) > 0:
+        # One message at a time: a batch would be fetched whole, whatever its size.
+        message = consumer.poll(left)
+        if message is None:
+            break
+        error = message.error()
+        if error is None:
+            if message.offset() >= end:
+                return
+            yield message
+            if message.offset() >= end - 1:
+                return
+        elif error.code() == KafkaError._PARTITION_EOF:
+            return
+        elif not errors.is_transient(error):
+            raise KafkaException(error)
+    raise LogUnavailable(f"the Kafka cluster did not hand over the records within {READ_SECONDS:g} seconds")
+
+
+def _stored(message: Message) -> StoredRecord:
+    return StoredRecord(
+        partition=message.partition(),
+        offset=message.offset(),
+        timestamp=message.timestamp()[1],
+        key=message.key(),
+        value=message.value(),
+        headers=message.headers() or [],
+    )

@@ -1,0 +1,141 @@
+"""Know the cluster's topics and whether it answers, without asking it in any request."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ClusterMetadata
+
+from topics.backends.kafka import errors
+from topics.backends.kafka.breaker import Breaker
+from topics.errors import LogUnavailable, TopicNotFound
+
+log = structlog.get_logger("takhin.kafka")
+# A topic made elsewhere is seen within 5 seconds.
+EVERY_SECONDS = 3.0
+ANSWER_SECONDS = 2.0
+# After a probe that was not answered.
+AGAIN_SECONDS = 1.0
+# An unknown topic asks again, but not more often than this.
+FRESH_SECONDS = 0.5
+# A single probe may have gone to the one broker that hangs.
+MOST_UNANSWERED = 2
+
+
+class Watch:
+    """Reads the cluster's metadata every few seconds; the thread ends with the process or by `close`."""
+
+    def __init__(self, admin: AdminClient, breaker: Breaker, is_hidden: Callable[[str], bool]) -> None:
+        self._admin = admin
+        self._breaker = breaker
+        self._is_hidden = is_hidden
+        self._counts: dict[str, int] = {}
+        self._read_at: float | None = None
+        self._unanswered = MOST_UNANSWERED
+        self._is_busy = False
+        self._wanted = threading.Event()
+        self._changed = threading.Condition()
+        self._rounds = 0
+        self._stopping = False
+        self.broker_count = 0
+        self._thread = threading.Thread(target=self._loop, name="takhin-kafka-watch", daemon=True)
+        self._thread.start()
+
+    def partition_count(self, topic: str) -> int:
+        """Raises TopicNotFound, and LogUnavailable for a topic that was not known before the cluster went silent."""
+        if self._is_hidden(topic):
+            raise TopicNotFound(topic)
+        count = self._counts.get(topic)
+        if count is not None:
+            return count
+        if self._read_at is None or (self.answers and time.monotonic() - self._read_at > FRESH_SECONDS):
+            self.refresh(ANSWER_SECONDS)
+        count = self._counts.get(topic)
+        if count is not None:
+            return count
+        if not self.answers:
+            raise LogUnavailable("the Kafka cluster does not answer, and this topic is not known from before")
+        raise TopicNotFound(topic)
+
+    @property
+    def answers(self) -> bool:
+        """Whether the cluster answered lately."""
+        return self._unanswered < MOST_UNANSWERED
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(name for name in self._counts if not self._is_hidden(name))
+
+    def knows(self, topic: str, partitions: int = 1) -> bool:
+        """Whether the topic is there with all of its partitions."""
+        return self._counts.get(topic, 0) >= partitions
+
+    def count_of_hidden(self, topic: str) -> int | None:
+        """The number of partitions of one of the gateway's own topics."""
+        self.wait_for_first()
+        return self._counts.get(topic)
+
+    def wait_for_first(self) -> None:
+        """Wait until the cluster has been asked once."""
+        if self._rounds == 0:
+            self.refresh(ANSWER_SECONDS + 1)
+
+    def refresh(self, seconds: float) -> None:
+        """Wait for metadata that is read from now on, or until the time is up."""
+        with self._changed:
+            # The round that is under way may have been answered before.
+            after = self._rounds + 1 if self._is_busy else self._rounds
+            self._wanted.set()
+            self._changed.wait_for(lambda: self._rounds > after or self._stopping, seconds)
+
+    def close(self) -> None:
+        self._stopping = True
+        self._wanted.set()
+        self._thread.join(ANSWER_SECONDS + 1)
+
+    def wake(self) -> None:
+        """Look at once: a client says that no broker is left."""
+        self._wanted.set()
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            with self._changed:
+                self._is_busy = True
+            self._look()
+            with self._changed:
+                self._is_busy = False
+                self._rounds += 1
+                self._changed.notify_all()
+            self._rest(AGAIN_SECONDS if self._unanswered else EVERY_SECONDS)
+
+    def _rest(self, seconds: float) -> None:
+        """Wait, and serve the client's callbacks and log lines meanwhile."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self._wanted.wait(0.1):
+            self._admin.poll(0)
+        self._wanted.clear()
+
+    def _look(self) -> None:
+        try:
+            metadata: ClusterMetadata = self._admin.list_topics(timeout=ANSWER_SECONDS)
+        except KafkaException as error:
+            self._unanswered += 1
+            if not self.answers:
+                self._breaker.unreachable()
+            if self._unanswered in (MOST_UNANSWERED, MOST_UNANSWERED + 1):
+                log.warning("the Kafka cluster does not answer", error=errors.of(error).str())
+            return
+        if not self.answers:
+            log.info("the Kafka cluster answers", brokers=len(metadata.brokers), topics=len(metadata.topics))
+        self._counts = {
+            name: len(topic.partitions)
+            for name, topic in metadata.topics.items()
+            # A topic that is being made has partitions without a leader for a moment.
+            if topic.error is None and topic.partitions
+        }
+        self.broker_count = len(metadata.brokers)
+        self._unanswered = 0
+        self._read_at = time.monotonic()
+        self._breaker.reachable()
