@@ -1,5 +1,6 @@
 """Ask the cluster about topics, and change them, by Kafka's admin protocol."""
 
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any
@@ -15,7 +16,7 @@ from confluent_kafka.admin import (
 )
 
 from topics.backends.kafka import errors
-from topics.errors import LogRefused
+from topics.errors import LogRefused, LogUnavailable
 from topics.records import DEFAULT_CONFIG, PartitionInfo, TopicConfig
 
 CALL_SECONDS = 10.0
@@ -86,6 +87,19 @@ class Administration:
         places: list[TopicPartition],
         spec: OffsetSpec,
         isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+    ) -> dict[tuple[str, int], int]:
+        """Asked again while a partition has no leader: one is being chosen."""
+        deadline = time.monotonic() + CALL_SECONDS
+        while True:
+            try:
+                return self._offsets_now(places, spec, isolation)
+            except LogUnavailable as error:
+                if not errors.is_leaderless(error.__cause__) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def _offsets_now(
+        self, places: list[TopicPartition], spec: OffsetSpec, isolation: IsolationLevel
     ) -> dict[tuple[str, int], int]:
         if not places:
             return {}

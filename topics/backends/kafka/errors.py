@@ -109,15 +109,25 @@ def of_call(error: KafkaException, topic: str = "") -> LogError:
     return LogUnavailable(f"the Kafka cluster did not answer ({kafka.name()}: {kafka.str()})")
 
 
+_LEADERLESS = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+}
+
+
+def is_leaderless(error: object) -> bool:
+    """Whether a partition had no leader at this moment, or another one than thought."""
+    return isinstance(error, KafkaException) and of(error).code() in _LEADERLESS
+
+
 def is_transient(error: KafkaError) -> bool:
     """Whether a consumer goes on by itself after this."""
-    return error.code() in (
+    return error.code() in {
         KafkaError._TRANSPORT,
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._TIMED_OUT,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.UNKNOWN_LEADER_EPOCH,
-        KafkaError.FENCED_LEADER_EPOCH,
-        KafkaError.OFFSET_NOT_AVAILABLE,
-    )
+        *_LEADERLESS,
+    }

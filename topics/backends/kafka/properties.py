@@ -4,6 +4,8 @@ https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
 """
 
 import logging
+import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +34,30 @@ OWN = {
 _PRODUCER_ONLY = ("queue.buffering.", "linger.ms", "batch.", "retries", "retry.backoff", "transaction.", "sticky.")
 _CONSUMER_ONLY = ("fetch.", "queued.", "session.timeout.ms", "max.poll.interval.ms", "check.crcs")
 
+# librdkafka says of each connection, several times a second, that it is refused.
+QUIET_SECONDS = 60.0
+
+
+class _OncePerMinute(logging.Filter):
+    """Let the same line through once in a while; what differs is the time it took and which client says it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = re.sub(r"\[[^]]*\]|\(after [^)]*\)|\d+ms", "", record.getMessage())
+        now = time.monotonic()
+        if now - self._said.get(text, -QUIET_SECONDS) < QUIET_SECONDS:
+            return False
+        if len(self._said) > 1000:
+            self._said.clear()
+        self._said[text] = now
+        return True
+
+
 log = logging.getLogger("takhin.kafka")
+log.addFilter(_OncePerMinute())
 
 
 def budget_ms() -> int:
