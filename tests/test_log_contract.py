@@ -1,47 +1,114 @@
 """What every log backend promises, tried on each."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.kafka.mock import MockCluster
 from topics.backends.base import Log
 from topics.backends.embedded import EmbeddedLog
+from topics.backends.kafka.log import KafkaLog
 from topics.backends.memory import MemoryLog
+from topics.compression import CODECS
 from topics.errors import InvalidTopic, TopicExists, TopicNotFound, UnknownPartition
-from topics.records import PartitionInfo, Record, RecordMetadata, TopicConfig, Write
+from topics.records import PartitionInfo, Record, TopicConfig, Write
+
+NOW = 1704545600123
+REAL_KAFKA = pytest.param("kafka", marks=pytest.mark.kafka)
 
 
-@pytest.fixture(params=[MemoryLog, EmbeddedLog])
-def log(request: pytest.FixtureRequest) -> Log:
-    made: Log = request.param()
+@pytest.fixture
+def mock_log(settings: Any) -> Iterator[Log]:
+    """A log on librdkafka's mock cluster, which has no administration and so already has its topic."""
+    with MockCluster() as cluster:
+        cluster.create_topic("orders", 3)
+        settings.KAFKA = {"bootstrap.servers": cluster.bootstrap}
+        made = KafkaLog()
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def kafka_log(kafka: Any, settings: Any) -> Iterator[Log]:
+    settings.KAFKA = {"bootstrap.servers": kafka.bootstrap}
+    made = KafkaLog()
+    made.create_topic("orders", 3)
+    yield made
+    for topic in made.topics():
+        made.delete_topic(topic.name)
+    made.close()
+
+
+def embedded_log() -> Log:
+    made = EmbeddedLog()
     made.create_topic("orders", 3)
     return made
 
 
+def memory_log() -> Log:
+    made = MemoryLog()
+    made.create_topic("orders", 3)
+    return made
+
+
+HERE = {"memory": memory_log, "embedded": embedded_log}
+
+
+@pytest.fixture(params=["memory", "embedded", "mock", REAL_KAFKA])
+def log(request: pytest.FixtureRequest) -> Log:
+    """Any log, with the topic orders of three partitions."""
+    made: Log = HERE[request.param]() if request.param in HERE else request.getfixturevalue(f"{request.param}_log")
+    return made
+
+
+@pytest.fixture(params=["memory", "embedded", REAL_KAFKA])
+def managed(request: pytest.FixtureRequest) -> Log:
+    """Any log whose topics can be made and deleted, which the mock cluster's cannot."""
+    made: Log = HERE[request.param]() if request.param in HERE else request.getfixturevalue(f"{request.param}_log")
+    return made
+
+
 def record(value: bytes | None, **members: Any) -> Record:
-    return Record(**{"key": None, "value": value, "timestamp": 1704545600123, **members})
+    return Record(**{"key": None, "value": value, "timestamp": NOW, **members})
+
+
+def places(results: Any) -> list[list[tuple[int, int]]]:
+    return [[(metadata.partition, metadata.offset) for metadata in write] for write in results]
 
 
 def test_it_works(log: Log) -> None:
     results = log.append("orders", [Write(1, [record(b"a"), record(b"b")])])
 
-    assert results == [[RecordMetadata(1, 0, 1704545600123), RecordMetadata(1, 1, 1704545600123)]]
+    assert places(results) == [[(1, 0), (1, 1)]]
     assert [found.value for found in log.read("orders", 1, 0, 10)] == [b"a", b"b"]
 
 
-def test_a_record_comes_back_as_it_went_in(log: Log) -> None:
-    went_in = Record(b"\x00\xff", b"", 0, [("a", b"1"), ("", None), ("a", b"")])
-    log.append("orders", [Write(0, [went_in, Record(None, None, 2**63 - 1, [])], "zstd")])
+def test_the_answer_has_the_timestamps_that_are_stored(managed: Log) -> None:
+    (results,) = managed.append("orders", [Write(1, [record(b"a"), record(b"b", timestamp=NOW + 1)])])
 
-    first, second = log.read("orders", 0, None, 10)
+    assert [metadata.timestamp for metadata in results] == [NOW, NOW + 1]  # type: ignore[union-attr]
+    assert [found.timestamp for found in managed.read("orders", 1, 0, 10)] == [NOW, NOW + 1]
 
-    assert (first.key, first.value, first.timestamp, first.headers) == (
-        b"\x00\xff",
-        b"",
-        0,
-        [("a", b"1"), ("", None), ("a", b"")],
-    )
-    assert (second.key, second.value, second.timestamp, second.headers) == (None, None, 2**63 - 1, [])
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_record_comes_back_as_it_went_in(log: Log, codec: str) -> None:
+    went_in = Record(b"\x00\xff", b"", 1, [("a", b"1"), ("", None), ("a", b""), ("\U0001f600", b"\x00")])
+    log.append("orders", [Write(0, [went_in, Record(b"", None, NOW, []), record(b"x" * 5000)], codec)])
+
+    first, second, third = log.read("orders", 0, None, 10)
+
+    assert (first.key, first.value, first.timestamp, first.headers) == (b"\x00\xff", b"", 1, went_in.headers)
+    assert (second.key, second.value, second.timestamp, second.headers) == (b"", None, NOW, [])
+    assert (third.key, third.value) == (None, b"x" * 5000)
+
+
+@pytest.mark.parametrize("kind", [memory_log, embedded_log])
+def test_any_timestamp_is_kept_here(kind: Any) -> None:
+    log = kind()
+    log.append("orders", [Write(0, [record(b"a", timestamp=0), record(b"b", timestamp=2**63 - 1)])])
+
+    assert [found.timestamp for found in log.read("orders", 0, None, 10)] == [0, 2**63 - 1]
 
 
 def test_several_writes_answer_in_their_own_order(log: Log) -> None:
@@ -111,36 +178,49 @@ def test_read(log: Log, offset: int | None, limit: int, expected: list[int]) -> 
     assert [stored.value for stored in found] == [b"%d" % number for number in expected]
 
 
-def test_a_read_is_bounded_in_bytes_and_still_goes_on(log: Log) -> None:
-    for _ in range(4):
-        log.append("orders", [Write(0, [record(b"x" * 3_000_000)])])
+def test_a_read_is_bounded_in_bytes_and_still_goes_on(managed: Log) -> None:
+    log = managed
+    for _ in range(12):
+        log.append("orders", [Write(0, [record(b"x" * 900_000)])])
 
     first = log.read("orders", 0, 0, 100)
 
-    assert 1 <= len(first) < 4
+    assert 1 <= len(first) < 12
     assert log.read("orders", 0, len(first), 100)[0].offset == len(first)
 
 
-def test_one_record_over_the_bound_is_still_read(log: Log) -> None:
+@pytest.mark.parametrize("kind", [memory_log, embedded_log])
+def test_one_record_over_the_bound_is_still_read(kind: Any) -> None:
+    log = kind()
     log.append("orders", [Write(0, [record(b"x" * 9_000_000), record(b"y")])])
 
     assert [stored.offset for stored in log.read("orders", 0, 0, 100)] == [0]
     assert [stored.value for stored in log.read("orders", 0, 1, 100)] == [b"y"]
 
 
-def test_topics(log: Log) -> None:
-    log.create_topic("archive", 1, TopicConfig(1000, 2000, False))
+def test_topics(managed: Log) -> None:
+    log = managed
+    log.create_topic("archive", 1, TopicConfig(1000, 2000))
     log.append("orders", [Write(1, [record(b"a")])])
 
     archive, orders = log.topics()
 
-    assert (archive.name, archive.config) == ("archive", TopicConfig(1000, 2000, False))
+    assert (archive.name, archive.config) == ("archive", TopicConfig(1000, 2000))
     assert orders.partitions == [PartitionInfo(0, 0, 0), PartitionInfo(1, 0, 1), PartitionInfo(2, 0, 0)]
     assert log.partition_count("orders") == 3
-    assert log.configure_topic("orders", TopicConfig(retention_ms=5)).config.retention_ms == 5
+    assert log.configure_topic("orders", TopicConfig(retention_ms=5)).config == TopicConfig(retention_ms=5)
+    assert log.topic("orders").config == TopicConfig(retention_ms=5)
 
 
-def test_a_topic_exists_once(log: Log) -> None:
+@pytest.mark.parametrize("kind", [memory_log, embedded_log])
+def test_a_topic_may_be_closed_to_new_schemas_here(kind: Any) -> None:
+    log = kind()
+
+    assert not log.create_topic("closed", 1, TopicConfig(registers_schemas=False)).config.registers_schemas
+
+
+def test_a_topic_exists_once(managed: Log) -> None:
+    log = managed
     with pytest.raises(TopicExists):
         log.create_topic("orders", 1)
     assert log.partition_count("orders") == 3
@@ -158,7 +238,8 @@ def test_a_number_of_partitions_that_is_refused(log: Log, partitions: int) -> No
         log.create_topic("fresh", partitions)
 
 
-def test_a_topic_made_again_starts_anew(log: Log) -> None:
+def test_a_topic_made_again_starts_anew(managed: Log) -> None:
+    log = managed
     log.append("orders", [Write(0, [record(b"old")])])
     log.delete_topic("orders")
     log.create_topic("orders", 1)

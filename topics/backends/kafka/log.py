@@ -41,6 +41,7 @@ class KafkaLog(Log):
         self._pid = os.getpid()
         # A child keeps its parent's clients and leaves them alone: it cannot end threads that it does not have.
         self._inherited: list[Cluster | None] = []
+        self._at_exit: Callable[[], object] = lambda: None
 
     @property
     def cluster(self) -> Cluster:
@@ -51,7 +52,7 @@ class KafkaLog(Log):
                     self._inherited.append(self._opened)
                     self._pid, self._opened = os.getpid(), Cluster()
                     # Not atexit: a server's worker process, forked by multiprocessing, ends without it.
-                    multiprocessing.util.Finalize(None, self._opened.close, exitpriority=10)
+                    self._at_exit = multiprocessing.util.Finalize(None, self._opened.close, exitpriority=10)
         return self._opened
 
     def append(
@@ -176,7 +177,8 @@ class KafkaLog(Log):
 
     def close(self) -> None:
         if self._opened is not None and self._pid == os.getpid():
-            self._opened.close()
+            # It runs now, and not again at the end.
+            self._at_exit()
             self._opened = None
 
     def _admit(self) -> None:

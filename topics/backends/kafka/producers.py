@@ -168,6 +168,7 @@ class KafkaProducer:
         self._stopping = True
         self._thread.join(1)
         self._producer.flush(seconds)
+        self._producer.close()
 
     def _poll(self) -> None:
         while not self._stopping:
