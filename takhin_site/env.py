@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -24,7 +25,16 @@ known: set[str] = set()
 def text(name: str, default: str) -> str:
     """The variable's text; unset and empty both mean the default."""
     known.add(name)
-    return os.environ.get(name, "").strip() or default
+    return os.environ.get(name, "").strip() or _text_of_file(f"{name}_FILE") or default
+
+
+def _text_of_file(name: str) -> str:
+    """The content of the file that the variable names, for secrets that are mounted as files."""
+    path = os.environ.get(name, "").strip()
+    try:
+        return Path(path).read_text().strip() if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise _refuse(name, path, f"a file that can be read ({error})") from None
 
 
 def _refuse(name: str, value: str, expected: str) -> ImproperlyConfigured:
@@ -93,14 +103,14 @@ def origins(name: str) -> list[str]:
     return values
 
 
-def database(name: str, default_file: Path) -> dict[str, object]:
+def database(name: str, default_file: Path) -> dict[str, Any]:
     """Django's DATABASES entry for a URL such as `sqlite:////srv/takhin.sqlite3`."""
     url = text(name, "")
     if not url:
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(default_file)}
     scheme, separator, _ = url.partition("://")
     try:
-        config: dict[str, object] = dict(environ.Env.db_url_config(url)) if scheme in DATABASES else {}
+        config: dict[str, Any] = dict(environ.Env.db_url_config(url)) if scheme in DATABASES else {}
     except Exception:
         config = {}
     if not config or config["NAME"] in ("", ":memory:"):
@@ -108,7 +118,9 @@ def database(name: str, default_file: Path) -> dict[str, object]:
         shown = f"{scheme[:20]}://…" if separator else "…"
         raise _refuse(name, shown, "sqlite:///FILE or postgres://USER:PASSWORD@HOST/NAME")
     if scheme != "sqlite" and find_spec("psycopg") is None:
-        raise ImproperlyConfigured(f"{name} names PostgreSQL, which needs the package psycopg[binary]; install it")
+        raise ImproperlyConfigured(
+            f"{name} names PostgreSQL, which needs its driver: pip install -r requirements-postgres.txt"
+        )
     return config
 
 

@@ -102,6 +102,27 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "TEST": {"NAME": str(TAKHIN_DATA_DIR / "test.sqlite3")},
     }
 
+# A connection for every thread that may want one at the same time: requests, workers and their leases, housekeeping.
+_THREADS = TAKHIN_THREADS + 2 * TAKHIN_WORKERS + 2
+TAKHIN_DB_POOL_SIZE = env.integer("TAKHIN_DB_POOL_SIZE", _THREADS, 1)
+if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    if TAKHIN_DB_POOL_SIZE < _THREADS:
+        raise ImproperlyConfigured(
+            f"TAKHIN_DB_POOL_SIZE must be at least {_THREADS}: TAKHIN_THREADS, twice TAKHIN_WORKERS, and 2; "
+            f"got {TAKHIN_DB_POOL_SIZE}"
+        )
+    DATABASES["default"] |= {
+        "OPTIONS": {
+            **DATABASES["default"].get("OPTIONS", {}),
+            "pool": {"min_size": 1, "max_size": TAKHIN_DB_POOL_SIZE, "timeout": 5},
+            "application_name": "takhin",
+            # Milliseconds: nothing may hold a lock or a transaction for ever.
+            "options": "-c lock_timeout=10000 -c statement_timeout=30000 -c idle_in_transaction_session_timeout=10000",
+        },
+        "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": True,
+    }
+
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = (ROOT / "takhin_site" / "settings.py").read_text()
 # Empty means the default, and keeps a developer's own .env out.
-for name in re.findall(r'"((?:TAKHIN|SCHEMA_REGISTRY)_[A-Z_]+)"', SETTINGS):
+for name in re.findall(r'"((?:TAKHIN|KAFKA|SCHEMA_REGISTRY)_[A-Z_]+)"', SETTINGS):
     os.environ[name] = ""
 os.environ.setdefault("DATABASE_URL", "")
 os.environ["TAKHIN_DATA_DIR"] = tempfile.mkdtemp(prefix="takhin-tests-")

@@ -2,23 +2,22 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
 import requests
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.postgres import ROOT, create_database, free_port
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def database_of(folder: Path) -> str:
+    """The database of a data folder: SQLite inside it, or one of its own on the PostgreSQL that the tests run on."""
+    url = os.environ["DATABASE_URL"]
+    return create_database(url, f"takhin_{zlib.crc32(bytes(folder)):08x}") if url.startswith("postgres") else url
 
 
 class LiveServer:
@@ -33,6 +32,7 @@ class LiveServer:
             "TAKHIN_DATA_DIR": str(folder),
             "TAKHIN_PORT": str(self.port),
             "TAKHIN_REQUIRE_API_KEY": "false",
+            "DATABASE_URL": database_of(folder),
             **environment,
         }
         self.log = folder / "server.log"

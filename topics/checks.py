@@ -8,6 +8,8 @@ from django.conf import settings
 from django.core import checks
 from django.db import connection
 
+POSTGRES_MUST_BE_ON = ("fsync", "full_page_writes", "synchronous_commit")
+
 
 @checks.register(checks.Tags.database)
 def sqlite_is_durable(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
@@ -42,6 +44,20 @@ def sqlite_is_durable(app_configs: Any, databases: Any = None, **kwargs: Any) ->
             )
         )
     return found
+
+
+@checks.register(checks.Tags.database)
+def postgres_is_durable(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """The server acknowledges a commit only when it is on disk."""
+    if not databases or connection.vendor != "postgresql":
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [list(POSTGRES_MUST_BE_ON)])
+        lax = [name for name, setting in cursor.fetchall() if setting in ("off", "local")]
+    return [
+        checks.Error(f"PostgreSQL must run with {name}=on, or a crash loses acknowledged records.", id="takhin.E004")
+        for name in sorted(lax)
+    ]
 
 
 @checks.register()

@@ -37,6 +37,9 @@ def run(job: Callable[[], T], seconds: float | None = None) -> T:
     if connection.vendor == "sqlite":
         return _writer().run(job, seconds or settings.TAKHIN_PRODUCE_TIMEOUT)
     with translated(), transaction.atomic(durable=True):
+        if seconds is not None:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{max(1, int(seconds * 1000))}ms"])
         return job()
 
 
@@ -153,8 +156,11 @@ def _file_lock() -> Iterator[None]:
 
 
 def close() -> None:
-    """End this process's writer and its connection, before a fork that must not inherit them."""
+    """End this process's writer and its connections, before a fork that must not inherit them."""
     global _current
+    connection.close()
+    if connection.vendor == "postgresql":
+        connection.close_pool()  # type: ignore[attr-defined]
     if _current is not None:
         _current.end()
         _current = None

@@ -1,6 +1,6 @@
 """Say which log is in use: a backend named by dotted path in the setting TOPIC_LOG, as Django names its own."""
 
-import functools
+import threading
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -8,21 +8,25 @@ from django.utils.module_loading import import_string
 
 from topics.backends.base import Log
 
-
-@functools.cache
-def _make(path: str) -> Log:
-    log: Log = import_string(path)()
-    return log
+_made: dict[str, Log] = {}
+_making = threading.Lock()
 
 
 def current_log() -> Log:
     """The log of this process."""
-    return _make(settings.TOPIC_LOG)
+    found = _made.get(settings.TOPIC_LOG)
+    if found is None:
+        with _making:
+            found = _made.get(settings.TOPIC_LOG)
+            if found is None:
+                found = _made[settings.TOPIC_LOG] = import_string(settings.TOPIC_LOG)()
+    return found
 
 
 def forget(**_: object) -> None:
-    """Drop every log and what it has cached; tests call this between databases."""
-    _make.cache_clear()
+    """Close every log and drop what it has cached; tests call this between databases."""
+    while _made:
+        _made.popitem()[1].close()
 
 
 setting_changed.connect(forget)

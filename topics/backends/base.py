@@ -130,9 +130,14 @@ class Log(ABC):
         """Finish what is on its way and let go of the log; before a fork, and at the process's end."""
 
 
+def is_topic_name(name: str) -> bool:
+    """Whether Kafka would take this name."""
+    return bool(_NAME.fullmatch(name)) and name not in (".", "..")
+
+
 def validate_topic(name: str, partitions: int) -> None:
     """Raise InvalidTopic unless Kafka would take this name and this number of partitions."""
-    if not _NAME.fullmatch(name) or name in (".", ".."):
+    if not is_topic_name(name):
         raise InvalidTopic(
             f"topic name {name[:260]!r} is not valid: use 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', "
             "and neither '.' nor '..'"

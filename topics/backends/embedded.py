@@ -13,6 +13,7 @@ from topics.backends.base import (
     Log,
     Results,
     check_partition,
+    is_topic_name,
     resolve_offset,
     validate_topic,
     within_bytes,
@@ -81,6 +82,8 @@ class EmbeddedLog(Log):
 
     def _ids(self, topic: str) -> list[int]:
         """The topic's partitions' primary keys, by number."""
+        if not is_topic_name(topic):
+            raise TopicNotFound(topic)
         known = self._partition_ids.get(topic)
         if known is not None and known[0] > time.monotonic():
             return known[1]
@@ -100,6 +103,8 @@ class EmbeddedLog(Log):
             return [_info(topic) for topic in Topic.objects.prefetch_related("partitions")]
 
     def topic(self, name: str) -> TopicInfo:
+        if not is_topic_name(name):
+            raise TopicNotFound(name)
         with commits.translated():
             found = Topic.objects.prefetch_related("partitions").filter(name=name).first()
         if found is None:

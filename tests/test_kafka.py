@@ -1,0 +1,282 @@
+"""The API on a Kafka cluster: librdkafka's mock one, whose brokers can be stopped and told to fail."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+from django.db import connections
+
+from producer.models import ProduceRequest, Status
+from tests.conftest import Api
+from tests.kafka.mock import ApiKey, MockCluster
+from topics import logs
+from topics.backends.kafka.log import KafkaLog
+from topics.logs import current_log
+
+KAFKA = "topics.backends.kafka.log.KafkaLog"
+
+
+@pytest.fixture
+def cluster(settings: Any) -> Iterator[MockCluster]:
+    """Three brokers with the topic orders of three partitions, and the API on them."""
+    with MockCluster(3) as made:
+        made.create_topic("orders", 3, 3)
+        settings.KAFKA = {"bootstrap.servers": made.bootstrap}
+        settings.TAKHIN_PRODUCE_TIMEOUT = 7
+        settings.TOPIC_LOG = KAFKA
+        yield made
+        logs.forget()
+
+
+def kafka_log() -> KafkaLog:
+    found = current_log()
+    assert isinstance(found, KafkaLog)
+    return found
+
+
+def until(is_so: Any, what: str) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def test_it_works(cluster: MockCluster, api: Api) -> None:
+    records = [{"key": "a", "value": 1.10}, {"key": None, "value": None, "headers": [{"key": "h", "value": None}]}]
+    answer = api.produce("orders", records, compression="zstd")
+
+    assert answer.status_code == 200
+    for record, metadata in zip(records, answer.json()["offsets"], strict=True):
+        (message,) = api.messages("orders", partition=metadata["partition"], offset=metadata["offset"], limit=1)
+        assert message["value"] == (None if record["value"] is None else "1.1")
+        assert [header["key"] for header in message["headers"]] == [h["key"] for h in record.get("headers", [])]  # type: ignore[attr-defined]
+    row = ProduceRequest.objects.get()
+    assert (row.status, row.written_count) == (Status.COMPLETED, 2)
+
+
+def test_records_that_fail_leave_the_others_alone(cluster: MockCluster, api: Api) -> None:
+    records = [
+        {"partition": 0, "value": "fine"},
+        {"partition": 9, "value": "no such partition"},
+        {"partition": 0, "value": "at the beginning of time", "timestamp": 0},
+        {"partition": 0, "value": "h", "headers": [{"key": "a\0b", "value": "x"}]},
+        {"partition": 0, "value": "fine too"},
+    ]
+    outcomes = api.produce("orders", records).json()["offsets"]
+
+    assert [outcome.get("code") for outcome in outcomes] == [
+        None,
+        "unknown_partition",
+        "invalid_timestamp",
+        "invalid_record",
+        None,
+    ]
+    assert outcomes[2]["error"] == "record 2: the Kafka client cannot write timestamp 0; 1 is the first"
+    assert [message["value"] for message in api.messages("orders", partition=0)] == ['"fine"', '"fine too"']
+
+
+def test_an_unknown_topic_is_404(cluster: MockCluster, api: Api) -> None:
+    answer = api.produce("nowhere", [{"value": 1}])
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "topic_not_found")
+    # Asking must not have made it.
+    assert api.produce("nowhere", [{"value": 1}]).status_code == 404
+
+
+def test_a_topic_made_elsewhere_is_seen(cluster: MockCluster, api: Api) -> None:
+    assert api.produce("fresh", [{"value": 1}]).status_code == 404
+    cluster.create_topic("fresh", 2)
+
+    until(lambda: api.produce("fresh", [{"value": 1}]).status_code == 200, "the new topic is not seen")
+
+
+@pytest.mark.parametrize("topic", ["__consumer_offsets", "_takhin_outcomes"])
+def test_internal_topics_are_nobodys(cluster: MockCluster, api: Api, topic: str) -> None:
+    cluster.create_topic(topic, 1)
+
+    assert api.produce(topic, [{"value": 1}]).status_code == 404
+    assert api.get(f"/api/topics/{topic}/messages").status_code == 404
+    assert api.post("/api/topics", {"name": topic, "partitions": 1}).status_code == 400
+
+
+# What the broker says once of a produce request -> (status, code of the record, retriable).
+REFUSED = {
+    KafkaError.MSG_SIZE_TOO_LARGE: "msg_size_too_large",
+    KafkaError.INVALID_RECORD: "invalid_record",
+    KafkaError.INVALID_TIMESTAMP: "invalid_timestamp",
+    KafkaError.POLICY_VIOLATION: "policy_violation",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic_authorization_failed",
+    KafkaError.TOPIC_EXCEPTION: "topic_exception",
+    KafkaError.UNSUPPORTED_COMPRESSION_TYPE: "unsupported_compression_type",
+}
+RIDDEN_OUT = [
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_ENOUGH_REPLICAS,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.KAFKA_STORAGE_ERROR,
+    KafkaError._TRANSPORT,
+]
+
+
+@pytest.mark.parametrize("error", REFUSED)
+def test_what_a_broker_refuses_is_that_records_own_error(cluster: MockCluster, api: Api, error: int) -> None:
+    cluster.push_errors(ApiKey.PRODUCE, error)
+    answer = api.produce("orders", [{"partition": 0, "value": 1}])
+
+    assert answer.status_code == 422
+    (outcome,) = answer.json()["offsets"]
+    assert (outcome["code"], outcome["retriable"]) == (REFUSED[error], False)
+    assert outcome["error"].startswith("record 0: ")
+    # Not at once after an authorization error: the client remembers it until it reads its metadata again.
+    until(lambda: api.produce("orders", [{"partition": 0, "value": 1}]).status_code == 200, "it is refused for ever")
+
+
+@pytest.mark.parametrize("error", RIDDEN_OUT)
+def test_trouble_that_passes_within_the_time_is_not_seen(cluster: MockCluster, api: Api, error: int) -> None:
+    cluster.push_errors(ApiKey.PRODUCE, error, error)
+    answer = api.produce("orders", [{"partition": 0, "value": 1}])
+
+    assert answer.status_code == 200, answer.content
+    assert len(api.messages("orders", partition=0)) == 1
+
+
+@pytest.mark.parametrize("error", [KafkaError.NETWORK_EXCEPTION, KafkaError.UNKNOWN])
+def test_what_says_nothing_of_the_record_leaves_it_in_doubt(cluster: MockCluster, api: Api, error: int) -> None:
+    cluster.push_errors(ApiKey.PRODUCE, error)
+    answer = api.produce("orders", [{"partition": 0, "value": 1}])
+
+    assert (answer.status_code, answer.json()["code"]) == (504, "outcome_unknown")
+
+
+def test_a_leader_that_moves_and_a_broker_that_dies_are_not_seen(cluster: MockCluster, api: Api) -> None:
+    for broker in (1, 2, 3):
+        assert api.produce("orders", [{"partition": 0, "value": broker}]).status_code == 200
+        cluster.move_leader("orders", 0, broker % 3 + 1)
+        cluster.stop_broker(broker)
+        assert api.produce("orders", [{"partition": 0, "value": broker}]).status_code == 200
+        cluster.start_broker(broker)
+
+
+def test_an_acknowledgement_that_does_not_come_is_no_failure(cluster: MockCluster, api: Api) -> None:
+    assert api.produce("orders", [{"partition": 0, "value": 1}]).status_code == 200
+    cluster.set_round_trip(2000)
+    answer = api.produce("orders", [{"partition": 0, "value": 2}], timeout="200")
+
+    assert answer.status_code == 504
+    assert answer.json()["code"] == "outcome_unknown"
+    assert not answer.json()["retriable"]
+    assert "Retry-After" not in answer
+    (outcome,) = answer.json()["offsets"]
+    assert (outcome["code"], outcome["retriable"]) == ("outcome_unknown", False)
+    assert "sending it again may write it twice" in outcome["error"]
+    row = ProduceRequest.objects.latest("id")
+    assert row.is_in_doubt
+    assert not row.retry()
+    cluster.set_round_trip(0)
+    until(lambda: len(api.messages("orders", partition=0)) == 2, "it was written after all")
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "x", "1.5", "1_0", ""])
+def test_a_wrong_timeout_is_400(cluster: MockCluster, api: Api, timeout: str) -> None:
+    answer = api.produce("orders", [{"value": 1}], timeout=timeout)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
+
+
+def test_a_cluster_that_is_gone_is_refused_at_once_and_comes_back(cluster: MockCluster, api: Api) -> None:
+    assert api.produce("orders", [{"value": 1}]).status_code == 200
+    cluster.stop_all()
+    until(lambda: kafka_log().cluster.breaker.is_open, "the breaker stays closed")
+
+    answer = api.produce("orders", [{"value": 2}])
+    assert (answer.status_code, answer["Retry-After"]) == (503, "1")
+    assert answer.json()["retriable"]
+    (outcome,) = answer.json()["offsets"]
+    assert (outcome["code"], outcome["retriable"]) == ("log_unavailable", True)
+    # What was known is still known, and what was never known is not called unknown.
+    assert api.produce("nowhere", [{"value": 1}]).status_code == 503
+    assert api.get("/api/topics").status_code == 503
+    assert api.get("/api/topics/orders/messages").status_code == 503
+    # Async requests are still taken, so that the gateway stays in the balance.
+    assert api.produce("orders", [{"value": 3}], async_="true").status_code == 202
+    assert api.get("/api/health/ready").json() == {"ready": True, "degraded": ["log"]}
+    health = api.get("/api/health")
+    assert (health.status_code, health.json()["checks"]["log"]) == (503, False)
+    assert ProduceRequest.objects.filter(mode="sync", status=Status.FAILED).count() == 1
+
+    cluster.start_all()
+    until(lambda: not kafka_log().cluster.breaker.is_open, "the breaker stays open")
+    until(lambda: api.produce("orders", [{"value": 4}]).status_code == 200, "it does not come back")
+    assert api.get("/api/health").status_code == 200
+
+
+def test_a_cluster_that_never_answered_is_503_and_not_404(api: Api, settings: Any) -> None:
+    settings.KAFKA = {"bootstrap.servers": "127.0.0.1:9"}
+    settings.TOPIC_LOG = KAFKA
+
+    assert api.produce("orders", [{"value": 1}]).status_code == 503
+    assert api.get("/api/health/ready").json() == {"ready": True, "degraded": ["log"]}
+
+
+def test_a_full_queue_is_503_and_writes_nothing(cluster: MockCluster, api: Api, settings: Any) -> None:
+    settings.KAFKA = {**settings.KAFKA, "queue.buffering.max.messages": "10"}
+    logs.forget()
+    answer = api.produce("orders", [{"value": number} for number in range(11)])
+
+    assert answer.status_code == 503
+    assert {outcome["code"] for outcome in answer.json()["offsets"]} == {"queue_full"}
+    assert api.messages("orders") == []
+    assert api.produce("orders", [{"value": number} for number in range(10)]).status_code == 200
+    # The room that a request took is given back.
+    assert api.produce("orders", [{"value": number} for number in range(10)]).status_code == 200
+
+
+def test_requests_at_the_same_time_get_their_own_offsets(cluster: MockCluster, api: Api) -> None:
+    found: dict[tuple[int, int], str] = {}
+    lock = threading.Lock()
+
+    def produce(writer: int) -> None:
+        client = Api()
+        for number in range(20):
+            records = [{"key": f"{writer}-{number}-{index}", "value": index} for index in range(5)]
+            outcomes = client.produce("orders", records).json()["offsets"]
+            with lock:
+                for record, outcome in zip(records, outcomes, strict=True):
+                    found[outcome["partition"], outcome["offset"]] = str(record["key"])
+        connections.close_all()
+
+    threads = [threading.Thread(target=produce, args=[writer]) for writer in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    stored = {
+        (message["partition"], message["offset"]): message["key"].strip('"')
+        for partition in range(3)
+        for message in api.messages("orders", partition=partition, limit=1000)
+    }
+    assert stored == found
+    assert len(found) == 8 * 20 * 5
+
+
+def test_closing_delivers_what_is_on_its_way(cluster: MockCluster, api: Api) -> None:
+    assert api.produce("orders", [{"partition": 0, "value": 1}]).status_code == 200
+    cluster.set_round_trip(500)
+    assert api.produce("orders", [{"partition": 0, "value": 2}], timeout="1").status_code == 504
+    logs.forget()
+    cluster.set_round_trip(0)
+
+    assert [message["value"] for message in api.messages("orders", partition=0)] == ["1", "2"]
+
+
+def test_registers_schemas_cannot_be_kept_by_a_cluster(cluster: MockCluster, api: Api) -> None:
+    answer = api.post("/api/topics", {"name": "closed", "partitions": 1, "registersSchemas": False})
+
+    assert answer.status_code == 400
+    assert "registersSchemas" in answer.json()["detail"]
