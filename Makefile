@@ -1,5 +1,6 @@
 # make run      serve on 127.0.0.1:8080 with a demo topic     make test   run the tests
 # make lint     ruff and mypy                                 make bench  measure, as ratios
+# make kafka    a development broker on 127.0.0.1:9092        make test-kafka  run the tests that need brokers
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +15,7 @@ ifdef DATA_DIR
 export TAKHIN_DATA_DIR := $(DATA_DIR)
 endif
 
-.PHONY: run test lint format bench clean
+.PHONY: run kafka test test-kafka lint format bench clean
 
 # On a loopback address it runs open, unless the environment or .env says where it runs or that keys are required.
 ifeq ($(shell grep -Es '^ *(export )?TAKHIN_(HOST|REQUIRE_API_KEY)=' .env),)
@@ -23,8 +24,14 @@ endif
 run: $(VENV)/.run
 	@$(BIN)/python manage.py serve --demo
 
+kafka: $(VENV)/.dev
+	@$(BIN)/python -m tests.kafka
+
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
+
+test-kafka: $(VENV)/.dev
+	$(BIN)/python -m pytest -m kafka $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -12,6 +12,8 @@ from producer import authentication
 from tests.live import LiveServer
 from topics import logs
 
+pytest_plugins = ["tests.kafka.fixtures"]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A clean database for each test, unless it needs none; committed for real, as the writer thread must see it."""
