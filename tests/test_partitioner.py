@@ -1,6 +1,11 @@
 """Keys go where Java's DefaultPartitioner puts them."""
 
+import ctypes
+
 import pytest
+from confluent_kafka import cimpl
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from producer.partitioner import Partitioner, murmur2
 from tests.conftest import Api
@@ -29,6 +34,16 @@ def test_it_agrees_with_kafka_python(length: int) -> None:
 
     key = (b"\xff\x00\x80k" * 3)[:length]
     assert murmur2(key) == theirs(key) & 0xFFFFFFFF
+
+
+@settings(deadline=None)
+@given(key=st.binary(), partitions=st.integers(1, 2**31 - 1))
+def test_it_agrees_with_librdkafka(key: bytes, partitions: int) -> None:
+    theirs = ctypes.CDLL(cimpl.__file__).rd_kafka_msg_partitioner_murmur2
+
+    expected = theirs(None, key, ctypes.c_size_t(len(key)), ctypes.c_int32(partitions), None, None)
+
+    assert Partitioner(partitions).choose(None, key) == expected
 
 
 @pytest.mark.django_db(transaction=True)
