@@ -66,6 +66,13 @@ def _none_written(status: int, failure: dict[str, Any]) -> dict[Any, OpenApiResp
     }
 
 
+def _in_doubt() -> dict[Any, OpenApiResponse]:
+    code, error, detail = PROBLEMS[504]
+    failure = {"error": f"record 0: {detail}", "code": code, "retriable": False}
+    example = problem_example(504, code, error, "each record's error stands in its place in offsets", offsets=[failure])
+    return {(504, PROBLEM_TYPE): OpenApiResponse(serializers.ProduceProblemSerializer, error, [example])}
+
+
 def _retry_after(*statuses: str) -> OpenApiParameter:
     return OpenApiParameter(
         "Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=list(statuses), description="Seconds."
@@ -142,6 +149,7 @@ produce = extend_schema(
         **_problem(403),
         **_none_written(422, _failure),
         **_none_written(503, {**_failure, "code": "log_unavailable", "retriable": True}),
+        **_in_doubt(),
     },
 )
 _pending = {
@@ -201,7 +209,7 @@ ready = _health(
     {"ready": True},
     {"ready": False, "failing": ["database"]},
 )
-_checks = {"database": True, "migrations": True, "workers": True}
+_checks = {"database": True, "log": True, "migrations": True, "workers": True}
 health = _health(
     "health",
     "Every check by name",

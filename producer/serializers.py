@@ -43,6 +43,11 @@ class ProduceParameters(ParameterSerializer):
             "strict": serializers.ChoiceField(
                 choices=["true", "false"], default="false", help_text="Write nothing if any record would fail."
             ),
+            "timeout": IntegerParameter(
+                min_value=1,
+                required=False,
+                help_text="Milliseconds to wait for the log; no more than TAKHIN_PRODUCE_TIMEOUT, which is the default.",
+            ),
         }
 
 

@@ -23,7 +23,7 @@ def test_it_works(api: Api) -> None:
     assert api.get("/api/health").json() == {
         "status": "ok",
         "version": django_settings.VERSION,
-        "checks": {"database": True, "migrations": True, "workers": True},
+        "checks": {"database": True, "log": True, "migrations": True, "workers": True},
     }
 
 
@@ -32,7 +32,7 @@ def test_a_trailing_slash_makes_no_difference(api: Api, path: str) -> None:
     assert api.get(path).status_code == 200
 
 
-def test_a_broken_database_is_not_ready(api: Api) -> None:
+def test_a_broken_log_is_not_ready(api: Api) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE topics_topic RENAME TO topics_gone")
     try:
@@ -42,11 +42,11 @@ def test_a_broken_database_is_not_ready(api: Api) -> None:
             cursor.execute("ALTER TABLE topics_gone RENAME TO topics_topic")
 
     assert ready.status_code == 503
-    assert ready.json() == {"ready": False, "failing": ["database"]}
+    assert ready.json() == {"ready": False, "failing": ["log"]}
     assert ready["Retry-After"] == "1"
     assert health.status_code == 503
     assert health.json()["status"] == "failing"
-    assert health.json()["checks"] == {"database": False, "migrations": True, "workers": True}
+    assert health.json()["checks"] == {"database": True, "log": False, "migrations": True, "workers": True}
     assert (live.status_code, live.json()) == (200, {"alive": True})
     assert api.get("/api/health/ready").status_code == 200
 
@@ -92,7 +92,7 @@ def test_a_fresh_data_folder_is_alive_but_not_ready(tmp_path: Path) -> None:
 
     live, ready, health, topics = done.stdout.splitlines()
     assert live == '200 {"alive":true}'
-    assert ready == '503 {"ready":false,"failing":["database","migrations"]}'
+    assert ready == '503 {"ready":false,"failing":["database","log","migrations"]}'
     assert health.startswith('503 {"status":"failing"')
     assert topics.startswith("503 ")
 

@@ -33,7 +33,9 @@ PROBLEMS = {
     415: ("unsupported_content_type", "unsupported content type: text/html", "Content-Type 'text/html' is not one of"),
     429: ("throttled", "Request was throttled.", "Request was throttled."),
     500: ("internal_error", "internal error", "the error is logged under this X-Request-Id"),
+    502: ("log_refused", "log refused", "the Kafka cluster refused this gateway (TOPIC_AUTHORIZATION_FAILED)"),
     503: ("log_unavailable", "log unavailable", "the database cannot be reached or is busy"),
+    504: ("outcome_unknown", "outcome unknown", "Kafka did not acknowledge it in time: it may have been written"),
 }
 
 
@@ -73,7 +75,7 @@ def problems(*statuses: int) -> dict[Any, OpenApiResponse]:
     }
 
 
-COMMON = (400, 401, 403, 405, 429, 500, 503)
+COMMON = (400, 401, 403, 405, 429, 500, 502, 503)
 TOPIC = OpenApiParameter("topic", OpenApiTypes.STR, OpenApiParameter.PATH, description="The topic's name.")
 REQUEST_ID = OpenApiParameter(
     "X-Request-Id",
