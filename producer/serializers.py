@@ -46,7 +46,7 @@ class ProduceParameters(ParameterSerializer):
             "timeout": IntegerParameter(
                 min_value=1,
                 required=False,
-                help_text="Milliseconds to wait for the log; no more than TAKHIN_PRODUCE_TIMEOUT, which is the default.",
+                help_text="Milliseconds to wait for the log, up to TAKHIN_PRODUCE_TIMEOUT, which is the default.",
             ),
         }
 

@@ -1,5 +1,6 @@
 """Judge the database under the log once, at start."""
 
+import importlib.util
 import sqlite3
 from typing import Any
 
@@ -58,6 +59,18 @@ def postgres_is_durable(app_configs: Any, databases: Any = None, **kwargs: Any) 
         checks.Error(f"PostgreSQL must run with {name}=on, or a crash loses acknowledged records.", id="takhin.E004")
         for name in sorted(lax)
     ]
+
+
+@checks.register()
+def kafka_is_configured(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    if settings.TAKHIN_LOG != "kafka":
+        return []
+    if importlib.util.find_spec("confluent_kafka") is None:
+        needed = "TAKHIN_LOG=kafka needs the Kafka client: pip install -r requirements-kafka.txt"
+        return [checks.Error(needed, id="takhin.E005")]
+    from topics.backends.kafka.checks import judge
+
+    return list(judge())
 
 
 @checks.register()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from confluent_kafka import Consumer
 from django.conf import settings
 
 Properties = dict[str, Any]
@@ -128,6 +129,10 @@ def consumer() -> Properties:
         "enable.partition.eof": True,
         "isolation.level": "read_committed",
     }
+
+
+def new_consumer(more: Properties | None = None) -> Consumer:
+    return Consumer({**consumer(), **(more or {})})
 
 
 MOST_QUEUED = 100_000

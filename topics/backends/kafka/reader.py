@@ -58,7 +58,7 @@ class Reader:
         try:
             consumer = self._idle.get_nowait()
         except queue.Empty:
-            consumer = Consumer(properties.consumer())
+            consumer = properties.new_consumer()
         try:
             yield consumer
             consumer.unassign()
