@@ -107,9 +107,10 @@ def send(
     produce = producer.produce
     for index, (partition, record) in enumerate(records):
         try:
-            if index in refused:
+            if refused and index in refused:
                 raise refused[index]
-            check_sendable(record)
+            if record.timestamp == 0 or record.headers:
+                check_sendable(record)
             produce(
                 topic,
                 record.value,
@@ -156,7 +157,7 @@ class KafkaProducer:
 
     def send(self, topic: str, records: Sequence[tuple[int, Record]], room: Room) -> Delivery:
         """Queue records and return at once. Raises QueueFull."""
-        size = sum(record.size for _, record in records)
+        size = sum(len(record.key or b"") + len(record.value or b"") for _, record in records)
         room.take(len(records), size)
         delivery = Delivery(len(records))
         queued = send(self._producer, topic, records, delivery)
