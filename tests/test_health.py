@@ -14,7 +14,7 @@ from producer import background
 from producer import health as health_module
 from producer.worker import Worker
 from tests.conftest import Api
-from tests.live import ROOT, LiveServer
+from tests.live import ROOT, LiveServer, database_of
 
 
 def test_it_works(api: Api) -> None:
@@ -83,7 +83,12 @@ def test_a_fresh_data_folder_is_alive_but_not_ready(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", ASK_WITHOUT_MIGRATING],
         cwd=ROOT,
-        env={**os.environ, "TAKHIN_DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "takhin_site.settings"},
+        env={
+            **os.environ,
+            "TAKHIN_DATA_DIR": str(tmp_path),
+            "DATABASE_URL": database_of(tmp_path),
+            "DJANGO_SETTINGS_MODULE": "takhin_site.settings",
+        },
         capture_output=True,
         text=True,
         timeout=60,

@@ -15,15 +15,16 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, InternalError, OperationalError, connection, transaction
+from django.db import InterfaceError, InternalError, OperationalError, ProgrammingError, connection, transaction
 
 from topics.errors import LogUnavailable, StorageFull
 
 T = TypeVar("T")
 Job = Callable[[], Any]
 MAX_GROUP = 256
-# What the database says when it cannot serve now; a constraint's error is the job's own.
-TROUBLE = (OperationalError, InterfaceError, InternalError)
+# What the database says when it cannot serve now; a constraint's error is the job's own. A table that is missing
+# until the migrations have run is a programming error to PostgreSQL.
+TROUBLE = (OperationalError, InterfaceError, InternalError, ProgrammingError)
 
 
 def run(job: Callable[[], T], seconds: float | None = None) -> T:
