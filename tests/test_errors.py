@@ -1,9 +1,7 @@
 """Every refusal is a problem a program can read, and never HTML, a traceback or a surprise."""
 
-import contextlib
 import json
 import re
-import sqlite3
 from typing import Any
 
 import pytest
@@ -218,6 +216,8 @@ def test_a_path_cannot_forge_a_log_line(live: LiveServer) -> None:
 
 # When it is our own fault
 
+BROKEN = bytes.fromhex("28b52ffd00")
+
 
 @pytest.fixture
 def broken_status(api: Api) -> Any:
@@ -225,7 +225,7 @@ def broken_status(api: Api) -> Any:
     api.create_topic()
     request_id = api.produce("orders", [{}], async_="true").json()["requestId"]
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE producer_producerequest SET status = 'failed', outcomes = x'28b52ffd00'")
+        cursor.execute("UPDATE producer_producerequest SET status = 'failed', outcomes = %s", [BROKEN])
     return request_id
 
 
@@ -242,11 +242,8 @@ def test_an_unexpected_error_is_logged_under_the_request_id(live: LiveServer) ->
     request_id = live.produce("demo", [{}], **{"async": "true"}).json()["requestId"]
     url = f"{live.url}/api/produce/status/{request_id}"
     requests.get(url, params={"wait": 20}, timeout=30)
-    with contextlib.closing(sqlite3.connect(live.folder / "takhin.sqlite3", timeout=10)) as database, database:
-        database.execute(
-            "UPDATE producer_producerequest SET outcomes = x'28b52ffd00' WHERE id = ?",
-            [request_id],
-        )
+    row = f"ProduceRequest.objects.filter(pk={request_id!r})"
+    live.manage("shell", "-v0", "-c", f"from producer.models import *; {row}.update(outcomes={BROKEN!r})")
 
     answer = requests.get(url, timeout=10)
 
