@@ -1,6 +1,7 @@
 # make run      serve on 127.0.0.1:8080 with a demo topic     make test   run the tests
 # make lint     ruff and mypy                                 make bench  measure, as ratios
 # make kafka    a development broker on 127.0.0.1:9092        make test-kafka  run the tests that need brokers
+# make test-postgres  run the tests on a private PostgreSQL
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +16,7 @@ ifdef DATA_DIR
 export TAKHIN_DATA_DIR := $(DATA_DIR)
 endif
 
-.PHONY: run kafka test test-kafka lint format bench clean
+.PHONY: run kafka test test-kafka test-postgres lint format bench clean
 
 # On a loopback address it runs open, unless the environment or .env says where it runs or that keys are required.
 ifeq ($(shell grep -Es '^ *(export )?TAKHIN_(HOST|REQUIRE_API_KEY)=' .env),)
@@ -32,6 +33,9 @@ test: $(VENV)/.dev
 
 test-kafka: $(VENV)/.dev
 	$(BIN)/python -m pytest -m kafka $(ARGS)
+
+test-postgres: $(VENV)/.dev
+	$(BIN)/python -m tests.postgres $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -54,6 +58,6 @@ $(VENV)/.run: requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt requirements-registry.txt $(VENV)/.run
+$(VENV)/.dev: $(wildcard requirements*.txt) $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

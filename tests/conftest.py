@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from producer import authentication
@@ -15,8 +16,15 @@ from topics import logs
 pytest_plugins = ["tests.kafka.fixtures"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A clean database for each test, unless it needs none; committed for real, as the writer thread must see it."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A clean database for each test, unless it needs none; committed for real, as the writer thread must see it.
+
+    What is about one database itself is chosen where the tests run on that.
+    """
+    foreign = {"sqlite": "postgres", "postgresql": "sqlite"}[connection.vendor]
+    deselected = [item for item in items if item.get_closest_marker(foreign)]
+    config.hook.pytest_deselected(items=deselected)
+    items[:] = [item for item in items if item not in deselected]
     for item in items:
         if "no_database" not in item.keywords:
             item.add_marker(pytest.mark.django_db(transaction=True))

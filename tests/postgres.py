@@ -4,24 +4,27 @@
 """
 
 import os
-import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import psycopg
 
 ROOT = Path(__file__).resolve().parent.parent
 # Debian keeps the server's programs out of the PATH.
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-FAST = (
+MEMORY = Path("/dev/shm")
+MEMORY_NEEDED = 2 * 1024**3
+OPTIONS = (
     # A test that kills the database kills its process, not the machine; fsync itself stays on, as the product demands.
-    "-c wal_level=minimal -c max_wal_senders=0 -c max_connections=200 -c shared_buffers=64MB "
-    "-c autovacuum_naptime=5s -c unix_socket_directories= -c listen_addresses=127.0.0.1"
+    "-c wal_level=minimal -c max_wal_senders=0 -c max_wal_size=256MB -c max_connections=200 -c shared_buffers=64MB "
+    "-c unix_socket_directories= -c listen_addresses=127.0.0.1"
 )
 
 
@@ -29,40 +32,47 @@ class PostgresServer:
     """PostgreSQL on a port of its own; the superuser is `takhin`, without a password."""
 
     def __init__(self) -> None:
-        shared_memory = Path("/dev/shm")
-        self.folder = Path(tempfile.mkdtemp(prefix="takhin-pg-", dir=shared_memory if shared_memory.is_dir() else None))
+        if not PROGRAMS:
+            sys.exit("PostgreSQL is not installed: apt-get install postgresql")
+        in_memory = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_NEEDED
+        self.folder = Path(tempfile.mkdtemp(prefix="takhin-pg-", dir=MEMORY if in_memory else None))
         self.port = free_port()
-        # PostgreSQL refuses to run as root.
-        self._user = pwd.getpwnam("postgres").pw_name if os.geteuid() == 0 else None
+        # PostgreSQL refuses to run as root, and Debian's package has made this user.
+        self._user = "postgres" if os.geteuid() == 0 else None
         if self._user is not None:
             shutil.chown(self.folder, self._user)
-        self._bin = PROGRAMS[-1]
 
     def url(self, database: str = "postgres") -> str:
         return f"postgres://takhin@127.0.0.1:{self.port}/{database}"
 
     def __enter__(self) -> "PostgresServer":
-        self._run("initdb", "-D", str(self.folder / "data"), "-U", "takhin", "-A", "trust", "-E", "UTF8", "--no-sync")
-        self.start()
+        try:
+            self._run("initdb", "--username=takhin", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
+            self.start()
+        except BaseException:
+            self._remove()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
-        shutil.rmtree(self.folder)
+        self._remove()
 
     def start(self) -> None:
-        options = f"-p {self.port} {FAST}"
-        self._run(
-            "pg_ctl", "start", "-w", "-D", str(self.folder / "data"), "-l", str(self.folder / "log"), "-o", options
-        )
+        self._run("pg_ctl", "start", "-w", "-l", str(self.folder / "log"), "-o", f"-p {self.port} {OPTIONS}")
 
-    def stop(self, how: str = "immediate") -> None:
-        self._run("pg_ctl", "stop", "-w", "-m", how, "-D", str(self.folder / "data"))
+    def crash(self) -> None:
+        """End without a checkpoint, as a crash would; `start` recovers."""
+        self._run("pg_ctl", "stop", "-w", "-m", "immediate")
+
+    def _remove(self) -> None:
+        if (self.folder / "data" / "postmaster.pid").exists():
+            self.crash()
+        shutil.rmtree(self.folder)
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._bin / program), *arguments]
+        command = [str(PROGRAMS[-1] / program), "-D", str(self.folder / "data"), *arguments]
         subprocess.run(command, user=self._user, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -75,17 +85,26 @@ def free_port() -> int:
 
 def create_database(url: str, name: str) -> str:
     """A database of this name on the server that `url` leads to, made unless it is there; its own URL."""
-    with psycopg.connect(f"{url.rpartition('/')[0]}/postgres", autocommit=True) as connection:
+    server = url.rpartition("/")[0]
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             connection.execute(f'CREATE DATABASE "{name}"')
-    return f"{url.rpartition('/')[0]}/{name}"
+    return f"{server}/{name}"
 
 
 def main() -> int:
     with PostgresServer() as server:
-        command = [sys.executable, "-m", "pytest", *sys.argv[1:]]
         environment = {**os.environ, "DATABASE_URL": create_database(server.url(), "takhin")}
-        return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        command = [sys.executable, "-m", "pytest", *sys.argv[1:]]
+        # In a session of its own, so that a Ctrl-C reaches it once, from here, and it ends its own servers.
+        child = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+
+        def interrupt(*_: Any) -> None:
+            child.send_signal(signal.SIGINT)
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, interrupt)
+        return child.wait()
 
 
 if __name__ == "__main__":
