@@ -2,8 +2,9 @@
 FROM python:3.11-slim AS packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
-COPY requirements.txt requirements-registry.txt /tmp/
-RUN /opt/venv/bin/pip install --only-binary :all: -r /tmp/requirements.txt -r /tmp/requirements-registry.txt
+COPY requirements*.txt /tmp/
+RUN /opt/venv/bin/pip install --only-binary :all: -r /tmp/requirements.txt \
+    -r /tmp/requirements-kafka.txt -r /tmp/requirements-postgres.txt -r /tmp/requirements-registry.txt
 COPY manage.py /app/
 COPY takhin_site /app/takhin_site
 COPY topics /app/topics
