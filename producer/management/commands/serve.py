@@ -14,7 +14,7 @@ from django.contrib.auth import get_user_model
 from django.core import checks
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connection, connections
 from granian import Granian
 from granian.constants import Interfaces
 
@@ -84,10 +84,19 @@ def judge_address(host: str, port: int) -> None:
 def prepare_database() -> None:
     """Judge the database and migrate it. Raises CommandError."""
     try:
+        reach_database()
         judge_database()
         call_command("migrate", verbosity=0)
     except DatabaseError as error:
-        raise CommandError(f"cannot use the database (DATABASE_URL, TAKHIN_DATA_DIR): {error}") from error
+        reason = " ".join(str(error).split())
+        raise CommandError(f"cannot use the database (DATABASE_URL, TAKHIN_DATA_DIR): {reason}") from error
+
+
+def reach_database() -> None:
+    """Connect once beside the pool, which would only say that it timed out. Raises DatabaseError."""
+    if connection.vendor == "postgresql":
+        with connection.wrap_database_errors:
+            connection.Database.connect(**connection.get_connection_params()).close()  # type: ignore[attr-defined]
 
 
 def judge_database() -> None:
