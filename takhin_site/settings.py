@@ -111,13 +111,22 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
             f"TAKHIN_DB_POOL_SIZE must be at least {_THREADS}: TAKHIN_THREADS, twice TAKHIN_WORKERS, and 2; "
             f"got {TAKHIN_DB_POOL_SIZE}"
         )
+    _of_url = DATABASES["default"].get("OPTIONS", {})
     DATABASES["default"] |= {
         "OPTIONS": {
-            **DATABASES["default"].get("OPTIONS", {}),
-            "pool": {"min_size": 1, "max_size": TAKHIN_DB_POOL_SIZE, "timeout": 5},
             "application_name": "takhin",
+            # A server that is gone without a word is noticed within half a minute.
+            "connect_timeout": 5,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
+            **_of_url,
+            # One that comes back after an outage is tried again within seconds, not after a doubled wait of minutes.
+            "pool": {"min_size": 1, "max_size": TAKHIN_DB_POOL_SIZE, "timeout": 5, "reconnect_timeout": 5},
             # Milliseconds: nothing may hold a lock or a transaction for ever.
-            "options": "-c lock_timeout=10000 -c statement_timeout=30000 -c idle_in_transaction_session_timeout=10000",
+            "options": "-c lock_timeout=10000 -c statement_timeout=30000 -c idle_in_transaction_session_timeout=10000 "
+            rf"-c default_transaction_isolation=read\ committed {_of_url.get('options', '')}",
         },
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
