@@ -49,16 +49,20 @@ def sqlite_is_durable(app_configs: Any, databases: Any = None, **kwargs: Any) ->
 
 @checks.register(checks.Tags.database)
 def postgres_is_durable(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """The server acknowledges a commit only when it is on disk."""
+    """The server acknowledges a commit only when it is on disk, and the database holds any text."""
     if not databases or connection.vendor != "postgresql":
         return []
     with connection.cursor() as cursor:
-        cursor.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [list(POSTGRES_MUST_BE_ON)])
-        lax = [name for name, setting in cursor.fetchall() if setting in ("off", "local")]
-    return [
+        cursor.execute("SELECT name, setting FROM pg_settings")
+        found = dict(cursor.fetchall())
+    wrong: list[checks.CheckMessage] = [
         checks.Error(f"PostgreSQL must run with {name}=on, or a crash loses acknowledged records.", id="takhin.E004")
-        for name in sorted(lax)
+        for name in POSTGRES_MUST_BE_ON
+        if found[name] in ("off", "local")
     ]
+    if (encoding := found["server_encoding"]) != "UTF8":
+        wrong.append(checks.Error(f"The database's encoding must be UTF8, but is {encoding}.", id="takhin.E008"))
+    return wrong
 
 
 @checks.register()
