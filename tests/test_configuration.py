@@ -5,7 +5,6 @@ import re
 import stat
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -209,11 +208,50 @@ def test_a_folder_that_is_made_is_its_owners_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o700
 
 
-@pytest.mark.skipif(find_spec("psycopg") is not None, reason="psycopg is installed")
 def test_postgresql_without_its_driver_says_what_to_install(tmp_path: Path) -> None:
-    line = refusal(manage(tmp_path, "check", DATABASE_URL="postgres://u:secret@localhost/takhin"))
+    code = "import sys, manage; sys.modules['psycopg'] = None; sys.argv[1:] = ['check']; manage.main()"
+    variables = {"TAKHIN_DATA_DIR": str(tmp_path), "DATABASE_URL": "postgres://u:secret@localhost/takhin"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
-    assert line == "takhin: DATABASE_URL names PostgreSQL, which needs the package psycopg[binary]; install it"
+    assert refusal(done) == (
+        "takhin: DATABASE_URL names PostgreSQL, which needs its driver: pip install -r requirements-postgres.txt"
+    )
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "secret"
+    file.write_text("from the file\n")
+    monkeypatch.setenv("TAKHIN_TRIED_FILE", str(file))
+
+    assert env.text("TAKHIN_TRIED", "default") == "from the file"
+    monkeypatch.setenv("TAKHIN_TRIED", "from the environment")
+    assert env.text("TAKHIN_TRIED", "default") == "from the environment"
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "TAKHIN_SECRET_KEY", "SCHEMA_REGISTRY_AUTH"])
+def test_a_file_that_cannot_be_read_ends_the_start_in_one_line(tmp_path: Path, name: str) -> None:
+    line = refusal(manage(tmp_path, "check", **{name: "", f"{name}_FILE": "/no/such/file"}))
+
+    assert line.startswith(f"takhin: {name}_FILE must be a file that can be read (")
+    assert line.endswith("got '/no/such/file'")
+
+
+def test_a_wrong_database_in_a_file_is_refused_without_its_password(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("mysql://u:secret@h/n")
+
+    line = refusal(manage(tmp_path, "check", DATABASE_URL="", DATABASE_URL_FILE=str(file)))
+
+    assert line.startswith("takhin: DATABASE_URL must be ")
+    assert "secret" not in line
 
 
 def test_the_secret_key_is_made_once(tmp_path: Path) -> None:
