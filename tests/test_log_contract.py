@@ -212,6 +212,16 @@ def test_topics(managed: Log) -> None:
     assert log.topic("orders").config == TopicConfig(retention_ms=5)
 
 
+def test_some_topics_are_described_alone(managed: Log) -> None:
+    log = managed
+    log.create_topic("archive", 1)
+    log.create_topic("zoo", 1)
+
+    assert log.topic_names() == ["archive", "orders", "zoo"]
+    assert [topic.name for topic in log.topics(["zoo", "nowhere", "archive"])] == ["archive", "zoo"]
+    assert log.topics([]) == []
+
+
 @pytest.mark.parametrize("kind", [memory_log, embedded_log])
 def test_a_topic_may_be_closed_to_new_schemas_here(kind: Any) -> None:
     log = kind()

@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -88,8 +88,12 @@ class Log(ABC):
         """The topic's number of partitions, cheap enough for every request. Raises TopicNotFound."""
 
     @abstractmethod
-    def topics(self) -> list[TopicInfo]:
-        """Every topic, by name."""
+    def topic_names(self) -> list[str]:
+        """Every topic's name, in order; cheap however many there are."""
+
+    @abstractmethod
+    def topics(self, names: Collection[str] | None = None) -> list[TopicInfo]:
+        """Every topic, by name; or those of these names that exist."""
 
     @abstractmethod
     def topic(self, name: str) -> TopicInfo:

@@ -1,7 +1,7 @@
 """Keep the log in the database: one row per record batch, offsets claimed in the appending transaction."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from django.db import IntegrityError, connection
@@ -98,9 +98,14 @@ class EmbeddedLog(Log):
     def partition_count(self, topic: str) -> int:
         return len(self._ids(topic))
 
-    def topics(self) -> list[TopicInfo]:
+    def topic_names(self) -> list[str]:
         with commits.translated():
-            return [_info(topic) for topic in Topic.objects.prefetch_related("partitions")]
+            return list(Topic.objects.values_list("name", flat=True))
+
+    def topics(self, names: Collection[str] | None = None) -> list[TopicInfo]:
+        found = Topic.objects.all() if names is None else Topic.objects.filter(name__in=names)
+        with commits.translated():
+            return [_info(topic) for topic in found.prefetch_related("partitions")]
 
     def topic(self, name: str) -> TopicInfo:
         if not is_topic_name(name):

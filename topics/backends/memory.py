@@ -1,7 +1,7 @@
 """Keep the log in this process's memory, for tests and trials; nothing survives the process."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from topics.backends.base import Also, Log, Results, check_partition, resolve_offset, validate_topic, within_bytes
@@ -35,8 +35,11 @@ class MemoryLog(Log):
     def partition_count(self, topic: str) -> int:
         return len(self._find(topic).partitions)
 
-    def topics(self) -> list[TopicInfo]:
-        return [self.topic(name) for name in sorted(self._topics)]
+    def topic_names(self) -> list[str]:
+        return sorted(self._topics)
+
+    def topics(self, names: Collection[str] | None = None) -> list[TopicInfo]:
+        return [self.topic(name) for name in self.topic_names() if names is None or name in names]
 
     def topic(self, name: str) -> TopicInfo:
         found = self._find(name)

@@ -4,7 +4,7 @@ import multiprocessing.util
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from django.conf import settings
 
@@ -99,10 +99,14 @@ class KafkaLog(Log):
     def partition_count(self, topic: str) -> int:
         return self.cluster.watch.partition_count(topic)
 
-    def topics(self) -> list[TopicInfo]:
+    def topic_names(self) -> list[str]:
+        self.cluster.watch.wait_for_first()
         self._admit()
-        watch = self.cluster.watch
-        return self._describe({name: watch.partition_count(name) for name in watch.names})
+        return self.cluster.watch.names
+
+    def topics(self, names: Collection[str] | None = None) -> list[TopicInfo]:
+        found = [name for name in self.topic_names() if names is None or name in names]
+        return self._describe({name: self.cluster.watch.partition_count(name) for name in found})
 
     def topic(self, name: str) -> TopicInfo:
         count = self.cluster.watch.partition_count(name)
