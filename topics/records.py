@@ -61,6 +61,11 @@ class PartitionInfo(msgspec.Struct, frozen=True):
     first_offset: int
     high_watermark: int
 
+    @property
+    def kept(self) -> int:
+        """Offsets kept: as many as records where offsets have no gaps, and more than them elsewhere."""
+        return self.high_watermark - self.first_offset
+
 
 class TopicConfig(msgspec.Struct, frozen=True):
     """How long a topic keeps records (`None`: for ever), and whether producers may register schemas for it."""

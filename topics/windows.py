@@ -1,14 +1,19 @@
 """Make the admin a window on facts: nothing to edit, nothing counted to its end, no transaction around the log."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import csrf_protect_m
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
+from django.utils.text import capfirst
 
 from topics.backends.embedded import EmbeddedLog
 from topics.errors import LogError
@@ -84,31 +89,30 @@ class Facts(Bounded):
         return False
 
 
+def is_embedded() -> bool:
+    """Whether the log in use is the one whose tables the models are."""
+    return isinstance(current_log(), EmbeddedLog)
+
+
 class EmbeddedOnly(Admin):
     """Tables of the embedded log, which say nothing where another log is in use."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return _is_embedded() and super().has_module_permission(request)
+        return is_embedded() and super().has_module_permission(request)
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return _is_embedded() and super().has_view_permission(request, obj)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return _is_embedded() and super().has_add_permission(request)
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return _is_embedded() and super().has_change_permission(request, obj)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return _is_embedded() and super().has_delete_permission(request, obj)
-
-
-def _is_embedded() -> bool:
-    return isinstance(current_log(), EmbeddedLog)
+        return is_embedded() and super().has_view_permission(request, obj)
 
 
 class OutsideTransaction(Admin):
-    """Save and delete by `commits.run`, whose writer would wait for the transaction Django opens around a form."""
+    """Save and delete by `commits.run`, whose writer would wait for the transaction Django opens around a form.
+
+    A form that the log refused is shown again with the reason, and in place of a page that the log could not give
+    stands the reason alone.
+    """
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return self._answered(request, partial(super().changelist_view, request, extra_context))
 
     @csrf_protect_m  # type: ignore[untyped-decorator]
     def changeform_view(
@@ -118,20 +122,50 @@ class OutsideTransaction(Admin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        try:
-            return self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined, no-any-return]
-        except LogError as error:
-            return self._refused(request, error)
+        view = partial(self._changeform_view, request, object_id, form_url, extra_context)  # type: ignore[attr-defined]
+        if request.method == "POST":
+            try:
+                return view()  # type: ignore[no-any-return]
+            except LogError as error:
+                request.refusal = str(error)  # type: ignore[attr-defined]
+        return self._answered(request, view)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form: Any = super().get_form(request, obj, change, **kwargs)
+        refusal = getattr(request, "refusal", "")
+        return type(form.__name__, (Refused, form), {"refusal": refusal}) if refusal else form
 
     @csrf_protect_m  # type: ignore[untyped-decorator]
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        try:
-            return self._delete_view(request, object_id, extra_context)  # type: ignore[attr-defined, no-any-return]
-        except LogError as error:
-            return self._refused(request, error)
+        return self._answered(request, partial(self._delete_view, request, object_id, extra_context))  # type: ignore[attr-defined]
 
-    def _refused(self, request: HttpRequest, error: LogError) -> HttpResponse:
-        self.message_user(request, str(error), messages.ERROR)
-        return HttpResponseRedirect(request.get_full_path())
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return self._answered(request, partial(super().history_view, request, object_id, extra_context))
+
+    def _answered(self, request: HttpRequest, view: Callable[[], HttpResponse]) -> HttpResponse:
+        try:
+            return view()
+        except LogError as error:
+            if request.method == "POST" and not hasattr(request, "refusal"):
+                self.message_user(request, str(error), messages.ERROR)
+                return HttpResponseRedirect(request.get_full_path())
+            context = {
+                **self.admin_site.each_context(request),
+                "title": capfirst(self.opts.verbose_name_plural),
+                "opts": self.opts,
+                "error": str(error),
+            }
+            return TemplateResponse(request, "topics/refused.html", context)
+
+
+class Refused:
+    """Makes a form invalid for a reason that only the log knew."""
+
+    refusal = ""
+
+    def clean(self) -> None:
+        raise ValidationError(self.refusal)

@@ -1,0 +1,72 @@
+"""Turn a place in a partition into a page of records, on any log: offsets may have gaps of any width."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from topics.records import PartitionInfo, StoredRecord
+
+PAGE = 20
+# Kafka leaves gaps for control records and for what was compacted away, so that a page may lie far before its end.
+WIDEN = 4
+MOST_LOOKED_AT = 500
+# All 2^63 offsets take 30 looks to widen and 60 to halve; a page that is not full by then goes on at the next.
+MOST_LOOKS = 100
+
+# Records from an offset on, at most so many.
+Read = Callable[[int, int], list[StoredRecord]]
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some records in order, the offset before which older ones may stand, and that from which newer ones do."""
+
+    records: list[StoredRecord]
+    older: int | None
+    newer: int | None
+
+
+def after(read: Read, bounds: PartitionInfo, offset: int) -> Page:
+    """The first records from an offset on; a negative one counts from the end. Raises OffsetOutOfRange."""
+    found = read(offset, PAGE + 1)
+    records = found[:PAGE]
+    start = offset
+    if offset < 0:
+        start = records[0].offset if records else bounds.high_watermark
+    older = min(start, bounds.high_watermark)
+    newer = records[-1].offset + 1 if records else bounds.high_watermark
+    # A short answer may be the end, or all that one read may hold.
+    has_newer = len(found) > PAGE or (newer < bounds.high_watermark and bool(read(newer, 1)))
+    return Page(records, older if older > bounds.first_offset else None, newer if has_newer else None)
+
+
+def before(read: Read, bounds: PartitionInfo, offset: int) -> Page:
+    """The last records before an offset, found by looking further back until a page is full."""
+    end = top = max(bounds.first_offset, min(offset, bounds.high_watermark))
+    found: list[StoredRecord] = []
+    # The nearest record that is known to stand before the top, once there is one.
+    floor = bounds.first_offset
+    width = PAGE
+    for _ in range(MOST_LOOKS):
+        if len(found) >= PAGE or top <= bounds.first_offset:
+            break
+        start = max(floor, top - width)
+        near = [record for record in read(start, min(top - start, MOST_LOOKED_AT)) if record.offset < top]
+        if near and _is_any(read, near[-1].offset + 1, top):
+            # More stand here than one read holds, and those next to the top are wanted.
+            floor, width = near[-1].offset, (top - near[-1].offset) // 2
+            continue
+        found = near + found
+        top = start
+        floor = bounds.first_offset if top == floor else floor
+        width = min(width * WIDEN, max(MOST_LOOKED_AT, (top - floor) // 2))
+    records = found[-PAGE:]
+    older = records[0].offset if records else top
+    has_older = len(found) > PAGE or top > bounds.first_offset
+    return Page(records, older if has_older else None, end if end < bounds.high_watermark else None)
+
+
+def _is_any(read: Read, start: int, end: int) -> bool:
+    if start >= end:
+        return False
+    found = read(start, 1)
+    return bool(found) and found[0].offset < end
