@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.apps import apps
+from django.contrib import admin
 from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
@@ -12,8 +14,14 @@ def _may(permission: str) -> Callable[[HttpRequest], bool]:
     return lambda request: request.user.has_perm(permission)
 
 
-def _link(title: str, icon: str, view: str, permission: str) -> dict[str, Any]:
-    return {"title": title, "icon": icon, "link": reverse_lazy(view), "permission": _may(permission)}
+def _has_partitions(request: HttpRequest) -> bool:
+    """Not where the log keeps its partitions elsewhere than in tables."""
+    return admin.site.get_model_admin(apps.get_model("topics.partition")).has_view_permission(request)
+
+
+def _link(title: str, icon: str, view: str, permission: str | Callable[[HttpRequest], bool]) -> dict[str, Any]:
+    may = _may(permission) if isinstance(permission, str) else permission
+    return {"title": title, "icon": icon, "link": reverse_lazy(view), "permission": may}
 
 
 UNFOLD: dict[str, Any] = {
@@ -41,7 +49,7 @@ UNFOLD: dict[str, Any] = {
                 "title": "Log",
                 "items": [
                     _link("Topics", "topic", "admin:topics_topic_changelist", "topics.view_topic"),
-                    _link("Partitions", "splitscreen", "admin:topics_partition_changelist", "topics.view_partition"),
+                    _link("Partitions", "splitscreen", "admin:topics_partition_changelist", _has_partitions),
                     _link("Record browser", "search", "admin:topics_records", "topics.view_recordbatch"),
                 ],
             },

@@ -1,4 +1,4 @@
-"""Show topics, partitions and record batches; make and delete topics through the log."""
+"""Show any log's topics, make and delete them through it; and show the embedded log's partitions and batches."""
 
 from typing import Any
 
@@ -18,17 +18,22 @@ from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import TextFilter
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
-from topics import browser
+from topics import browser, rows
 from topics.backends.base import MAX_PARTITIONS, validate_topic
-from topics.errors import InvalidTopic
+from topics.errors import InvalidTopic, TopicNotFound
 from topics.logs import current_log
 from topics.models import Partition, RecordBatch, Topic
 from topics.records import TopicConfig
-from topics.rendering import moment
-from topics.windows import Bounded, EmbeddedOnly, Facts, OutsideTransaction
+from topics.rendering import moment, span
+from topics.windows import Bounded, EmbeddedOnly, Facts, OutsideTransaction, is_embedded
 
-# A topic of a thousand partitions has its own list of them.
+# The embedded log has a list of partitions for the rest.
 MOST_PARTITIONS_SHOWN = 100
+COLUMNS = ("name", "partition_count", "record_count", "stored", "kept", "created_at", "browse")
+FIELDS = ("name", "retention_ms", "retention_bytes", "registers_schemas", "created_at", "partitions_shown")
+# What only the embedded log knows, and what is true of every log: Kafka's offsets have gaps.
+COLUMNS_ELSEWHERE = ("name", "partition_count", "offset_count", "kept", "browse")
+FIELDS_ELSEWHERE = ("name", "retention_ms", "retention_bytes", "registers_schemas", "partitions_shown")
 
 
 class TopicNameFilter(TextFilter):  # type: ignore[misc]
@@ -68,6 +73,17 @@ class NewTopicForm(TopicForm):
         help_text="Records of one key stay in order in one partition; the number cannot be changed later.",
     )
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not is_embedded():
+            self.fields["retention_ms"].help_text = "Records older than this are deleted; empty is the log's default."
+            self.fields["retention_bytes"].help_text = "Bytes kept in each partition; empty is the log's default."
+
+    def validate_unique(self) -> None:
+        """Elsewhere the log itself tells."""
+        if is_embedded():
+            super().validate_unique()
+
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
         try:
@@ -78,25 +94,48 @@ class NewTopicForm(TopicForm):
 
 
 @admin.register(Topic)
-class TopicAdmin(EmbeddedOnly, Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc]
-    list_display = ("name", "partition_count", "record_count", "stored", "kept", "created_at", "browse")
+class TopicAdmin(Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc]
+    """The embedded log's topics by their table, any other log's by the log alone."""
+
     search_fields = ("name",)
     search_help_text = "Part of a topic's name"
     readonly_fields = ("name", "created_at", "partitions_shown")
-    fields = ("name", "retention_ms", "retention_bytes", "registers_schemas", "created_at", "partitions_shown")
     sortable_by = ("name", "created_at")
 
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return COLUMNS if is_embedded() else COLUMNS_ELSEWHERE
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Topic]:
+        if not is_embedded():
+            return rows.TopicRows()
         records = Sum(F("partitions__next_offset") - F("partitions__first_offset"))
-        rows: QuerySet[Topic] = super().get_queryset(request)
-        return rows.annotate(counted=Count("partitions"), records=records, size=Sum("partitions__stored_bytes"))
+        found: QuerySet[Topic] = super().get_queryset(request)
+        return found.annotate(counted=Count("partitions"), records=records, size=Sum("partitions__stored_bytes"))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Topic], search_term: str
+    ) -> tuple[QuerySet[Topic], bool]:
+        if isinstance(queryset, rows.TopicRows):
+            return queryset.search(search_term.split()), False
+        found: tuple[QuerySet[Topic], bool] = super().get_search_results(request, queryset, search_term)
+        return found
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Topic | None:
+        if is_embedded():
+            found: Topic | None = super().get_object(request, object_id, from_field)
+            return found
+        try:
+            return rows.row(current_log().topic(object_id))  # type: ignore[no-any-return]
+        except TopicNotFound:
+            return None
 
     def get_form(self, request: HttpRequest, obj: Topic | None = None, change: bool = False, **kwargs: Any) -> Any:
         return super().get_form(request, obj, change, form=NewTopicForm if obj is None else TopicForm, **kwargs)
 
     def get_fields(self, request: HttpRequest, obj: Topic | None = None) -> Any:
-        new = ("name", "partitions", "retention_ms", "retention_bytes", "registers_schemas")
-        return new if obj is None else self.fields
+        if obj is None:
+            return ("name", "partitions", "retention_ms", "retention_bytes", "registers_schemas")
+        return FIELDS if is_embedded() else FIELDS_ELSEWHERE
 
     def get_readonly_fields(self, request: HttpRequest, obj: Topic | None = None) -> Any:
         return () if obj is None else self.readonly_fields
@@ -108,7 +147,8 @@ class TopicAdmin(EmbeddedOnly, Bounded, ModelAdmin, OutsideTransaction):  # type
             return
         current_log().create_topic(obj.name, form.cleaned_data["partitions"], config)
         # Django's answer and its history name the row by its key.
-        obj.pk = Topic.objects.only("pk").get(name=obj.name).pk
+        made: Any = Topic.objects.only("pk").get(name=obj.name).pk if is_embedded() else obj.name
+        obj.pk = made
 
     def delete_model(self, request: HttpRequest, obj: Topic) -> None:
         current_log().delete_topic(obj.name)
@@ -118,7 +158,8 @@ class TopicAdmin(EmbeddedOnly, Bounded, ModelAdmin, OutsideTransaction):  # type
             current_log().delete_topic(topic.name)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, dict[str, int], set[str], list[str]]:
-        lost = [f"Topic {topic.name}: {topic.counted} partitions with {topic.records:,} records" for topic in objs]
+        unit = "records" if is_embedded() else "offsets"
+        lost = [f"Topic {topic.name}: {topic.counted} partitions with {topic.records:,} {unit}" for topic in objs]
         missing = set() if self.has_delete_permission(request) else {"topic"}
         return lost, {"topics": len(lost)}, missing, []
 
@@ -130,6 +171,10 @@ class TopicAdmin(EmbeddedOnly, Bounded, ModelAdmin, OutsideTransaction):  # type
     def record_count(self, topic: Any) -> str:
         return f"{topic.records or 0:,}"
 
+    @admin.display(description="offsets kept")
+    def offset_count(self, topic: Any) -> str:
+        return self.record_count(topic)
+
     @admin.display(description="stored")
     def stored(self, topic: Any) -> str:
         return filesizeformat(topic.size or 0)
@@ -138,7 +183,7 @@ class TopicAdmin(EmbeddedOnly, Bounded, ModelAdmin, OutsideTransaction):  # type
     def kept(self, topic: Topic) -> str:
         limits = []
         if topic.retention_ms is not None:
-            limits.append(f"{topic.retention_ms:,} ms")
+            limits.append(span(topic.retention_ms))
         if topic.retention_bytes is not None:
             limits.append(f"{filesizeformat(topic.retention_bytes)} a partition")
         return ", ".join(limits) or "everything"
@@ -150,17 +195,17 @@ class TopicAdmin(EmbeddedOnly, Bounded, ModelAdmin, OutsideTransaction):  # type
         )
 
     @admin.display(description="partitions")
-    def partitions_shown(self, topic: Topic) -> str:
-        rows = list(topic.partitions.order_by("number")[: MOST_PARTITIONS_SHOWN + 1])
-        for row in rows:
-            row.topic = topic
+    def partitions_shown(self, topic: Any) -> str:
+        if not is_embedded():
+            bounds = [(found, browser.address(topic.name, found.id)) for found in topic.bounds]
+            return render_to_string("topics/bounds.html", {"partitions": bounds})
+        listed = list(topic.partitions.order_by("number")[: MOST_PARTITIONS_SHOWN + 1])
+        for partition in listed:
+            partition.topic = topic
+        shown = [(found, browser.address(topic.name, found.number)) for found in listed[:MOST_PARTITIONS_SHOWN]]
         return render_to_string(
             "topics/partitions.html",
-            {
-                "topic": topic,
-                "partitions": [(row, browser.address(topic.name, row.number)) for row in rows[:MOST_PARTITIONS_SHOWN]],
-                "has_more": len(rows) > MOST_PARTITIONS_SHOWN,
-            },
+            {"topic": topic, "partitions": shown, "has_more": len(listed) > MOST_PARTITIONS_SHOWN},
         )
 
 

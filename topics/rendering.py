@@ -10,6 +10,7 @@ from topics import decoders
 SHOWN = 4096
 # Longer JSON is shown as it is: indenting it for the sake of its first page costs more than the page.
 MOST_INDENTED = 64 * 1024
+_UNITS = (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000), ("millisecond", 1))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -59,6 +60,13 @@ def _indented(data: bytes) -> str | None:
         return msgspec.json.format(data, indent=2).decode()
     except (msgspec.MsgspecError, RecursionError, ValueError):
         return None
+
+
+def span(milliseconds: int) -> str:
+    """A time in the largest unit that takes it without a rest."""
+    unit, size = next((unit, size) for unit, size in _UNITS if milliseconds % size == 0)
+    count = milliseconds // size
+    return f"{count:,} {unit}" if count == 1 else f"{count:,} {unit}s"
 
 
 def moment(milliseconds: int) -> str:

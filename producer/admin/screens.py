@@ -12,9 +12,11 @@ from django.utils import timezone
 
 from producer.models import MAX_ATTEMPTS, ProduceRequest, Status, id_at
 from topics import browser
-from topics.models import Partition, Topic
+from topics.errors import LogError
+from topics.logs import current_log
+from topics.models import Partition
 from topics.rendering import show
-from topics.windows import MOST_COUNTED, bounded_count
+from topics.windows import MOST_COUNTED, bounded_count, is_embedded
 
 MOST_RESULTS = 100
 RECENT = timedelta(minutes=30)
@@ -102,7 +104,10 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if request.user.has_perm("producer.view_producerequest"):
         cards += _request_cards()
     if request.user.has_perm("topics.view_topic"):
-        cards += _log_cards()
+        try:
+            cards += _log_cards()
+        except LogError as error:
+            context["log_error"] = str(error)
     return context | {"cards": cards}
 
 
@@ -125,12 +130,10 @@ def _shown_count(count: int) -> str:
 
 
 def _log_cards() -> list[dict[str, str]]:
-    kept = Partition.objects.aggregate(records=Sum(F("next_offset") - F("first_offset")))["records"] or 0
-    return [
-        {
-            "title": "Topics",
-            "value": f"{Topic.objects.count():,}",
-            "address": reverse("admin:topics_topic_changelist"),
-        },
-        {"title": "Records kept", "value": f"{kept:,}", "address": reverse("admin:topics_records")},
-    ]
+    count = len(current_log().topic_names())
+    cards = [{"title": "Topics", "value": f"{count:,}", "address": reverse("admin:topics_topic_changelist")}]
+    if is_embedded():
+        # Another log would have to be asked about every partition.
+        kept = Partition.objects.aggregate(records=Sum(F("next_offset") - F("first_offset")))["records"] or 0
+        cards.append({"title": "Records kept", "value": f"{kept:,}", "address": reverse("admin:topics_records")})
+    return cards

@@ -1,0 +1,60 @@
+"""Give Django's admin the topics of a log without tables as the rows that it expects."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from django.core.exceptions import FieldError
+from django.db.models import QuerySet
+
+from topics.logs import current_log
+from topics.models import Topic
+from topics.records import TopicInfo
+
+
+def row(topic: TopicInfo) -> Any:
+    """A topic that stands in no table: its key is its name, and it is saved by the log alone."""
+    made: Any = Topic(pk=topic.name, name=topic.name, **msgspec.structs.asdict(topic.config))
+    made._state.adding = False
+    made.bounds = topic.partitions
+    made.counted = len(topic.partitions)
+    made.records = sum(bounds.kept for bounds in topic.partitions)
+    return made
+
+
+class TopicRows(QuerySet[Topic]):
+    """What a list of the admin asks of a queryset, answered by the log: only the topics that are shown are described.
+
+    Every method may raise LogUnavailable.
+    """
+
+    def __init__(self, names: Iterable[str] | None = None) -> None:
+        super().__init__(Topic)
+        self.names = current_log().topic_names() if names is None else list(names)
+
+    def _clone(self) -> "TopicRows":
+        return TopicRows(self.names)
+
+    def _fetch_all(self) -> None:
+        if self._result_cache is None:
+            found = {topic.name: topic for topic in current_log().topics(self.names)}
+            self._result_cache = [row(found[name]) for name in self.names if name in found]
+
+    def __getitem__(self, place: Any) -> Any:
+        return TopicRows(self.names[place])
+
+    def count(self) -> int:
+        return len(self.names)
+
+    def order_by(self, *fields: Any) -> "TopicRows":
+        return TopicRows(reversed(self.names) if "-name" in fields else self.names)
+
+    def filter(self, *conditions: Any, pk__in: Iterable[str] | None = None) -> "TopicRows":
+        if any(conditions):
+            raise FieldError("topics of this log are searched by name alone")
+        chosen = set(self.names if pk__in is None else pk__in)
+        return TopicRows(name for name in self.names if name in chosen)
+
+    def search(self, words: Iterable[str]) -> "TopicRows":
+        """Those whose name has every word in it."""
+        return TopicRows(name for name in self.names if all(word.lower() in name.lower() for word in words))
