@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,18 @@ def test_the_demo_works_where_keys_are_required(tmp_path: Path) -> None:
     assert "user-2 -> partition" in shown
     assert "OPEN" not in shown
     assert unauthorized == 401
+
+
+def test_servers_that_start_together_migrate_once(tmp_path: Path) -> None:
+    servers = [LiveServer(tmp_path / "data") for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        started = list(pool.map(lambda server: server.start(), servers))
+    started[0].create_topic("shared", 1)
+    answers = [server.produce("shared", [{"value": 1}]).status_code for server in started]
+    for server in servers:
+        server.stop()
+
+    assert answers == [200, 200, 200]
 
 
 def test_a_port_in_use_ends_the_start_in_one_line(server: LiveServer) -> None:

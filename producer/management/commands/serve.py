@@ -1,11 +1,14 @@
 """Run the server: migrations, the admin's user, granian, and the workers inside it."""
 
+import fcntl
 import io
 import os
 import secrets
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,8 @@ from topics.logs import current_log
 
 ADMIN = "admin"
 KILL_AFTER_SECONDS = 4
+# The number of an advisory lock in PostgreSQL: "takhin" in ASCII.
+MIGRATING = 0x74616B68696E
 
 
 class Command(BaseCommand):
@@ -33,8 +38,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         judge_address(settings.TAKHIN_HOST, settings.TAKHIN_PORT)
-        prepare_database()
-        make_admin(settings.TAKHIN_DATA_DIR / "admin-password")
+        prepare_database(settings.TAKHIN_DATA_DIR / "admin-password")
         if options["demo"]:
             call_command("create_topic", "demo", partitions=3, if_not_exists=True, stdout=io.StringIO())
         if not settings.TAKHIN_REQUIRE_API_KEY:
@@ -81,15 +85,37 @@ def judge_address(host: str, port: int) -> None:
         raise CommandError(f"cannot listen on {host}:{port} (TAKHIN_HOST, TAKHIN_PORT): {error.strerror}") from error
 
 
-def prepare_database() -> None:
-    """Judge the database and migrate it. Raises CommandError."""
+def prepare_database(password_file: Path) -> None:
+    """Judge the database, migrate it, and make its first user. Raises CommandError."""
     try:
         reach_database()
         judge_database()
-        call_command("migrate", verbosity=0)
+        with one_at_a_time():
+            call_command("migrate", verbosity=0)
+            make_admin(password_file)
     except DatabaseError as error:
         reason = " ".join(str(error).split())
         raise CommandError(f"cannot use the database (DATABASE_URL, TAKHIN_DATA_DIR): {reason}") from error
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Wait for other servers of the same database that start at this moment: a migration runs once."""
+    if connection.vendor != "postgresql":
+        with (settings.TAKHIN_DATA_DIR / "migrating.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        return
+    with connection.cursor() as cursor:
+        # Nor may a migration of a large table be cut short.
+        cursor.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+        cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATING])
+    try:
+        yield
+    finally:
+        # The lock ends with the connection, which no pool may keep.
+        connection.close()
+        connection.close_pool()  # type: ignore[attr-defined]
 
 
 def reach_database() -> None:
