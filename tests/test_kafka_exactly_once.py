@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class Workers:
 
     def __init__(self, server: LiveServer) -> None:
         self.server = server
-        self.log = server.folder / "worker.log"
+        self.log = server.folder / f"worker-{id(self)}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -106,13 +107,24 @@ def judge(kafka: KafkaCluster, topic: str, accepted: dict[str, list[str]], ended
     assert len(stored) == RECORDS * len(accepted)
 
 
-def test_kill_9_at_any_moment_writes_each_record_once(kafka: KafkaCluster, tmp_path: Path) -> None:
-    server = LiveServer(
-        tmp_path / "data",
-        TAKHIN_LOG="kafka",
-        KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap,
-        TAKHIN_WORKERS="0",
-    ).start()
+@pytest.fixture
+def gateway(kafka: KafkaCluster, tmp_path: Path) -> Callable[..., LiveServer]:
+    """Starts a server that leaves async requests to workers in processes of their own."""
+
+    def start(**variables: str) -> LiveServer:
+        variables = {
+            "TAKHIN_LOG": "kafka",
+            "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
+            "TAKHIN_WORKERS": "0",
+            **variables,
+        }
+        return LiveServer(tmp_path / "data", **variables).start()
+
+    return start
+
+
+def test_kill_9_at_any_moment_writes_each_record_once(kafka: KafkaCluster, gateway: Callable[..., LiveServer]) -> None:
+    server = gateway()
     server.create_topic("killed", 3)
     submitter = Submitter(server, "killed")
     submitter.start()
@@ -138,4 +150,101 @@ def test_kill_9_at_any_moment_writes_each_record_once(kafka: KafkaCluster, tmp_p
     # Both kinds of what a kill leaves were met: else this test would show nothing.
     assert sum(event["given_back"] for event in resolved) > 0
     assert len(submitter.accepted) > KILLS
-    print(f"{KILLS} kills, {len(submitter.accepted)} requests, resolved {resolved}")
+    # A worker that ended in order has given its slot back.
+    assert workers.events("slot lost") == []
+
+
+def test_a_zombie_is_fenced(kafka: KafkaCluster, gateway: Callable[..., LiveServer]) -> None:
+    """A worker that is paused for longer than its lease wakes up when another has done its work."""
+    server = gateway()
+    server.create_topic("zombie", 3)
+    submitter = Submitter(server, "zombie")
+    submitter.start()
+    zombie, heir = Workers(server), Workers(server)
+    zombie.start()
+    while not zombie.events("ran"):
+        time.sleep(0.02)
+    assert zombie.process is not None
+    zombie.process.send_signal(signal.SIGSTOP)
+    heir.start()
+    # It resolves what the zombie holds once the lease is out.
+    until(lambda: heir.events("slot resolved"), 90)
+    zombie.process.send_signal(signal.SIGCONT)
+    until(lambda: zombie.events("slot lost") or zombie.events("in doubt, the receipts will tell"), 60)
+    submitter.stopping.set()
+    submitter.join()
+    ended = statuses(server, list(submitter.accepted))
+    for workers in (zombie, heir):
+        assert workers.end(signal.SIGTERM) == 0
+    server.stop()
+
+    judge(kafka, "zombie", submitter.accepted, ended)
+
+
+def test_a_worker_that_ends_in_order_hands_over_at_once(
+    kafka: KafkaCluster, gateway: Callable[..., LiveServer]
+) -> None:
+    server = gateway()
+    server.create_topic("handed-over", 3)
+    submitter = Submitter(server, "handed-over")
+    submitter.start()
+    workers = Workers(server)
+    for number in range(4):
+        seen = len(workers.events("ran")) if number else 0
+        workers.start()
+        until(lambda seen=seen: len(workers.events("ran")) > seen, 60)
+        assert workers.end(signal.SIGTERM) == 0
+    workers.start()
+    submitter.stopping.set()
+    submitter.join()
+    ended = statuses(server, list(submitter.accepted))
+    assert workers.end(signal.SIGTERM) == 0
+    slots = server.manage(
+        "shell",
+        "-v0",
+        "-c",
+        "from producer.models import WorkerSlot; print(list(WorkerSlot.objects.values_list('owner')))",
+    )
+    server.stop()
+
+    # One slot served them all, and is free again.
+    assert slots.strip() == "[('',)]"
+    judge(kafka, "handed-over", submitter.accepted, ended)
+
+
+def test_without_transactions_nothing_is_lost_and_doubles_can_be_told(
+    kafka: KafkaCluster, gateway: Callable[..., LiveServer]
+) -> None:
+    server = gateway(TAKHIN_KAFKA_EXACTLY_ONCE="false")
+    server.create_topic("at-least-once", 3)
+    submitter = Submitter(server, "at-least-once")
+    submitter.start()
+    workers = Workers(server)
+    chance = random.Random(5)
+    for number in range(5):
+        seen = len(workers.events("ran")) if number else 0
+        workers.start()
+        until(lambda seen=seen: len(workers.events("ran")) > seen, 60)
+        time.sleep(chance.uniform(0, 0.3))
+        workers.end(signal.SIGKILL)
+    submitter.stopping.set()
+    submitter.join()
+    workers.start()
+    ended = statuses(server, list(submitter.accepted))
+    assert workers.end(signal.SIGTERM) == 0
+    server.stop()
+
+    assert {one["status"] for one in ended.values()} == {"completed"}
+    told = {}
+    for record in read_all(kafka.bootstrap, "at-least-once"):
+        headers = dict(record.headers)
+        told[headers["takhin-request-id"], headers["takhin-record"]] = record.value
+    values = [value.encode() for sent in submitter.accepted.values() for value in sent]
+    assert sorted(value for value in told.values() if value is not None) == sorted(values)
+
+
+def until(is_so: Callable[[], Any], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
