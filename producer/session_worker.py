@@ -5,6 +5,7 @@ a crash, or an append in doubt, the slot's next owner opens the slot's session a
 open, and its receipts tell which requests were written. Nothing is guessed.
 """
 
+import itertools
 import os
 import socket
 import threading
@@ -185,16 +186,21 @@ class SessionWorker(Worker):
 
 
 def _parts(entries: list[Planned]) -> list[list[Planned]]:
-    """Requests that share a transaction: together they are bounded in bytes."""
+    """Requests that share a transaction: those of one codec, together bounded in bytes."""
     parts: list[list[Planned]] = []
-    room = 0
-    for row, plan in entries:
-        room -= row.body_bytes
-        if not parts or room < 0:
-            parts.append([])
-            room = MOST_BYTES - row.body_bytes
-        parts[-1].append((row, plan))
+    for _, group in itertools.groupby(sorted(entries, key=_codec), _codec):
+        room = -1
+        for row, plan in group:
+            room -= row.body_bytes
+            if room < 0:
+                parts.append([])
+                room = MOST_BYTES - row.body_bytes
+            parts[-1].append((row, plan))
     return parts
+
+
+def _codec(planned: Planned) -> str:
+    return planned[1].writes[0].codec
 
 
 def _entry(row: ProduceRequest, plan: Plan) -> Entry:

@@ -38,7 +38,7 @@ class Session(ABC):
 
     @abstractmethod
     def append(self, entries: Sequence[Entry]) -> list[Results]:
-        """Append all of several requests, with a receipt for each, and return each one's results.
+        """Append all of several requests of one codec, with a receipt for each, and return each one's results.
 
         Raises LogUnavailable (nothing happened) and OutcomeUnknown (this session is over: open it again, and the
         receipts tell what happened).

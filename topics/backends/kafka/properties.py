@@ -104,10 +104,10 @@ def producer(codec: str) -> Properties:
     }
 
 
-def transactional(name: str) -> Properties:
-    """For the transactional producer of one worker slot."""
+def transactional(name: str, codec: str) -> Properties:
+    """For a transactional producer of one worker slot."""
     return {
-        **producer("none"),
+        **producer(codec),
         "transactional.id": name,
         # Longer than a delivery may take, shorter than a slot's lease: a dead worker's transaction is aborted first.
         "transaction.timeout.ms": 15_000,

@@ -15,6 +15,7 @@ from topics.backends.base import Entry, Results, Session
 from topics.backends.kafka import errors, properties
 from topics.backends.kafka.cluster import RECEIPTS, Cluster
 from topics.backends.kafka.producers import Delivery, Outcome, send
+from topics.compression import CODECS
 from topics.errors import DeliveryFailed, LogError, LogUnavailable, OutcomeUnknown, TopicExists
 from topics.records import Record, RecordMetadata
 
@@ -36,14 +37,17 @@ class KafkaSession(Session):
     def __init__(self, cluster: Cluster, name: str) -> None:
         self._cluster = cluster
         self._partition = zlib.crc32(name.encode()) % _receipt_partitions(cluster)
-        self._producer = Producer(properties.transactional(name))
+        # A producer has one codec. All are opened, for an earlier owner may have left a transaction open in any.
+        self._producers = {codec: Producer(properties.transactional(f"{name}-{codec}", codec)) for codec in CODECS}
         try:
-            # Returns once the transaction of an earlier owner is committed or aborted.
-            self._producer.init_transactions(INIT_SECONDS)
+            for producer in self._producers.values():
+                # Returns once the transaction of an earlier owner is committed or aborted.
+                producer.init_transactions(INIT_SECONDS)
         except KafkaException as error:
             raise errors.of_call(error) from error
 
     def append(self, entries: Sequence[Entry]) -> list[Results]:
+        self._producer = self._producers[entries[0].writes[0].codec]
         refused: list[dict[int, LogError]] = [{} for _ in entries]
         for _ in range(MOST_ROUNDS):
             results = self._attempt(entries, refused)
@@ -122,8 +126,9 @@ class KafkaSession(Session):
         return found
 
     def close(self) -> None:
-        # Records of a transaction in doubt must not leave any more.
-        self._producer.purge()
+        for producer in self._producers.values():
+            # Records of a transaction in doubt must not leave any more.
+            producer.purge()
 
 
 def _over(error: KafkaException) -> OutcomeUnknown:
