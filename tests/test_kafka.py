@@ -215,6 +215,25 @@ def test_a_cluster_that_is_gone_is_refused_at_once_and_comes_back(cluster: MockC
     assert api.get("/api/health").status_code == 200
 
 
+def test_a_cluster_that_answers_but_takes_nothing_is_left_alone_for_a_while(cluster: MockCluster, api: Api) -> None:
+    """Its metadata is fine, so that only requests can tell: five in a row, and then one at a time."""
+
+    def produce() -> int:
+        status: int = api.produce("orders", [{"partition": 0, "value": 1}]).status_code
+        return status
+
+    assert produce() == 200
+    cluster.push_errors(ApiKey.PRODUCE, *[KafkaError.UNKNOWN] * 6)
+    assert [produce() for _ in range(5)] == [504] * 5
+    # One of these is the trial that fails, if the cluster was found to answer by then.
+    statuses = [produce(), produce()]
+    assert 503 in statuses
+    assert {*statuses} <= {503, 504}
+    cluster.clear_errors(ApiKey.PRODUCE)
+    until(lambda: produce() == 200, "it is left alone for ever")
+    assert [produce() for _ in range(3)] == [200] * 3
+
+
 def test_a_cluster_that_never_answered_is_503_and_not_404(api: Api, settings: Any) -> None:
     settings.KAFKA = {"bootstrap.servers": "127.0.0.1:9"}
     settings.TOPIC_LOG = KAFKA
