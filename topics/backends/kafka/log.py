@@ -22,7 +22,7 @@ from topics.backends.kafka import producers
 from topics.backends.kafka.administration import FOR_EVER
 from topics.backends.kafka.cluster import Cluster, is_hidden
 from topics.backends.kafka.sessions import KafkaSession
-from topics.errors import InvalidTopic, LogUnavailable, OutcomeUnknown
+from topics.errors import InvalidTopic, LogUnavailable, OutcomeUnknown, TopicNotFound
 from topics.records import DEFAULT_CONFIG, Record, StoredRecord, TopicConfig, TopicInfo, Write
 
 # A topic is made and deleted by one broker after the other.
@@ -127,8 +127,16 @@ class KafkaLog(Log):
         self._admit()
         given = {key: value for key, value in _kafka_config(config).items() if value != FOR_EVER}
         self.cluster.administration.create(name, partitions, -1, given)
+        deadline = time.monotonic() + CHANGE_SECONDS
         self._wait_until(lambda: self.cluster.watch.knows(name, partitions), f"topic {name!r} was made")
-        return self.topic(name)
+        while True:
+            try:
+                return self.topic(name)
+            except TopicNotFound:
+                # One broker shows it, and another does not know it yet.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def configure_topic(self, name: str, config: TopicConfig) -> TopicInfo:
         current = self.topic(name)

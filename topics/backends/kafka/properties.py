@@ -91,6 +91,9 @@ def producer(codec: str) -> Properties:
         # Bounds the memory of what is on its way; librdkafka's own default is 1 GiB.
         "queue.buffering.max.kbytes": queue_bytes() // 1024,
         "queue.buffering.max.messages": MOST_QUEUED,
+        # A broker that hangs is left for the partition's next leader while there is time.
+        "socket.timeout.ms": budget_ms() // 3,
+        "request.timeout.ms": budget_ms() // 3,
         # Records of one request are queued in one go, and need no time to gather.
         "linger.ms": 0,
         # The limit is TAKHIN_MAX_RECORD_BYTES; this one counts a record's framing and headers as well.
