@@ -34,6 +34,17 @@ SCREENS = {
     "new-key": "/admin/producer/apikey/add/",
     "users": "/admin/auth/user/",
 }
+# On a log without tables here, where a topic's key is its name.
+SCREENS_ELSEWHERE = {
+    "elsewhere-index": "/admin/",
+    "elsewhere-topics": "/admin/topics/topic/",
+    "elsewhere-nothing-found": "/admin/topics/topic/?q=nowhere",
+    "elsewhere-new-topic": "/admin/topics/topic/add/",
+    "elsewhere-topic": "/admin/topics/topic/browsed/change/",
+    "elsewhere-topic-history": "/admin/topics/topic/browsed/history/",
+    "elsewhere-delete-topic": "/admin/topics/topic/browsed/delete/",
+    "elsewhere-records": "/admin/topics/recordbatch/records/?topic=browsed",
+}
 
 pytestmark = [
     pytest.mark.no_database,
@@ -87,8 +98,22 @@ class Screens:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server with records of every kind, one of them hostile."""
     server = LiveServer(tmp_path_factory.mktemp("browser") / "data").start("--demo")
+    _fill(server)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    server = LiveServer(tmp_path_factory.mktemp("elsewhere") / "data", TAKHIN_LOG="memory").start()
+    _fill(server)
+    yield server
+    server.stop()
+
+
+def _fill(server: LiveServer) -> None:
+    """Records of every kind, one of them hostile."""
     server.create_topic("browsed")
     markup = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
     records = [
@@ -100,8 +125,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     server.produce("browsed", records, compression="zstd")
     server.produce("browsed", [{"value": number, "partition": 0} for number in range(60)])
     server.produce("browsed", [{"value": 1, "partition": 99}])
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +137,18 @@ def browser() -> Iterator[Browser]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_screen_of_the_admin_renders(browser: Browser, server: LiveServer, scheme: str) -> None:
-    screens = Screens(browser, server, scheme)
+    _render(Screens(browser, server, scheme), SCREENS)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_screen_of_a_log_elsewhere_renders(browser: Browser, elsewhere: LiveServer, scheme: str) -> None:
+    _render(Screens(browser, elsewhere, scheme), SCREENS_ELSEWHERE)
+
+
+def _render(screens: Screens, paths: dict[str, str]) -> None:
     screens.log_in()
 
-    for name, path in SCREENS.items():
+    for name, path in paths.items():
         page = screens.open(path, name)
         expect(page.get_by_role("link", name="Record browser").first).to_be_visible()
         assert page.title().endswith("Takhin HTTP Producer"), name
@@ -150,9 +181,9 @@ def test_records_are_paged_both_ways(browser: Browser, server: LiveServer) -> No
     expect(page.locator("tr[id^=offset-]")).to_have_count(20)
     newest = page.locator("tr[id^=offset-]").last.get_attribute("id")
 
-    page.get_by_role("link", name="Older").click()
+    page.get_by_role("link", name="Older").first.click()
     expect(page.locator(f"#{newest}")).to_have_count(0)
-    page.get_by_role("link", name="Newer").click()
+    page.get_by_role("link", name="Newer").first.click()
     expect(page.locator(f"#{newest}")).to_have_count(1)
 
     assert screens.troubles == []
@@ -193,6 +224,34 @@ def test_a_topic_and_a_key_are_made_by_hand(browser: Browser, server: LiveServer
     page.get_by_role("button", name="Run").click()
     expect(page.get_by_text("1 key revoked")).to_be_visible()
     screens.shoot("revoked")
+    assert screens.troubles == []
+
+
+def test_a_topic_elsewhere_lives_and_dies_by_hand(browser: Browser, elsewhere: LiveServer) -> None:
+    screens = Screens(browser, elsewhere)
+    screens.log_in()
+    page = screens.open("/admin/topics/topic/")
+    page.locator("a[href$='/topic/add/']").first.click()
+    page.fill("[name=name]", "browsed")
+    page.click("[name=_save]")
+    expect(page.get_by_text("a topic named 'browsed' exists")).to_be_visible()
+    screens.shoot("elsewhere-refused")
+    page.fill("[name=name]", "by_hand")
+    page.fill("[name=retention_ms]", "86400000")
+    page.click("[name=_save]")
+    expect(page.get_by_text("was added successfully")).to_be_visible()
+    expect(page.get_by_text("1 day")).to_be_visible()
+
+    page.locator("#result_list").get_by_role("link", name="by_hand").click()
+    page.fill("[name=retention_ms]", "60000")
+    page.click("[name=_continue]")
+    expect(page.get_by_text("was changed successfully")).to_be_visible()
+    assert elsewhere.http.get(f"{elsewhere.url}/api/topics/by_hand", timeout=10).json()["retentionMs"] == 60_000
+
+    page.get_by_role("link", name="Delete topic").click()
+    page.get_by_role("button", name="Yes").click()
+    expect(page.get_by_text("was deleted successfully")).to_be_visible()
+    assert elsewhere.http.get(f"{elsewhere.url}/api/topics/by_hand", timeout=10).status_code == 404
     assert screens.troubles == []
 
 

@@ -158,7 +158,7 @@ class TopicAdmin(Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc]
             current_log().delete_topic(topic.name)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, dict[str, int], set[str], list[str]]:
-        unit = "records" if is_embedded() else "offsets"
+        unit = "records" if is_embedded() else "offsets kept"
         lost = [f"Topic {topic.name}: {topic.counted} partitions with {topic.records:,} {unit}" for topic in objs]
         missing = set() if self.has_delete_permission(request) else {"topic"}
         return lost, {"topics": len(lost)}, missing, []
