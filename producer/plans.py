@@ -48,6 +48,11 @@ class Plan:
             by_partition = {}
         self.writes = [Write(partition, batch, options.compression) for partition, batch in by_partition.items()]
 
+    @property
+    def size(self) -> int:
+        """Bytes of all records to be written."""
+        return sum(record.size for write in self.writes for record in write.records)
+
     def mark(self, request_id: str) -> None:
         """Give every record two headers, so that a consumer can tell one that was written twice."""
         for write in self.writes:

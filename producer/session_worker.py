@@ -80,6 +80,9 @@ class SessionWorker(Worker):
                 if str(error) != str(self._trouble):
                     log.warning("no session", slot=self._slot.number, error=str(error))
                 self._trouble = error
+                if isinstance(error, OutcomeUnknown):
+                    # Another worker has the slot.
+                    self._slot = None
                 self._stopping.wait(1)
         return self._session is not None
 
@@ -90,7 +93,7 @@ class SessionWorker(Worker):
 
     def _open(self, slot: WorkerSlot) -> Session:
         """A slot's session, after every request that was left in the slot is resolved."""
-        session = self._log.open_session(slot.name)
+        session = self._log.open_session(slot.name, lambda: commits.run(slot.renew))
         try:
             _resolve(session, slot)
         except BaseException:
@@ -191,10 +194,10 @@ def _parts(entries: list[Planned]) -> list[list[Planned]]:
     for _, group in itertools.groupby(sorted(entries, key=_codec), _codec):
         room = -1
         for row, plan in group:
-            room -= row.body_bytes
+            room -= plan.size
             if room < 0:
                 parts.append([])
-                room = MOST_BYTES - row.body_bytes
+                room = MOST_BYTES - plan.size
             parts[-1].append((row, plan))
     return parts
 

@@ -95,6 +95,9 @@ class Worker:
         while not self._stopping.wait(LEASE.total_seconds() / 3):
             try:
                 self._renew()
+            except Exception:
+                # A lease that is not renewed once has time for another try; a thread that ended has not.
+                log.exception("lease not renewed")
             finally:
                 close_old_connections()
 

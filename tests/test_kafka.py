@@ -125,7 +125,8 @@ RIDDEN_OUT = [
 
 @pytest.mark.parametrize("error", REFUSED)
 def test_what_a_broker_refuses_is_that_records_own_error(cluster: MockCluster, api: Api, error: int) -> None:
-    cluster.push_errors(ApiKey.PRODUCE, error)
+    # Twice, because what is refused with its batch is sent again alone.
+    cluster.push_errors(ApiKey.PRODUCE, error, error)
     answer = api.produce("orders", [{"partition": 0, "value": 1}])
 
     assert answer.status_code == 422

@@ -79,8 +79,12 @@ class Log(ABC):
         after the append elsewhere. Raises TopicNotFound, UnknownPartition.
         """
 
-    def open_session(self, name: str) -> Session:
-        """The session of this name, once all that its earlier owner did is decided. Raises LogUnavailable."""
+    def open_session(self, name: str, is_ours: Callable[[], bool]) -> Session:
+        """The session of this name, once all that its earlier owner did is decided.
+
+        The session asks `is_ours` each time after it has shut others out: one that woke up late would shut out its
+        own successor. Raises LogUnavailable, and OutcomeUnknown when the name is not ours.
+        """
         raise LogRefused("this log has no sessions")
 
     @abstractmethod

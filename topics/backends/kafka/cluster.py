@@ -35,20 +35,20 @@ class Cluster:
         self.reader = Reader()
         limits = properties.producer("none")
         self.room = Room(int(limits["queue.buffering.max.messages"]), int(limits["queue.buffering.max.kbytes"]) * 1024)
-        self._producers: dict[str, KafkaProducer] = {}
+        self._producers: dict[tuple[str, bool], KafkaProducer] = {}
         self._making = threading.Lock()
 
-    def producer(self, codec: str) -> KafkaProducer:
-        """The producer of this codec; a dead one is replaced."""
-        found = self._producers.get(codec)
+    def producer(self, codec: str, alone: bool = False) -> KafkaProducer:
+        """The producer of this codec, `alone` with one record in each batch; a dead one is replaced."""
+        found = self._producers.get((codec, alone))
         if found is not None and not found.is_dead:
             return found
         with self._making:
-            found = self._producers.get(codec)
+            found = self._producers.get((codec, alone))
             if found is None or found.is_dead:
                 if found is not None:
                     threading.Thread(target=found.close, args=[FLUSH_SECONDS], daemon=True).start()
-                found = self._producers[codec] = KafkaProducer(properties.producer(codec))
+                found = self._producers[codec, alone] = KafkaProducer(properties.producer(codec, alone))
             return found
 
     def warm(self, codecs: Sequence[str] = tuple(CODECS)) -> None:

@@ -35,6 +35,15 @@ REFUSED = {
     KafkaError._UNKNOWN_PARTITION,
     KafkaError._INVALID_ARG,
 }
+# The broker refuses a whole batch for its size or for one record. librdkafka does not split it (KIP-126), and unless
+# several records are to blame it gives all of them the same error (KIP-467).
+OF_BATCH = {
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.INVALID_RECORD,
+    KafkaError.INVALID_TIMESTAMP,
+    KafkaError._INVALID_DIFFERENT_RECORD,
+}
 # Nothing was written, and the same record may be written later.
 NOT_WRITTEN = {
     KafkaError._QUEUE_FULL,
@@ -80,8 +89,8 @@ def name_of(error: KafkaError) -> str:
     return str(error.name()).lstrip("_").lower()
 
 
-def of_record(error: KafkaError) -> LogError:
-    """Why one record was not acknowledged.
+def of_record(error: KafkaError, is_queued: bool = True) -> LogError:
+    """Why one record was not acknowledged; one that was not even queued is surely not written.
 
     librdkafka knows whether a record that timed out ever left (`rd_kafka_message_status`), but its Python client does
     not tell. So everything that is not surely refused is unknown.
@@ -89,7 +98,7 @@ def of_record(error: KafkaError) -> LogError:
     code = error.code()
     if code in REFUSED:
         return DeliveryFailed(error.str(), name_of(error), retriable=False)
-    if code in NOT_WRITTEN:
+    if code in NOT_WRITTEN or not is_queued:
         return DeliveryFailed(error.str(), name_of(error), retriable=True)
     return OutcomeUnknown(f"Kafka did not acknowledge it ({error.name()}: {error.str()})")
 

@@ -22,7 +22,7 @@ from topics.backends.kafka import producers
 from topics.backends.kafka.administration import FOR_EVER
 from topics.backends.kafka.cluster import Cluster, is_hidden
 from topics.backends.kafka.sessions import KafkaSession
-from topics.errors import InvalidTopic, LogUnavailable, OutcomeUnknown, TopicNotFound
+from topics.errors import InvalidTopic, LogUnavailable, OutcomeUnknown, QueueFull, TopicNotFound
 from topics.records import DEFAULT_CONFIG, Record, StoredRecord, TopicConfig, TopicInfo, Write
 
 # A topic is made and deleted by one broker after the other.
@@ -80,21 +80,26 @@ class KafkaLog(Log):
         return results
 
     def _send(self, topic: str, writes: Sequence[Write], deadline: float) -> list[producers.Outcome]:
-        """Every record's outcome, in order; a record refused for its neighbour alone is sent again."""
+        """Every record's outcome, in order; one that was refused with its batch is sent again alone."""
         cluster = self.cluster
         records: list[tuple[int, Record]] = [(write.partition, record) for write in writes for record in write.records]
-        producer = cluster.producer(writes[0].codec)
-        outcomes = producer.send(topic, records, cluster.room).settle(deadline)
-        again = [index for index, outcome in enumerate(outcomes) if producers.was_beside(outcome)]
-        if again:
-            settled = producer.send(topic, [records[index] for index in again], cluster.room).settle(deadline)
+        codec = writes[0].codec
+        delivery = cluster.producer(codec).send(topic, records, cluster.room)
+        outcomes = delivery.settle(deadline)
+        again = delivery.refused_with_batch()
+        if again and time.monotonic() < deadline:
+            alone = cluster.producer(codec, alone=True)
+            try:
+                settled = alone.send(topic, [records[index] for index in again], cluster.room).settle(deadline)
+            except QueueFull as error:
+                settled = [error] * len(again)
             for index, outcome in zip(again, settled, strict=True):
                 outcomes[index] = outcome
         return outcomes
 
-    def open_session(self, name: str) -> Session:
+    def open_session(self, name: str, is_ours: Callable[[], bool]) -> Session:
         self._admit()
-        return KafkaSession(self.cluster, name)
+        return KafkaSession(self.cluster, name, is_ours)
 
     def partition_count(self, topic: str) -> int:
         return self.cluster.watch.partition_count(topic)

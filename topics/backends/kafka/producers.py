@@ -45,6 +45,7 @@ class Delivery:
     def __init__(self, count: int) -> None:
         self.outcomes: list[Outcome | None] = [None] * count
         self._reported: list[int] = []
+        self._of_batch: list[int] = []
         self._expected = -1
         self._done = threading.Event()
         self._then: list[Callable[[], None]] = []
@@ -55,6 +56,8 @@ class Delivery:
             self.outcomes[index] = RecordMetadata(message.partition(), message.offset(), message.timestamp()[1])
         else:
             self.outcomes[index] = errors.of_record(error)
+            if error.code() in errors.OF_BATCH:
+                self._of_batch.append(index)
         self._reported.append(index)
         if len(self._reported) == self._expected:
             self._end()
@@ -80,19 +83,28 @@ class Delivery:
         self._done.wait(max(0.0, deadline - time.monotonic()))
         return [UNREPORTED if outcome is None else outcome for outcome in self.outcomes]
 
+    def refused_with_batch(self) -> list[int]:
+        """The places of records whose whole batch was refused: each may be taken in a batch of its own."""
+        return list(self._of_batch)
+
     def failures(self) -> list[LogError]:
         """Why records did not arrive, but for those that were refused before they were queued."""
         reported = [self.outcomes[index] for index in self._reported]
         unsent = [outcome for outcome in self.outcomes if isinstance(outcome, DeliveryFailed) and outcome.retriable]
         return unsent + [outcome for outcome in reported if isinstance(outcome, LogError)]
 
-    def refusals(self) -> dict[int, LogError]:
-        """The records that would be refused again, by their places."""
+    def decided(self) -> dict[int, Outcome]:
+        """The records that were taken and those that would be refused again, by their places."""
         return {
             index: outcome
             for index, outcome in enumerate(self.outcomes)
-            if isinstance(outcome, DeliveryFailed) and not outcome.retriable
+            if outcome is not None and (isinstance(outcome, RecordMetadata) or is_final(outcome))
         }
+
+
+def is_final(outcome: Outcome | None) -> bool:
+    """Whether the same record would be refused again."""
+    return isinstance(outcome, DeliveryFailed) and not outcome.retriable
 
 
 def send(
@@ -100,15 +112,16 @@ def send(
     topic: str,
     records: Sequence[tuple[int, Record]],
     delivery: Delivery,
-    refused: Mapping[int, LogError] = MappingProxyType({}),
+    known: Mapping[int, Outcome] = MappingProxyType({}),
 ) -> int:
-    """Queue records for their partitions but the refused ones; returns how many will be reported."""
+    """Queue records for their partitions but those whose outcome is known; returns how many will be reported."""
     queued = 0
     produce = producer.produce
     for index, (partition, record) in enumerate(records):
+        if known and index in known:
+            delivery.outcomes[index] = known[index]
+            continue
         try:
-            if refused and index in refused:
-                raise refused[index]
             if record.timestamp == 0 or record.headers:
                 check_sendable(record)
             produce(
@@ -126,7 +139,7 @@ def send(
         except BufferError:
             delivery.outcomes[index] = errors.of_record(KafkaError(KafkaError._QUEUE_FULL))
         except KafkaException as error:
-            delivery.outcomes[index] = errors.of_record(errors.of(error))
+            delivery.outcomes[index] = errors.of_record(errors.of(error), is_queued=False)
     return queued
 
 
@@ -138,11 +151,6 @@ def check_sendable(record: Record) -> None:
     if record.headers and any("\0" in name for name, _ in record.headers):
         # The client would cut the name there.
         raise DeliveryFailed("a header's name holds a null character", "invalid_record", False)
-
-
-def was_beside(outcome: Outcome) -> bool:
-    """Whether a record was refused only because another one of its batch was (KIP-467)."""
-    return isinstance(outcome, DeliveryFailed) and outcome.code == "invalid_different_record"
 
 
 class KafkaProducer:

@@ -85,8 +85,8 @@ def common() -> Properties:
     }
 
 
-def producer(codec: str) -> Properties:
-    """For the idempotent producer of one codec."""
+def producer(codec: str, alone: bool = False) -> Properties:
+    """For the idempotent producer of one codec; `alone` puts each record into a batch of its own."""
     return {
         # Bounds the memory of what is on its way; librdkafka's own default is 1 GiB.
         "queue.buffering.max.kbytes": queue_bytes() // 1024,
@@ -104,13 +104,14 @@ def producer(codec: str) -> Properties:
         "enable.idempotence": True,
         "compression.type": codec,
         "delivery.timeout.ms": budget_ms(),
+        **({"batch.num.messages": 1} if alone else {}),
     }
 
 
-def transactional(name: str, codec: str) -> Properties:
+def transactional(name: str, codec: str, alone: bool = False) -> Properties:
     """For a transactional producer of one worker slot."""
     return {
-        **producer(codec),
+        **producer(codec, alone),
         "transactional.id": name,
         # Longer than a delivery may take, shorter than a slot's lease: a dead worker's transaction is aborted first.
         "transaction.timeout.ms": 15_000,

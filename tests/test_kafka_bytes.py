@@ -1,0 +1,182 @@
+"""On a real Kafka cluster, every byte of a record is as it was sent, whatever carries it there."""
+
+import json
+import struct
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.kafka.cluster import KafkaCluster
+from tests.kafka.reading import Read, read_all
+from tests.live import LiveServer
+from tests.test_partitioner import VECTORS
+from topics.compression import CODECS
+
+pytestmark = [pytest.mark.no_database, pytest.mark.kafka]
+
+EVERY_BYTE = bytes(range(256))
+# What a client writes in JSON -> the bytes that a consumer finds.
+TEXTS: dict[str, list[tuple[str, bytes | None]]] = {
+    "json": [
+        ("null", None),
+        ('""', b'""'),
+        ("0", b"0"),
+        ("false", b"false"),
+        ("{}", b"{}"),
+        ("[ ]", b"[ ]"),
+        ('{"b" : 1.10,  "a":123456789012345678901234567890}', b'{"b" : 1.10,  "a":123456789012345678901234567890}'),
+        ('"\\u00e9 é 😀 \\u0000"', '"\\u00e9 é 😀 \\u0000"'.encode()),
+    ],
+    "string": [
+        ("null", None),
+        ('""', b""),
+        ("123456789012345678901234567890", b"123456789012345678901234567890"),
+        ("-1.50e+07", b"-1.50e+07"),
+        ("true", b"true"),
+        ('"null"', b"null"),
+        ('"\\u00e9 é \\ud83d\\ude00 \\u0000 \\""', 'é é 😀 \0 "'.encode()),
+    ],
+    "binary": [
+        ("null", None),
+        ('""', b""),
+        ('"AA=="', b"\0"),
+        (json.dumps(b64encode(EVERY_BYTE).decode()), EVERY_BYTE),
+    ],
+}
+HEADERS: list[tuple[str, bytes | None]] = [("é", b""), ("é", None), ("", "😀".encode()), ("bytes", EVERY_BYTE)]
+SENT_HEADERS = [
+    {"key": "é", "value": ""},
+    {"key": "é", "value": None},
+    {"key": "", "value": "😀"},
+    {"key": "bytes", "value": {"base64": b64encode(EVERY_BYTE).decode()}},
+]
+# A batch that would grow is stored as it is, so that every record has something to compress.
+PADDING = "x" * 1000
+
+
+@pytest.fixture(scope="module")
+def server(kafka: KafkaCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    made = LiveServer(
+        tmp_path_factory.mktemp("bytes"), TAKHIN_LOG="kafka", KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap
+    ).start()
+    yield made
+    made.stop()
+
+
+def post(server: LiveServer, topic: str, body: bytes, **parameters: str) -> list[Any]:
+    """Every record's outcome, at once or from the request's status."""
+    answer = server.http.post(f"{server.url}/api/topics/{topic}/produce", data=body, params=parameters, timeout=60)
+    if answer.status_code == 202:
+        url = f"{server.url}{answer.headers['Location']}"
+        answer = server.http.get(url, params={"wait": 30}, timeout=60)
+        assert answer.json()["status"] == "completed", answer.text
+    assert answer.status_code == 200, answer.text
+    outcomes: list[Any] = answer.json()["offsets"]
+    return outcomes
+
+
+def codecs_of(kafka: KafkaCluster, topic: str, partition: int) -> set[str]:
+    """The codecs in the attributes of the batches that the broker has stored, but for control batches.
+
+    https://kafka.apache.org/documentation/#recordbatch
+    """
+    segments = sorted((kafka.nodes[1].folder / "data" / f"{topic}-{partition}").glob("*.log"))
+    data = b"".join(segment.read_bytes() for segment in segments)
+    found = set()
+    place = 0
+    while place < len(data):
+        _, length, _, magic, _, attributes = struct.unpack_from(">qiibIh", data, place)
+        assert magic == 2
+        if not attributes & 0x20:
+            found.add(list(CODECS)[attributes & 7])
+        place += 12 + length
+    return found
+
+
+@pytest.mark.parametrize("is_async", ["false", "true"])
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("form", TEXTS)
+def test_it_works(kafka: KafkaCluster, server: LiveServer, form: str, codec: str, is_async: str) -> None:
+    topic = f"{form}-{codec}-{is_async}"
+    server.create_topic(topic, 3)
+    padding = {"key": "padding", "value": PADDING}
+    records: list[str] = []
+    expected: list[Read] = []
+    for number, (text, stored) in enumerate((key, value) for key in TEXTS[form] for value in TEXTS[form]):
+        (key_text, key), (value_text, value) = text, stored
+        timestamp = 1 if number == 0 else 1704545600123 + number
+        headers = json.dumps([*SENT_HEADERS, padding] if number % 2 else [padding])
+        records.append(
+            f'{{"key":{key_text},"value":{value_text},"timestamp":{timestamp},'
+            f'"headers":{headers},"partition":{number % 3}}}'
+        )
+        kept = [*HEADERS, ("padding", PADDING.encode())] if number % 2 else [("padding", PADDING.encode())]
+        expected.append(Read(number % 3, number // 3, timestamp, key, value, kept))
+
+    outcomes = post(
+        server,
+        topic,
+        f'{{"records":[{",".join(records)}]}}'.encode(),
+        compression=codec,
+        **{"key.format": form, "value.format": form, "async": is_async},
+    )
+
+    assert [tuple(outcome.values()) for outcome in outcomes] == [record[:3] for record in expected]
+    assert read_all(kafka.bootstrap, topic) == sorted(expected, key=lambda record: record[:2])
+    assert {name for partition in range(3) for name in codecs_of(kafka, topic, partition)} == {codec}
+
+
+FAR_AHEAD = 99_999_999_999_999
+
+
+@pytest.mark.parametrize("is_async", ["false", "true"])
+def test_a_record_that_a_broker_refuses_leaves_the_others_alone(
+    kafka: KafkaCluster, server: LiveServer, is_async: str
+) -> None:
+    """A broker refuses the whole batch (KIP-467), and so the transaction; only the bad records may be missing."""
+    topic = f"refused-{is_async}"
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    (made,) = admin.create_topics([NewTopic(topic, 2, config={"max.message.bytes": "2000"})]).values()
+    made.result(30)
+    values = ["a", "b", "x" * 5000, "c", "d", "e"]
+    records = [{"value": value, "partition": number % 2} for number, value in enumerate(values)]
+    records[1]["timestamp"] = FAR_AHEAD
+    body = json.dumps({"records": records}).encode()
+    deadline = time.monotonic() + 30
+    while server.http.get(f"{server.url}/api/topics/{topic}", timeout=10).status_code != 200:
+        assert time.monotonic() < deadline
+
+    outcomes = post(server, topic, body, **{"value.format": "string", "async": is_async})
+
+    assert [outcome.get("code") for outcome in outcomes] == [
+        None,
+        "invalid_timestamp",
+        "msg_size_too_large",
+        None,
+        None,
+        None,
+    ]
+    stored = {(record.partition, record.offset): record.value for record in read_all(kafka.bootstrap, topic)}
+    told = {
+        (one["partition"], one["offset"]): v.encode()
+        for one, v in zip(outcomes, values, strict=True)
+        if "offset" in one
+    }
+    assert stored == told
+
+
+@pytest.mark.parametrize("partitions", [1, 3, 7])
+def test_keys_are_where_java_puts_them(server: LiveServer, partitions: int) -> None:
+    """The vectors are those of org.apache.kafka.common.utils.UtilsTest."""
+    topic = f"vectors-{partitions}"
+    server.create_topic(topic, partitions)
+    body = json.dumps({"records": [{"key": b64encode(key).decode()} for key in VECTORS]}).encode()
+
+    outcomes = post(server, topic, body, **{"key.format": "binary"})
+
+    expected = [(hashed & 0x7FFFFFFF) % partitions for hashed in VECTORS.values()]
+    assert [outcome["partition"] for outcome in outcomes] == expected
