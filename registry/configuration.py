@@ -1,8 +1,7 @@
 """The compatibility level and the mode of the registry and of its subjects; the empty name means all."""
 
-from registry import errors
+from registry import changes, errors
 from registry.models import Action, Change, Level, Mode, SubjectConfig
-from topics import commits
 
 GLOBAL = ""
 WRITABLE = Mode.READWRITE
@@ -71,4 +70,4 @@ def _set(subject: str, what: Action, by: str, **values: str) -> None:
         (value,) = values.values()
         Change.objects.create(what=what, subject=subject, setting=value, by=by)
 
-    commits.run(job)
+    changes.run(job)

@@ -1,8 +1,7 @@
 """Delete versions of subjects: softly first, for good after that, and never what another schema still needs."""
 
-from registry import configuration, errors
+from registry import changes, configuration, errors
 from registry.models import Action, Change, SchemaReference, SubjectVersion
-from topics import commits
 
 
 def delete_subject(subject: str, *, permanent: bool = False, by: str = "") -> list[int]:
@@ -23,7 +22,7 @@ def delete_subject(subject: str, *, permanent: bool = False, by: str = "") -> li
             raise errors.SubjectSoftDeleted(subject)
         return [_delete(row, permanent, by) for row in (every if permanent else live).order_by("version")]
 
-    return commits.run(job)
+    return changes.run(job)
 
 
 def delete_version(subject: str, number: int | None, *, permanent: bool = False, by: str = "") -> int:
@@ -43,7 +42,7 @@ def delete_version(subject: str, number: int | None, *, permanent: bool = False,
             raise errors.VersionSoftDeleted(subject, row.version)
         return _delete(row, permanent, by)
 
-    return commits.run(job)
+    return changes.run(job)
 
 
 def _delete(row: SubjectVersion, permanent: bool, by: str) -> int:

@@ -1,23 +1,17 @@
-"""Register schemas and look them up; unique constraints decide between rivals."""
+"""Register schemas and look them up."""
 
 import re
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import msgspec
-from django.db import IntegrityError
 from django.db.models import Max
 
-from registry import compatibility, configuration, entries, errors, schemas
+from registry import changes, compatibility, configuration, entries, errors, schemas
 from registry.entries import Reference, StoredSchema, Version
 from registry.models import Action, Change, Schema, SchemaReference, SubjectVersion
-from topics import commits
 
 __all__ = ["Reference", "StoredSchema", "Version"]
-T = TypeVar("T")
 MAX_SUBJECT = 255
-# Rivals on another connection may take a version's number first; each try reads anew.
-TRIES = 5
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -47,22 +41,26 @@ def register(
     check_subject(subject)
     candidate = _candidate(text, schema_type, references)
 
+    def find() -> Version | None:
+        live = SubjectVersion.objects.of(subject).filter(schema__fingerprint=candidate.fingerprint)
+        row = live.select_related("schema").first()
+        return None if row is None else _version(row)
+
     def job() -> Version:
-        row = Schema.objects.filter(fingerprint=candidate.fingerprint).first()
-        live = None if row is None else SubjectVersion.objects.of(subject).filter(schema=row).first()
-        if live is not None:
-            return _version(live)
+        if (live := find()) is not None:
+            return live
         if configuration.effective_mode(subject) != configuration.WRITABLE:
             raise errors.ReadOnlyMode(subject)
         if messages := _incompatibilities(subject, candidate, configuration.effective_level(subject)):
             raise errors.Incompatible(subject, messages)
-        row = row or _store(candidate, normalize)
+        same = Schema.objects.filter(fingerprint=candidate.fingerprint).first()
+        row = same or _store(candidate, normalize)
         last = SubjectVersion.objects.of(subject, deleted=True).aggregate(last=Max("version"))["last"] or 0
         made = SubjectVersion.objects.create(subject=subject, version=last + 1, schema=row)
         Change.objects.create(what=Action.REGISTERED, subject=subject, version=made.version, schema=row, by=by)
         return _version(made)
 
-    return _decided(job)
+    return find() or changes.run(job)
 
 
 def lookup(
@@ -139,15 +137,6 @@ def check_subject(subject: str) -> None:
     """Raise InvalidSubject for a name that no client could ask for again."""
     if not subject or len(subject) > MAX_SUBJECT or _CONTROL.search(subject):
         raise errors.InvalidSubject(subject)
-
-
-def _decided(job: Callable[[], T]) -> T:
-    for _ in range(TRIES - 1):
-        try:
-            return commits.run(job)
-        except IntegrityError:
-            continue
-    return commits.run(job)
 
 
 def _candidate(text: str, schema_type: str, references: Sequence[Reference]) -> _Candidate:

@@ -19,6 +19,7 @@ from rest_framework.viewsets import ViewSet
 
 from registry import errors
 from registry.entries import Reference
+from topics import commits
 from topics.errors import LogUnavailable
 
 T = TypeVar("T")
@@ -99,6 +100,8 @@ def answer(error: Exception, context: dict[str, Any]) -> Response:
     if isinstance(error, errors.RegistryError):
         code = error.error_code
         return problem(code if code < 1000 else code // 100, code, str(error))
+    if isinstance(error, commits.TROUBLE):
+        error = LogUnavailable("the database cannot be reached or is busy")
     if isinstance(error, LogUnavailable):
         return problem(503, STORE_ERROR, f"Error in the backend data store: {error}", {"Retry-After": "1"})
     if isinstance(error, Http404):

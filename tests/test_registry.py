@@ -1,13 +1,14 @@
 """The registry's contract: each call, its answer, and the number of each refusal."""
 
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from django.db import connections
+from django.db import connection, connections
 
 from registry.models import Change, Schema, SubjectVersion
 from tests.conftest import Api
@@ -259,6 +260,47 @@ def test_concurrent_registrations_of_one_schema_give_one_version() -> None:
 
     assert len(ids) == 1
     assert Schema.objects.count() == SubjectVersion.objects.count() == Change.objects.count() == 1
+
+
+def test_concurrent_registrations_of_different_schemas_have_no_gap(api: Api) -> None:
+    """On PostgreSQL rivals for one version's number were refused with 500 once there were more than a few."""
+    call(api, "PUT", "/config", {"compatibility": "NONE"})
+    ready = threading.Barrier(24)
+
+    def register(number: int) -> int:
+        ready.wait()
+        try:
+            body = schema({**USER, "name": f"User{number}"})
+            status: int = call(Api(), "POST", "/subjects/user/versions", body).status_code
+            return status
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(24) as pool:
+        statuses = set(pool.map(register, range(24)))
+
+    assert statuses == {200}
+    assert call(api, "GET", "/subjects/user/versions").json() == list(range(1, 25))
+
+
+def test_a_broken_database_is_503(api: Api, user: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE registry_subjectversion RENAME TO registry_gone")
+    try:
+        answers = [
+            call(api, "GET", "/subjects/user/versions/1"),
+            call(api, "POST", "/subjects/user/versions", schema(CITY)),
+        ]
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE registry_gone RENAME TO registry_subjectversion")
+
+    for answer in answers:
+        assert (answer.status_code, answer["Retry-After"]) == (503, "1")
+        assert answer.json() == {
+            "error_code": 50001,
+            "message": "Error in the backend data store: the database cannot be reached or is busy",
+        }
 
 
 @pytest.mark.no_database
