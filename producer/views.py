@@ -117,7 +117,9 @@ def _answer(request: HttpRequest, outcomes: Outcomes, chosen: Options) -> Respon
 def _find_own(request: Request, request_id: str) -> ProduceRequest:
     """The request, if the key that made it is asking. Raises RequestNotFound."""
     with commits.translated():
-        row = ProduceRequest.objects.filter(pk=request_id, api_key=key_of(request)).defer("body").first()
+        found = ProduceRequest.objects.filter(pk=request_id, api_key=key_of(request)).defer("body")
+        # PostgreSQL fails when it is asked for a NUL.
+        row = None if "\0" in request_id else found.first()
     if row is None:
         raise RequestNotFound(f"there is no request {request_id}, or it was purged, or another key made it")
     return row

@@ -1,7 +1,7 @@
 """The compatibility level and the mode of the registry and of its subjects; the empty name means all."""
 
 from registry import changes, errors
-from registry.models import Action, Change, Level, Mode, SubjectConfig
+from registry.models import Action, Change, Level, Mode, SubjectConfig, is_storable
 
 GLOBAL = ""
 WRITABLE = Mode.READWRITE
@@ -61,7 +61,8 @@ def unset_mode(subject: str, by: str = "") -> str:
 
 
 def _own(subject: str) -> SubjectConfig:
-    return SubjectConfig.objects.filter(subject=subject).first() or SubjectConfig(subject=subject)
+    found = SubjectConfig.objects.filter(subject=subject).first() if is_storable(subject) else None
+    return found or SubjectConfig(subject=subject)
 
 
 def _set(subject: str, what: Action, by: str, **values: str) -> None:

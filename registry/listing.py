@@ -1,11 +1,13 @@
 """List what the registry holds."""
 
 from registry import errors, store
-from registry.models import SchemaReference, SubjectVersion
+from registry.models import SchemaReference, SubjectVersion, is_storable
 
 
 def subjects(*, prefix: str = "", deleted: bool = False, deleted_only: bool = False) -> list[str]:
     """Names of subjects with a live version; with `deleted` all, with `deleted_only` the others alone."""
+    if not is_storable(prefix):
+        return []
     names = (
         SubjectVersion.objects.filter(subject__startswith=prefix).order_by("subject").values_list("subject", flat=True)
     )

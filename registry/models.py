@@ -33,6 +33,11 @@ class Action(models.TextChoices):
     MODE_UNSET = "mode_unset", "Mode unset"
 
 
+def is_storable(name: str) -> bool:
+    """Whether a name may be asked for: PostgreSQL fails on a NUL."""
+    return "\0" not in name
+
+
 class Schema(models.Model):
     """A schema under its global id. Its row is never changed nor deleted: stored records carry the id."""
 
@@ -77,7 +82,7 @@ class SchemaReference(models.Model):
 class SubjectVersionQuerySet(models.QuerySet["SubjectVersion"]):
     def of(self, subject: str, *, deleted: bool = False) -> Self:
         """A subject's versions; with `deleted` those that are soft-deleted too."""
-        found = self.filter(subject=subject)
+        found = self.filter(subject=subject) if is_storable(subject) else self.none()
         return found if deleted else found.filter(deleted=False)
 
 

@@ -10,6 +10,7 @@ import uuid_utils
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
@@ -60,6 +61,19 @@ class KnownHost:
         # A probe asks a pod by its address, and learns nothing that is worth guarding.
         if not request.path_info.startswith("/api/health"):
             request.get_host()
+        return self.get_response(request)
+
+
+class AdminAddress:
+    """Refuse a NUL in an address under /admin: its filters would ask PostgreSQL for it, which fails."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        path, query = request.path_info, request.META.get("QUERY_STRING", "")
+        if path.startswith("/admin") and ("\0" in path or "%00" in query):
+            raise BadRequest("the address holds a null character")
         return self.get_response(request)
 
 

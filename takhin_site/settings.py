@@ -153,6 +153,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "takhin_site.middleware.RequestLog",
     "takhin_site.middleware.KnownHost",
+    "takhin_site.middleware.AdminAddress",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "takhin_site.middleware.AdminSecurity",
     "takhin_site.middleware.AdminSession",

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import requests
 from django.db import connection
+from django.test import Client
 
 from producer import exceptions
-from producer.models import ApiKey
+from producer.models import ApiKey, ProduceRequest
+from producer.worker import Worker
 from tests.conftest import Api
 from tests.live import LiveServer
 
@@ -212,6 +214,57 @@ def test_a_path_cannot_forge_a_log_line(live: LiveServer) -> None:
 
     (line,) = [line for line in live.log.read_text().splitlines() if "forged" in line]
     assert json.loads(line)["path"] == '/api/topics/forged\n{"event":"x"}'
+
+
+# A NUL, which PostgreSQL's text cannot hold
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/topics/a%00", 404),
+        ("/api/topics/a%00/messages", 404),
+        ("/api/produce/status/req_%00", 404),
+        ("/api/topics/orders/messages?offset=%00", 400),
+        ("/registry/subjects/a%00/versions", 404),
+        ("/registry/subjects?subjectPrefix=%00", 200),
+        ("/registry/config/a%00", 404),
+        ("/registry/mode/a%00", 404),
+        ("/admin/producer/producerequest/%00/change/", 400),
+        ("/admin/producer/producerequest/_00/change/", 302),
+        ("/admin/producer/producerequest/?topic=%00", 400),
+        ("/admin/topics/topic/?name=%00", 400),
+    ],
+)
+def test_an_address_with_a_null_character_leads_nowhere(
+    api: Api, topic: str, admin_client: Client, path: str, status: int
+) -> None:
+    client = admin_client if path.startswith("/admin") else api.client
+
+    answer = client.get(path)
+
+    assert answer.status_code == status
+    assert answer["Content-Type"].startswith("text/html" if path.startswith("/admin") else "application/")
+
+
+def test_a_null_character_in_a_name_of_the_body_is_refused(api: Api, topic: str) -> None:
+    assert api.post("/api/topics", {"name": "a\0"}).status_code == 400
+    body = {"schema": '"int"', "references": [{"name": "x", "subject": "u\0", "version": 1}]}
+    assert api.post("/registry/subjects/user/versions", body).status_code == 422
+
+
+def test_a_null_character_in_records_is_kept_and_told(api: Api, topic: str) -> None:
+    """A record's error that quoted one could not be tracked on PostgreSQL: 500."""
+    schema = {"type": "record", "name": "x", "fields": []}
+    body = {"valueSchema": schema, "records": [{"value": {"a\0": 1}}]}
+    for is_async in ("false", "true"):
+        answer = api.post(f"/api/topics/orders/produce?value.format=avro&async={is_async}", body)
+        assert answer.status_code == (202 if is_async == "true" else 422)
+    Worker().run_once()
+
+    assert {row.status for row in ProduceRequest.objects.all()} == {"failed"}
+    assert all("a\\x00" in row.error for row in ProduceRequest.objects.all())
+    assert api.produce(topic, [{"key": "\0", "value": "\0", "headers": [{"key": "\0"}]}]).status_code == 200
 
 
 # When it is our own fault

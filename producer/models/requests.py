@@ -160,7 +160,7 @@ class ProduceRequest(models.Model):
         self.written_count = sum(1 for outcome in outcomes if type(outcome) is RecordMetadata)
         self.status = Status.COMPLETED if self.written_count else Status.FAILED
         self.outcomes = _pack(msgspec.json.encode(outcomes))
-        self.error = "" if self.written_count else _first_error(outcomes)
+        self.error = "" if self.written_count else _storable(_first_error(outcomes))
 
     def insert(self) -> None:
         """Save this new row. One statement, built once: the ORM's own way takes five times as long."""
@@ -185,7 +185,7 @@ class ProduceRequest(models.Model):
 
     def fail(self, reason: str) -> None:
         """End this claimed request with nothing written. Raises Overtaken."""
-        self.status, self.error = Status.FAILED, reason
+        self.status, self.error = Status.FAILED, _storable(reason)
         self._finish()
 
     def _finish(self, **columns: Any) -> None:
@@ -198,7 +198,7 @@ class ProduceRequest(models.Model):
 
     def postpone(self, seconds: float, reason: str) -> None:
         """Give the claim back after a failed attempt, to be tried again after a while. Raises Overtaken."""
-        self._while_claimed(lease_until=Now() + timedelta(seconds=seconds), error=reason, slot=None)
+        self._while_claimed(lease_until=Now() + timedelta(seconds=seconds), error=_storable(reason), slot=None)
 
     def release(self, seconds: float = 0) -> None:
         """Give the claim back without having tried: the log was down, or the worker stops. Raises Overtaken."""
@@ -265,6 +265,11 @@ def _first_error(outcomes: Sequence[Outcome]) -> str:
     failures = [outcome for outcome in outcomes if isinstance(outcome, RecordFailure)]
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
     return f"{failures[0].error}{more}" if failures else ""
+
+
+def _storable(reason: str) -> str:
+    """PostgreSQL's text holds no NUL, which a client's may."""
+    return reason.replace("\0", "\\x00")
 
 
 def id_at(moment: datetime) -> str:
