@@ -1,12 +1,15 @@
 """Delete what the embedded log no longer keeps, oldest batches first, a few in each commit."""
 
-from django.db.models import QuerySet, Sum
+from collections.abc import Callable, Iterable, Iterator
 
 from topics import commits
 from topics.models import Partition, RecordBatch
 
 # Small enough that no delete holds the writer for long.
 DELETE_STEP = 500
+
+# Whether a batch may go from a partition that stores so many bytes with it.
+MayGo = Callable[[RecordBatch, int], bool]
 
 
 def enforce(now_ms: int) -> int:
@@ -18,7 +21,7 @@ def delete_orphans() -> int:
     """Empty and delete the partitions that deleted topics left behind; returns the number of records deleted."""
     deleted = 0
     for partition in Partition.objects.filter(topic__isnull=True):
-        deleted += _delete_batches(partition.batches.all(), partition)
+        deleted += _delete_oldest(partition, lambda batch, stored: True)
         commits.run(partition.delete)
     return deleted
 
@@ -27,51 +30,44 @@ def _expire(partition: Partition, now_ms: int) -> int:
     """Delete a partition's oldest batches that neither retention keeps; as in Kafka, never past a batch to keep."""
     topic = partition.topic
     assert topic is not None
-    deleted = 0
-    if topic.retention_ms is not None:
-        first_kept = partition.batches.filter(max_timestamp__gte=now_ms - topic.retention_ms).order_by("base_offset")
-        deleted += _delete_before(partition, first_kept)
-        partition.refresh_from_db()
-    if topic.retention_bytes is not None:
-        excess = partition.stored_bytes - topic.retention_bytes
-        deleted += _delete_excess(partition, excess)
-    return deleted
+    age, size = topic.retention_ms, topic.retention_bytes
+    if age is None and size is None:
+        return 0
+
+    def may_go(batch: RecordBatch, stored: int) -> bool:
+        is_old = age is not None and batch.max_timestamp < now_ms - age
+        return is_old or (size is not None and stored - batch.stored_bytes >= size)
+
+    return _delete_oldest(partition, may_go)
 
 
-def _delete_before(partition: Partition, first_kept: QuerySet[RecordBatch]) -> int:
-    kept = first_kept.values_list("base_offset", flat=True).first()
-    end = partition.next_offset if kept is None else kept
-    return _delete_batches(partition.batches.filter(base_offset__lt=end), partition)
-
-
-def _delete_excess(partition: Partition, excess: int) -> int:
-    end = partition.first_offset
-    sizes = partition.batches.order_by("base_offset").values_list("base_offset", "record_count", "stored_bytes")
-    for base, count, size in sizes.iterator(chunk_size=DELETE_STEP):
-        if size > excess:
-            break
-        excess -= size
-        end = base + count
-    return _delete_batches(partition.batches.filter(base_offset__lt=end), partition)
-
-
-def _delete_batches(doomed: QuerySet[RecordBatch], partition: Partition) -> int:
-    """Delete batches, oldest first, in steps of their own commit; returns the number of records deleted."""
+def _delete_oldest(partition: Partition, may_go: MayGo) -> int:
+    """Delete a partition's batches from the oldest on while they may go; returns the number of records deleted."""
     deleted = 0
 
     def step() -> int:
-        rows = list(doomed.order_by("base_offset").values_list("pk", "base_offset", "record_count")[:DELETE_STEP])
-        if not rows:
+        # Locked before anything is judged: another process may keep the same house.
+        current = Partition.objects.select_for_update().filter(pk=partition.pk).order_by("id").first()
+        if current is None:
             return 0
-        chosen = RecordBatch.objects.filter(pk__in=[pk for pk, _, _ in rows])
-        freed = chosen.aggregate(size=Sum("stored_bytes"))["size"]
-        chosen.delete()
-        current = Partition.objects.select_for_update().get(pk=partition.pk)
-        current.first_offset = rows[-1][1] + rows[-1][2]
-        current.stored_bytes -= freed
+        oldest = current.batches.defer("payload").order_by("base_offset")[:DELETE_STEP]
+        doomed = list(_doomed(oldest, current.stored_bytes, may_go))
+        if not doomed:
+            return 0
+        RecordBatch.objects.filter(pk__in=[batch.pk for batch in doomed]).delete()
+        current.first_offset = doomed[-1].base_offset + doomed[-1].record_count
+        current.stored_bytes -= sum(batch.stored_bytes for batch in doomed)
         current.save(update_fields=["first_offset", "stored_bytes"])
-        return sum(count for _, _, count in rows)
+        return sum(batch.record_count for batch in doomed)
 
     while count := commits.run(step):
         deleted += count
     return deleted
+
+
+def _doomed(oldest: Iterable[RecordBatch], stored: int, may_go: MayGo) -> Iterator[RecordBatch]:
+    for batch in oldest:
+        if not may_go(batch, stored):
+            return
+        stored -= batch.stored_bytes
+        yield batch
