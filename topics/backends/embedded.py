@@ -139,6 +139,8 @@ class EmbeddedLog(Log):
 
     def delete_topic(self, name: str) -> None:
         def job() -> None:
+            # In the order of appends: the delete itself would lock them in any.
+            list(Partition.objects.filter(topic__name=name).order_by("id").select_for_update())
             deleted, _ = Topic.objects.filter(name=name).delete()
             if not deleted:
                 raise TopicNotFound(name)
