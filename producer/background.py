@@ -83,5 +83,7 @@ def purge(older_than: timedelta, progress: Callable[[int], object] | None = None
 
 def _purge_step(older_than: timedelta) -> int:
     expired = ProduceRequest.objects.finished_for(older_than)
-    doomed = list(expired.order_by("id").values_list("pk", flat=True)[:PURGE_STEP])
+    # Several processes may purge at the same time.
+    mine = expired.order_by("id").select_for_update(skip_locked=True)
+    doomed = list(mine.values_list("pk", flat=True)[:PURGE_STEP])
     return expired.filter(pk__in=doomed).delete()[0] if doomed else 0
