@@ -15,7 +15,7 @@ from rest_framework.request import Request
 
 from producer.models import ApiKey, digest_of
 from topics import commits
-from topics.errors import LogUnavailable
+from topics.errors import LogError
 
 if TYPE_CHECKING:
     # rest_framework.views itself imports this module, by name.
@@ -115,7 +115,7 @@ def _note_use(key: ApiKey) -> None:
         return
     try:
         commits.run(lambda: ApiKey.objects.filter(pk=key.pk).update(last_used_at=Now()))
-    except LogUnavailable:
+    except LogError:
         # A note is not worth a request; the next look-up writes it.
         return
 

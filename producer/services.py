@@ -83,7 +83,7 @@ def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
         if topic_log.supports_transactions:
             return append(topic_log, inbound.topic, plan, keep, seconds)
         return append(topic_log, inbound.topic, plan, functools.partial(_keep_if_possible, keep), seconds)
-    except LogUnavailable as error:
+    except (LogUnavailable, OutcomeUnknown) as error:
         log.warning("append failed", topic=inbound.topic, error=str(error), exc_info=error.__cause__)
         failed: Outcomes = list(plan.failed(error))
         if not topic_log.supports_transactions:
@@ -95,7 +95,7 @@ def _keep_if_possible(keep: Callable[[Outcomes], None], outcomes: Outcomes) -> N
     """Keep what the log has decided already: a database that is down changes nothing about it."""
     try:
         commits.run(lambda: keep(outcomes))
-    except LogUnavailable as error:
+    except (LogUnavailable, OutcomeUnknown) as error:
         log.warning("the request's outcome is not tracked", error=str(error))
 
 

@@ -12,7 +12,7 @@ from producer import notices, services
 from producer.errors import RegistryUnavailable
 from producer.models import LEASE, MAX_ATTEMPTS, Overtaken, ProduceRequest
 from topics import commits
-from topics.errors import LogError, LogUnavailable
+from topics.errors import LogError, LogUnavailable, OutcomeUnknown
 from topics.logs import current_log
 
 log = structlog.get_logger("takhin.worker")
@@ -117,7 +117,7 @@ def run(row: ProduceRequest) -> None:
         log.info("ran", request=row.pk, topic=row.topic, attempt=row.attempts, milliseconds=took)
     except Overtaken:
         log.warning("overtaken", request=row.pk, attempt=row.attempts)
-    except (LogUnavailable, RegistryUnavailable) as error:
+    except (LogUnavailable, OutcomeUnknown, RegistryUnavailable) as error:
         unavailable(row, error)
     except Exception as error:
         failed(row, error)

@@ -20,7 +20,7 @@ from rest_framework.viewsets import ViewSet
 from registry import errors
 from registry.entries import Reference
 from topics import commits
-from topics.errors import LogUnavailable
+from topics.errors import LogUnavailable, OutcomeUnknown
 
 T = TypeVar("T")
 log = structlog.get_logger("takhin.registry")
@@ -102,7 +102,7 @@ def answer(error: Exception, context: dict[str, Any]) -> Response:
         return problem(code if code < 1000 else code // 100, code, str(error))
     if isinstance(error, commits.TROUBLE):
         error = LogUnavailable("the database cannot be reached or is busy")
-    if isinstance(error, LogUnavailable):
+    if isinstance(error, (LogUnavailable, OutcomeUnknown)):
         return problem(503, STORE_ERROR, f"Error in the backend data store: {error}", {"Retry-After": "1"})
     if isinstance(error, Http404):
         error = drf.NotFound()

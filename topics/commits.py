@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from django.conf import settings
 from django.db import InterfaceError, InternalError, OperationalError, ProgrammingError, connection, transaction
 
-from topics.errors import LogUnavailable, StorageFull
+from topics.errors import LogUnavailable, OutcomeUnknown, StorageFull
 
 T = TypeVar("T")
 Job = Callable[[], Any]
@@ -25,6 +25,8 @@ MAX_GROUP = 256
 # What the database says when it cannot serve now; a constraint's error is the job's own. A table that is missing
 # until the migrations have run is a programming error to PostgreSQL.
 TROUBLE = (OperationalError, InterfaceError, InternalError, ProgrammingError)
+# https://www.postgresql.org/docs/15/errcodes-appendix.html
+POSTGRES_DISK_FULL = "53100"
 
 
 def run(job: Callable[[], T], seconds: float | None = None) -> T:
@@ -33,15 +35,24 @@ def run(job: Callable[[], T], seconds: float | None = None) -> T:
     A caller whose turn does not come within `seconds`, else TAKHIN_PRODUCE_TIMEOUT, is told that nothing was written.
 
     `job` may run more than once and must do nothing but database work. What it raises rolls its own work
-    back and is raised here. Raises LogUnavailable when the database cannot be written now.
+    back and is raised here. Raises LogUnavailable when the database cannot be written now, and OutcomeUnknown when it
+    was lost while it committed.
     """
     if connection.vendor == "sqlite":
         return _writer().run(job, seconds or settings.TAKHIN_PRODUCE_TIMEOUT)
-    with translated(), transaction.atomic(durable=True):
-        if seconds is not None:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{max(1, int(seconds * 1000))}ms"])
-        return job()
+    is_done = False
+    try:
+        with transaction.atomic(durable=True):
+            if seconds is not None:
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{max(1, int(seconds * 1000))}ms"])
+            result = job()
+            is_done = True
+    except TROUBLE as error:
+        if is_done:
+            raise OutcomeUnknown("the database was lost while it committed") from error
+        raise _translate(error) from error
+    return result
 
 
 @contextmanager
@@ -55,7 +66,8 @@ def translated() -> Iterator[None]:
 
 def _translate(error: Exception) -> LogUnavailable:
     name = getattr(error.__cause__, "sqlite_errorname", "")
-    if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):
+    is_full = getattr(error.__cause__, "sqlstate", "") == POSTGRES_DISK_FULL
+    if is_full or name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):
         return StorageFull("the disk of the embedded log is full or failing")
     return LogUnavailable("the database cannot be reached or is busy")
 

@@ -8,7 +8,7 @@ from producer.errors import InvalidSchema, RegistryUnavailable, SchemaNotFound
 from producer.schemas.sources import SchemaSource, compile_schema
 from registry import errors, store
 from topics import commits
-from topics.errors import LogUnavailable
+from topics.errors import LogUnavailable, OutcomeUnknown
 
 
 class EmbeddedRegistry(SchemaSource):
@@ -58,5 +58,5 @@ def _translated() -> Iterator[None]:
     try:
         with commits.translated():
             yield
-    except LogUnavailable as error:
+    except (LogUnavailable, OutcomeUnknown) as error:
         raise RegistryUnavailable(str(error)) from error
