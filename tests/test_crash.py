@@ -19,7 +19,7 @@ CLIENTS = 4
 
 
 class Client(threading.Thread):
-    """Sends records one by one, sync and async in turn, and notes what was acknowledged."""
+    """Sends records one by one, sync and async in turn, and notes how each was answered; status 0 is no answer."""
 
     def __init__(self, server: LiveServer, number: int) -> None:
         super().__init__()
@@ -28,6 +28,8 @@ class Client(threading.Thread):
         self.sent: list[str] = []
         self.written: dict[str, tuple[int, int]] = {}
         self.accepted: dict[str, str] = {}
+        self.refused: set[str] = set()
+        self.statuses: Counter[int] = Counter()
         self.stopping = threading.Event()
 
     def run(self) -> None:
@@ -40,6 +42,7 @@ class Client(threading.Thread):
                 self._send(value, is_async=bool(count % 2))
             except (requests.RequestException, ValueError):
                 # The server was killed: whether this record is kept is not known, which is no acknowledgement.
+                self.statuses[0] += 1
                 self.stopping.wait(0.02)
 
     def _send(self, value: str, is_async: bool) -> None:
@@ -48,11 +51,15 @@ class Client(threading.Thread):
             json={"records": [{"value": value}]},
             timeout=10,
         )
+        self.statuses[answer.status_code] += 1
         if answer.status_code == 202:
             self.accepted[value] = answer.json()["requestId"]
         elif answer.status_code == 200:
             (metadata,) = answer.json()["offsets"]
             self.written[value] = (metadata["partition"], metadata["offset"])
+        elif answer.status_code == 503:
+            self.refused.add(value)
+            self.stopping.wait(0.02)
 
 
 def test_it_works(tmp_path: Path) -> None:
@@ -71,9 +78,7 @@ def test_it_works(tmp_path: Path) -> None:
     for client in clients:
         client.join()
 
-    finished = {
-        value: _finished(server, request_id) for client in clients for value, request_id in client.accepted.items()
-    }
+    ended = {value: finished(server, request_id) for client in clients for value, request_id in client.accepted.items()}
     server.kill()
     server.start()
     stored = {partition: server.read("crash", partition) for partition in range(2)}
@@ -87,15 +92,16 @@ def test_it_works(tmp_path: Path) -> None:
     for client in clients:
         for value, place in client.written.items():
             assert found.get(value) == place
-    for value, outcome in finished.items():
+        assert not client.refused & found.keys()
+    for value, outcome in ended.items():
         assert outcome["status"] == "completed"
         assert found.get(value) == (outcome["offsets"][0]["partition"], outcome["offsets"][0]["offset"])
     assert found.keys() <= {value for client in clients for value in client.sent}
-    assert len(finished) > KILLS
+    assert len(ended) > KILLS
     assert sum(len(client.written) for client in clients) > KILLS
 
 
-def _finished(server: LiveServer, request_id: str) -> Any:
+def finished(server: LiveServer, request_id: str) -> Any:
     """The request's end; a claim whose worker was killed is taken over when its lease is out."""
     for _ in range(20):
         answer = server.http.get(f"{server.url}/api/produce/status/{request_id}?wait=10", timeout=60)

@@ -1,0 +1,343 @@
+"""What PostgreSQL alone must show: many writers at once, and a database that goes away and comes back."""
+
+import os
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection, connections
+from django.db.models import Sum
+from django.db.models.functions import Now
+
+from producer import background
+from producer.models import ProduceRequest
+from tests.conftest import Api
+from tests.live import LiveServer
+from tests.postgres import PostgresServer, create_database
+from tests.test_configuration import manage, refusal
+from tests.test_crash import Client, finished
+from tests.test_purge import make_older
+from topics import checks, commits
+from topics.backends.embedded import EmbeddedLog
+from topics.errors import StorageFull, TopicNotFound
+from topics.models import Partition, RecordBatch
+from topics.records import Record, TopicConfig, Write
+
+pytestmark = pytest.mark.postgres
+
+THREADS = 32
+APPENDS = 20
+PARTITIONS = 6
+# A short one is waited for, a long one is told.
+OUTAGES = (0, 0.5, 1, 7)
+
+
+def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """What `work` returns in each of so many threads, all started at the same moment."""
+    ready = threading.Barrier(count)
+
+    def one(number: int) -> Any:
+        ready.wait()
+        try:
+            return work(number)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
+
+
+def writes_to(partitions: list[int], value: bytes) -> list[Write]:
+    return [Write(partition, [Record(None, value, 0)]) for partition in partitions]
+
+
+def test_it_works(api: Api, topic: str) -> None:
+    assert api.produce(topic, [{"value": 1}]).status_code == 200
+    assert connection.vendor == "postgresql"
+    assert connection.settings_dict["OPTIONS"]["pool"]["max_size"] == 20
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('lock_timeout'), current_setting('default_transaction_isolation')")
+        assert cursor.fetchone() == ("10s", "read committed")
+
+
+# Many writers
+
+
+def test_32_threads_on_overlapping_partitions_never_deadlock() -> None:
+    log = EmbeddedLog()
+    log.create_topic("orders", PARTITIONS)
+
+    def append(writer: int) -> list[tuple[int, int, bytes]]:
+        chance = random.Random(writer)
+        acknowledged = []
+        for number in range(APPENDS):
+            value = b"%d-%d" % (writer, number)
+            writes = writes_to(chance.sample(range(PARTITIONS), chance.randint(2, PARTITIONS)), value)
+            for write, results in zip(writes, log.append("orders", writes), strict=True):
+                acknowledged += [(write.partition, metadata.offset, value) for metadata in results]
+            # There are fewer connections than threads here.
+            connections.close_all()
+        return acknowledged
+
+    acknowledged = [entry for entries in at_once(THREADS, append) for entry in entries]
+
+    stored = [
+        (number, record.offset, record.value)
+        for number in range(PARTITIONS)
+        for record in log.read("orders", number, 0, THREADS * APPENDS)
+    ]
+    assert sorted(stored) == sorted(acknowledged)
+    for number in range(PARTITIONS):
+        offsets = [offset for partition, offset, _ in stored if partition == number]
+        assert offsets == list(range(len(offsets)))
+
+
+def test_a_topic_deleted_under_load_deadlocks_with_nobody() -> None:
+    log = EmbeddedLog()
+    for _ in range(5):
+        log.create_topic("orders", PARTITIONS)
+        is_under_load = threading.Event()
+
+        def work(number: int, is_under_load: threading.Event = is_under_load) -> None:
+            if number == 0:
+                is_under_load.wait(10)
+                log.delete_topic("orders")
+                return
+            for count in range(1000):
+                try:
+                    log.append("orders", writes_to(random.sample(range(PARTITIONS), PARTITIONS), b""))
+                except TopicNotFound:
+                    return
+                if count == 10:
+                    is_under_load.set()
+            raise AssertionError("the topic is still there")
+
+        at_once(8, work)
+        assert not Partition.objects.exists()
+
+
+def test_claims_skip_what_others_have(api: Api, topic: str) -> None:
+    made = {api.produce(topic, [{}], async_="true").json()["requestId"] for _ in range(200)}
+
+    def claim(number: int) -> list[str]:
+        mine: list[str] = []
+        while claimed := commits.run(lambda: ProduceRequest.objects.claim(7)):
+            mine += [row.pk for row in claimed]
+        return mine
+
+    claims = Counter(pk for mine in at_once(8, claim) for pk in mine)
+
+    assert claims == Counter(made)
+
+
+def test_a_claim_waits_for_no_other(api: Api, topic: str) -> None:
+    for _ in range(2):
+        api.produce(topic, [{}], async_="true")
+    is_held, may_end = threading.Event(), threading.Event()
+
+    def claim_slowly() -> list[str]:
+        rows = ProduceRequest.objects.claim(1)
+        is_held.set()
+        may_end.wait(10)
+        return [row.pk for row in rows]
+
+    def work(number: int) -> list[str]:
+        if number == 0:
+            return commits.run(claim_slowly)
+        is_held.wait(10)
+        try:
+            return commits.run(lambda: [row.pk for row in ProduceRequest.objects.claim(5)])
+        finally:
+            may_end.set()
+
+    slow, fast = at_once(2, work)
+
+    assert len(slow) == len(fast) == 1
+    assert slow != fast
+
+
+def test_several_processes_may_keep_house(api: Api) -> None:
+    """Two at the same batches took their bytes off the partition twice."""
+    log = EmbeddedLog()
+    log.create_topic("orders", 2, TopicConfig(retention_bytes=2000))
+    for number in range(300):
+        log.append("orders", writes_to([number % 2], b"x" * 100))
+    ids = [api.produce("orders", [{}]) and ProduceRequest.objects.first() for _ in range(50)]
+    for row in ids:
+        assert row is not None
+        make_older(row.pk, timedelta(hours=2), completed_at=Now() - timedelta(hours=1))
+
+    def keep_house(number: int) -> tuple[int, int]:
+        return log.enforce_retention(0), background.purge(timedelta(minutes=30))
+
+    expired, purged = zip(*at_once(6, keep_house), strict=True)
+
+    assert sum(purged) == 50
+    for partition in Partition.objects.all():
+        kept = RecordBatch.objects.filter(partition=partition)
+        assert partition.stored_bytes == (kept.aggregate(size=Sum("stored_bytes"))["size"])
+        assert 2000 <= partition.stored_bytes < 2400
+        assert kept.order_by("base_offset").values_list("base_offset", flat=True)[0] == partition.first_offset
+    assert sum(expired) == sum(Partition.objects.values_list("first_offset", flat=True))
+
+
+# Trouble
+
+
+def test_a_pool_that_is_empty_is_503_and_not_a_hang(api: Api, topic: str, settings: Any) -> None:
+    pool = connection.pool  # type: ignore[attr-defined]
+    connection.close()
+    held = [pool.getconn() for _ in range(pool.max_size)]
+    pool.timeout, before = 0.5, pool.timeout
+    try:
+        started = time.monotonic()
+        answer = api.produce(topic, [{}])
+        assert time.monotonic() - started < 5
+        assert (answer.status_code, answer["Retry-After"]) == (503, "1")
+        assert api.get("/api/health/ready").status_code == 503
+    finally:
+        pool.timeout = before
+        for one in held:
+            pool.putconn(one)
+
+    assert api.produce(topic, [{}]).status_code == 200
+
+
+def test_a_connection_lost_in_a_commit_leaves_the_outcome_unknown(
+    api: Api, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert = ProduceRequest.insert
+
+    def insert_and_lose_connection(row: ProduceRequest) -> None:
+        insert(row)
+        pid = connection.connection.info.backend_pid
+        with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+    monkeypatch.setattr(ProduceRequest, "insert", insert_and_lose_connection)
+    answer = api.produce(topic, [{}])
+    monkeypatch.undo()
+
+    assert answer.status_code == 504
+    assert [(failure["code"], failure["retriable"]) for failure in answer.json()["offsets"]] == [
+        ("outcome_unknown", False)
+    ]
+    assert api.produce(topic, [{}]).status_code == 200
+
+
+def test_a_full_disk_is_told() -> None:
+    def fill() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'disk_full'; END $$")
+
+    with pytest.raises(StorageFull):
+        commits.run(fill)
+
+
+@pytest.fixture
+def postgres() -> Iterator[PostgresServer]:
+    """A server of the test's own, to be crashed."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.mark.no_database
+def test_a_database_that_crashes_under_load_loses_nothing(postgres: PostgresServer, tmp_path: Path) -> None:
+    """Every answer is honest: what was acknowledged is there, what was refused is not, and it goes on by itself."""
+    url = create_database(postgres.url(), "takhin")
+    server = LiveServer(tmp_path / "data", DATABASE_URL=url).start()
+    server.create_topic("crash", 2)
+    clients = [Client(server, number) for number in range(4)]
+    for client in clients:
+        client.start()
+    chance = random.Random(7)
+    for seconds in OUTAGES:
+        clients[0].stopping.wait(chance.uniform(0.5, 1.5))
+        postgres.crash()
+        clients[0].stopping.wait(seconds)
+        postgres.start()
+        server.wait_until_ready()
+    clients[0].stopping.wait(1)
+    for client in clients:
+        client.stopping.set()
+    for client in clients:
+        client.join()
+
+    ended = {value: finished(server, request) for client in clients for value, request in client.accepted.items()}
+    stored = {partition: server.read("crash", partition) for partition in range(2)}
+    server.stop()
+
+    for records in stored.values():
+        assert [record["offset"] for record in records] == list(range(len(records)))
+    copies = Counter(record["value"] for records in stored.values() for record in records)
+    assert set(copies.values()) == {1}
+    found = {record["value"]: (record["partition"], record["offset"]) for part in stored.values() for record in part}
+    for client in clients:
+        assert client.written.items() <= found.items()
+        assert not client.refused & found.keys()
+    assert {outcome["status"] for outcome in ended.values()} == {"completed"}
+    assert ended.keys() <= found.keys()
+    statuses = sum((client.statuses for client in clients), Counter[int]())
+    # 504 is the commit that was under way.
+    assert statuses.keys() <= {200, 202, 503, 504}
+    assert statuses[200] > 20
+    assert statuses[503] > 0
+    assert statuses[504] <= len(OUTAGES) * len(clients)
+
+
+# The start
+
+
+def test_a_server_that_may_forget_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = off")
+    try:
+        (found,) = checks.postgres_is_durable(None, databases=["default"])
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET synchronous_commit")
+
+    assert found.id == "takhin.E004"
+    assert "synchronous_commit=on" in found.msg
+    assert checks.postgres_is_durable(None, databases=["default"]) == []
+
+
+@pytest.mark.no_database
+def test_a_database_of_another_encoding_is_refused(tmp_path: Path) -> None:
+    url = os.environ["DATABASE_URL"]
+    with psycopg.connect(url, autocommit=True) as server:
+        server.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+
+    line = refusal(manage(tmp_path, "serve", DATABASE_URL=url.rpartition("/")[0] + "/ascii"))
+
+    assert line == "CommandError: The database's encoding must be UTF8, but is SQL_ASCII."
+
+
+@pytest.mark.no_database
+@pytest.mark.parametrize(("workers", "least"), [(1, 20), (2, 22)])
+def test_a_pool_smaller_than_the_threads_is_refused(tmp_path: Path, workers: int, least: int) -> None:
+    variables = {"TAKHIN_DB_POOL_SIZE": str(least - 1), "TAKHIN_WORKERS": str(workers)}
+
+    line = refusal(manage(tmp_path, "check", **variables))
+
+    assert line.startswith(f"takhin: TAKHIN_DB_POOL_SIZE must be at least {least}: ")
+    assert line.endswith(f"got {least - 1}")
+
+
+@pytest.mark.no_database
+@pytest.mark.parametrize("end", ["/missing", "/postgres?sslmode=require", "/postgres?sslmod=x"])
+def test_a_database_that_cannot_be_reached_ends_serve_in_one_line(tmp_path: Path, end: str) -> None:
+    url = os.environ["DATABASE_URL"].rpartition("/")[0] + end
+
+    line = refusal(manage(tmp_path, "serve", DATABASE_URL=url))
+
+    assert line.startswith("CommandError: cannot use the database (DATABASE_URL, TAKHIN_DATA_DIR): ")
+    assert any(reason in line for reason in ('database "missing" does not exist', "does not support SSL", '"sslmod"'))
