@@ -104,7 +104,7 @@ class LiveServer:
         assert self._process is not None
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGINT)
-        return self._process.wait(15)
+        return self._process.wait(30)
 
     def process_ids(self) -> list[int]:
         """The server's process and the worker process that it forked."""

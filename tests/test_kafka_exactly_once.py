@@ -1,5 +1,7 @@
 """On a real Kafka cluster, what was accepted is written exactly once, whenever its worker is killed."""
 
+import contextlib
+import fcntl
 import itertools
 import json
 import random
@@ -154,6 +156,20 @@ def test_kill_9_at_any_moment_writes_each_record_once(kafka: KafkaCluster, gatew
     assert workers.events("slot lost") == []
 
 
+def pause(process: "subprocess.Popen[bytes]", server: LiveServer) -> None:
+    """Stop the process at a moment when it does not hold SQLite's lock, which would stop everyone."""
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        with (server.folder / "takhin.sqlite3.lock").open() as file:
+            for _ in range(20):
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return
+                time.sleep(0.05)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.1)
+
+
 def test_a_zombie_is_fenced(kafka: KafkaCluster, gateway: Callable[..., LiveServer]) -> None:
     """A worker that is paused for longer than its lease wakes up when another has done its work."""
     server = gateway()
@@ -165,7 +181,7 @@ def test_a_zombie_is_fenced(kafka: KafkaCluster, gateway: Callable[..., LiveServ
     while not zombie.events("ran"):
         time.sleep(0.02)
     assert zombie.process is not None
-    zombie.process.send_signal(signal.SIGSTOP)
+    pause(zombie.process, server)
     heir.start()
     # It resolves what the zombie holds once the lease is out.
     until(lambda: heir.events("slot resolved"), 90)

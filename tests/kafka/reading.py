@@ -1,9 +1,11 @@
 """Read back what a topic holds, by a plain consumer that knows nothing of this product."""
 
+import time
 from contextlib import closing
 from typing import NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 
 class Read(NamedTuple):
@@ -17,8 +19,31 @@ class Read(NamedTuple):
     headers: list[tuple[str, bytes | None]]
 
 
+def wait_until_decided(bootstrap: str, topic: str) -> None:
+    """Wait until every transaction shows: a commit is answered before its markers are in the partitions."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    places = [TopicPartition(topic, number) for number in admin.list_topics(topic, timeout=30).topics[topic].partitions]
+    deadline = time.monotonic() + 60
+    while True:
+        ends = [
+            [
+                future.result().offset
+                for future in admin.list_offsets(
+                    dict.fromkeys(places, OffsetSpec.latest()), isolation_level=isolation, request_timeout=30
+                ).values()
+            ]
+            for isolation in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
+        ]
+        if ends[0] == ends[1]:
+            return
+        assert time.monotonic() < deadline, f"a transaction in {topic} stays open"
+        time.sleep(0.05)
+
+
 def read_all(bootstrap: str, topic: str, isolation: str = "read_committed") -> list[Read]:
     """Every record up to the end of each partition, in order of partition and offset."""
+    if isolation == "read_committed":
+        wait_until_decided(bootstrap, topic)
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
