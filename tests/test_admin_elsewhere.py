@@ -127,7 +127,6 @@ def test_the_index_counts_topics_of_this_log(admin: Client, api: Api) -> None:
         ("?q=log+audit", ["Audit.log"]),
         ("?q=audit+orders", []),
         ("?q=%25", []),
-        ("?q=%00", ["Audit.log", "orders", "user_events"]),
         ("?q=" + "x" * 5000, []),
         ("?o=-1", ["user_events", "orders", "Audit.log"]),
         ("?o=99.nonsense", ["Audit.log", "orders", "user_events"]),
@@ -247,7 +246,7 @@ def test_a_topic_left_in_the_tables_is_in_nobodys_way(admin: Client) -> None:
     assert EmbeddedLog().partition_count("orders") == 1
 
 
-@pytest.mark.parametrize("name", ["nowhere", "1", "%00", "_5F", "a%20b", "x" * 3000])
+@pytest.mark.parametrize("name", ["nowhere", "1", "_5F", "a%20b", "x" * 3000])
 @pytest.mark.parametrize("page", ["change/", "delete/", "history/"])
 def test_a_topic_that_is_not_there(admin: Client, topic: str, name: str, page: str) -> None:
     assert "Perhaps it was deleted?" in _text(admin.get(f"{TOPICS}{name}/{page}", follow=True))
