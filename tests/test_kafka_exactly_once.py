@@ -6,11 +6,12 @@ import itertools
 import json
 import random
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class Submitter(threading.Thread):
         self.server = server
         self.topic = topic
         self.accepted: dict[str, list[str]] = {}
+        self.wrong: list[str] = []
         self.stopping = threading.Event()
 
     def run(self) -> None:
@@ -48,8 +50,23 @@ class Submitter(threading.Thread):
                     json={"records": [{"key": number % 7, "value": value} for value in values]},
                     timeout=30,
                 )
-                assert answer.status_code == 202, answer.text
-                self.accepted[answer.json()["requestId"]] = values
+                if answer.status_code == 202:
+                    self.accepted[answer.json()["requestId"]] = values
+                else:
+                    self.wrong.append(f"{answer.status_code} {answer.text}")
+
+
+@contextlib.contextmanager
+def submitting(server: LiveServer, topic: str) -> Iterator[dict[str, list[str]]]:
+    """Keep the workers busy; what was accepted, by request id."""
+    submitter = Submitter(server, topic)
+    submitter.start()
+    try:
+        yield submitter.accepted
+    finally:
+        submitter.stopping.set()
+        submitter.join()
+    assert submitter.wrong == []
 
 
 class Workers:
@@ -74,6 +91,10 @@ class Workers:
         assert self.process is not None
         self.process.send_signal(number)
         return self.process.wait(60)
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def events(self, name: str) -> list[Any]:
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
@@ -110,8 +131,9 @@ def judge(kafka: KafkaCluster, topic: str, accepted: dict[str, list[str]], ended
 
 
 @pytest.fixture
-def gateway(kafka: KafkaCluster, tmp_path: Path) -> Callable[..., LiveServer]:
+def gateway(kafka: KafkaCluster, tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
     """Starts a server that leaves async requests to workers in processes of their own."""
+    started: list[LiveServer] = []
 
     def start(**variables: str) -> LiveServer:
         variables = {
@@ -120,100 +142,122 @@ def gateway(kafka: KafkaCluster, tmp_path: Path) -> Callable[..., LiveServer]:
             "TAKHIN_WORKERS": "0",
             **variables,
         }
-        return LiveServer(tmp_path / "data", **variables).start()
+        server = LiveServer(tmp_path / "data", **variables)
+        started.append(server)
+        return server.start()
 
-    return start
+    yield start
+    for server in started:
+        server.stop()
 
 
-def test_kill_9_at_any_moment_writes_each_record_once(kafka: KafkaCluster, gateway: Callable[..., LiveServer]) -> None:
+@pytest.fixture
+def new_workers() -> Iterator[Callable[[LiveServer], Workers]]:
+    made: list[Workers] = []
+
+    def make(server: LiveServer) -> Workers:
+        made.append(Workers(server))
+        return made[-1]
+
+    yield make
+    for workers in made:
+        if workers.running:
+            workers.end(signal.SIGKILL)
+
+
+def test_kill_9_at_any_moment_writes_each_record_once(
+    kafka: KafkaCluster, gateway: Callable[..., LiveServer], new_workers: Callable[[LiveServer], Workers]
+) -> None:
     server = gateway()
     server.create_topic("killed", 3)
-    submitter = Submitter(server, "killed")
-    submitter.start()
-    workers = Workers(server)
+    workers = new_workers(server)
     chance = random.Random(11)
-    for number in range(KILLS):
-        workers.start()
-        # Until it has written something, and then at any moment of its rounds.
-        seen = len(workers.events("ran")) if number else 0
-        while len(workers.events("ran")) == seen and workers.process is not None and workers.process.poll() is None:
-            time.sleep(0.05)
-        time.sleep(chance.uniform(0, 0.3))
-        assert workers.end(signal.SIGKILL) == -signal.SIGKILL
-    submitter.stopping.set()
-    submitter.join()
+    with submitting(server, "killed") as accepted:
+        for number in range(KILLS):
+            workers.start()
+            # Until it has written something, and then at any moment of its rounds.
+            seen = len(workers.events("ran")) if number else 0
+            until(lambda seen=seen: len(workers.events("ran")) > seen or not workers.running, 120)
+            time.sleep(chance.uniform(0, 0.3))
+            assert workers.end(signal.SIGKILL) == -signal.SIGKILL
     workers.start()
-    ended = statuses(server, list(submitter.accepted))
+    ended = statuses(server, list(accepted))
     assert workers.end(signal.SIGTERM) == 0
-    server.stop()
 
-    judge(kafka, "killed", submitter.accepted, ended)
+    judge(kafka, "killed", accepted, ended)
     resolved = workers.events("slot resolved")
-    # Both kinds of what a kill leaves were met: else this test would show nothing.
+    # What a kill leaves was met: else this test would show nothing.
     assert sum(event["given_back"] for event in resolved) > 0
-    assert len(submitter.accepted) > KILLS
+    assert len(accepted) > KILLS
     # A worker that ended in order has given its slot back.
     assert workers.events("slot lost") == []
 
 
-def pause(process: "subprocess.Popen[bytes]", server: LiveServer) -> None:
-    """Stop the process at a moment when it does not hold SQLite's lock, which would stop everyone."""
-    while True:
-        process.send_signal(signal.SIGSTOP)
-        with (server.folder / "takhin.sqlite3.lock").open() as file:
+def pause_in_a_transaction(workers: Workers) -> None:
+    """Stop the process while it has requests in hand, and does not hold SQLite's lock, which would stop everyone."""
+    assert workers.process is not None
+    folder = workers.server.folder
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        workers.process.send_signal(signal.SIGSTOP)
+        with (folder / "takhin.sqlite3.lock").open() as file:
             for _ in range(20):
                 with contextlib.suppress(BlockingIOError):
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return
+                    if requests_in_hand(folder / "takhin.sqlite3"):
+                        return
+                    break
                 time.sleep(0.05)
-        process.send_signal(signal.SIGCONT)
-        time.sleep(0.1)
+        workers.process.send_signal(signal.SIGCONT)
+        time.sleep(random.uniform(0, 0.1))
+    raise AssertionError("the worker never has anything in hand")
 
 
-def test_a_zombie_is_fenced(kafka: KafkaCluster, gateway: Callable[..., LiveServer]) -> None:
+def requests_in_hand(database: Path) -> int:
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        in_hand = "SELECT count(*) FROM producer_producerequest WHERE status = 'pending' AND slot IS NOT NULL"
+        count: int = connection.execute(in_hand).fetchone()[0]
+        return count
+
+
+def test_a_zombie_is_fenced(
+    kafka: KafkaCluster, gateway: Callable[..., LiveServer], new_workers: Callable[[LiveServer], Workers]
+) -> None:
     """A worker that is paused for longer than its lease wakes up when another has done its work."""
     server = gateway()
     server.create_topic("zombie", 3)
-    submitter = Submitter(server, "zombie")
-    submitter.start()
-    zombie, heir = Workers(server), Workers(server)
-    zombie.start()
-    while not zombie.events("ran"):
-        time.sleep(0.02)
-    assert zombie.process is not None
-    pause(zombie.process, server)
-    heir.start()
-    # It resolves what the zombie holds once the lease is out.
-    until(lambda: heir.events("slot resolved"), 90)
-    zombie.process.send_signal(signal.SIGCONT)
-    until(lambda: zombie.events("slot lost") or zombie.events("in doubt, the receipts will tell"), 60)
-    submitter.stopping.set()
-    submitter.join()
-    ended = statuses(server, list(submitter.accepted))
+    zombie, heir = new_workers(server), new_workers(server)
+    with submitting(server, "zombie") as accepted:
+        zombie.start()
+        until(lambda: zombie.events("ran"), 60)
+        pause_in_a_transaction(zombie)
+        heir.start()
+        # It resolves what the zombie holds once the lease is out.
+        until(lambda: heir.events("slot resolved"), 120)
+        assert zombie.process is not None
+        zombie.process.send_signal(signal.SIGCONT)
+        until(lambda: zombie.events("slot lost") or zombie.events("in doubt, the receipts will tell"), 60)
+    ended = statuses(server, list(accepted))
     for workers in (zombie, heir):
         assert workers.end(signal.SIGTERM) == 0
-    server.stop()
 
-    judge(kafka, "zombie", submitter.accepted, ended)
+    judge(kafka, "zombie", accepted, ended)
 
 
 def test_a_worker_that_ends_in_order_hands_over_at_once(
-    kafka: KafkaCluster, gateway: Callable[..., LiveServer]
+    kafka: KafkaCluster, gateway: Callable[..., LiveServer], new_workers: Callable[[LiveServer], Workers]
 ) -> None:
     server = gateway()
     server.create_topic("handed-over", 3)
-    submitter = Submitter(server, "handed-over")
-    submitter.start()
-    workers = Workers(server)
-    for number in range(4):
-        seen = len(workers.events("ran")) if number else 0
+    workers = new_workers(server)
+    with submitting(server, "handed-over") as accepted:
+        for number in range(4):
+            seen = len(workers.events("ran")) if number else 0
+            workers.start()
+            until(lambda seen=seen: len(workers.events("ran")) > seen, 60)
+            assert workers.end(signal.SIGTERM) == 0
         workers.start()
-        until(lambda seen=seen: len(workers.events("ran")) > seen, 60)
-        assert workers.end(signal.SIGTERM) == 0
-    workers.start()
-    submitter.stopping.set()
-    submitter.join()
-    ended = statuses(server, list(submitter.accepted))
+    ended = statuses(server, list(accepted))
     assert workers.end(signal.SIGTERM) == 0
     slots = server.manage(
         "shell",
@@ -221,41 +265,36 @@ def test_a_worker_that_ends_in_order_hands_over_at_once(
         "-c",
         "from producer.models import WorkerSlot; print(list(WorkerSlot.objects.values_list('owner')))",
     )
-    server.stop()
 
     # One slot served them all, and is free again.
     assert slots.strip() == "[('',)]"
-    judge(kafka, "handed-over", submitter.accepted, ended)
+    judge(kafka, "handed-over", accepted, ended)
 
 
 def test_without_transactions_nothing_is_lost_and_doubles_can_be_told(
-    kafka: KafkaCluster, gateway: Callable[..., LiveServer]
+    kafka: KafkaCluster, gateway: Callable[..., LiveServer], new_workers: Callable[[LiveServer], Workers]
 ) -> None:
     server = gateway(TAKHIN_KAFKA_EXACTLY_ONCE="false")
     server.create_topic("at-least-once", 3)
-    submitter = Submitter(server, "at-least-once")
-    submitter.start()
-    workers = Workers(server)
+    workers = new_workers(server)
     chance = random.Random(5)
-    for number in range(5):
-        seen = len(workers.events("ran")) if number else 0
-        workers.start()
-        until(lambda seen=seen: len(workers.events("ran")) > seen, 60)
-        time.sleep(chance.uniform(0, 0.3))
-        workers.end(signal.SIGKILL)
-    submitter.stopping.set()
-    submitter.join()
+    with submitting(server, "at-least-once") as accepted:
+        for number in range(5):
+            seen = len(workers.events("ran")) if number else 0
+            workers.start()
+            until(lambda seen=seen: len(workers.events("ran")) > seen, 60)
+            time.sleep(chance.uniform(0, 0.3))
+            workers.end(signal.SIGKILL)
     workers.start()
-    ended = statuses(server, list(submitter.accepted))
+    ended = statuses(server, list(accepted))
     assert workers.end(signal.SIGTERM) == 0
-    server.stop()
 
     assert {one["status"] for one in ended.values()} == {"completed"}
     told = {}
     for record in read_all(kafka.bootstrap, "at-least-once"):
         headers = dict(record.headers)
         told[headers["takhin-request-id"], headers["takhin-record"]] = record.value
-    values = [value.encode() for sent in submitter.accepted.values() for value in sent]
+    values = [value.encode() for sent in accepted.values() for value in sent]
     assert sorted(value for value in told.values() if value is not None) == sorted(values)
 
 
