@@ -18,8 +18,7 @@ RequestError                  the whole request; its HTTP status stands in excep
 └── RequestNotFound
 RecordError                   one record; becomes that record's RecordFailure
 ├── SerializationFailed
-├── RecordTooLarge
-└── RecordNotAttempted
+└── RecordTooLarge
 """
 
 import msgspec
@@ -153,9 +152,3 @@ class SerializationFailed(RecordError):
 
 class RecordTooLarge(RecordError):
     code = "record_too_large"
-
-
-class RecordNotAttempted(RecordError):
-    """Nothing is wrong with this record: another one failed and the request was strict."""
-
-    code = "not_attempted"

@@ -1,17 +1,17 @@
 """Turn inbound records into the writes of one append, and the log's results back into the records' order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from producer.decoding import InboundRecord
-from producer.errors import RecordError, RecordFailure, RecordNotAttempted
+from producer.errors import RecordError, RecordFailure
 from producer.models import Outcome
 from producer.options import Options
 from producer.partitioner import Partitioner
 from producer.serialization import Serializer
 from topics.backends.base import Results
-from topics.errors import LogError, UnknownPartition
+from topics.errors import DeliveryFailed, LogError, NotAttempted, UnknownPartition
 from topics.records import Record, Write
 
 Outcomes = list[Outcome]
@@ -26,8 +26,14 @@ class Plan:
     """
 
     def __init__(
-        self, records: Sequence[InboundRecord], options: Options, partition_count: int, accepted_ms: int
+        self,
+        records: Sequence[InboundRecord],
+        options: Options,
+        partition_count: int,
+        accepted_ms: int,
+        check_record: Callable[[Record], None],
     ) -> None:
+        self.strict = options.strict
         serializer = Serializer(options, accepted_ms)
         partitioner = Partitioner(partition_count)
         by_partition: dict[int, list[Record]] = {}
@@ -36,17 +42,21 @@ class Plan:
             place: int | RecordFailure
             try:
                 record = serializer.serialize(inbound)
+                check_record(record)
                 place = partitioner.choose(inbound.partition, record.key)
                 by_partition.setdefault(place, []).append(record)
-            except (RecordError, UnknownPartition) as error:
+            except (RecordError, DeliveryFailed, UnknownPartition) as error:
                 place = _failure(index, error)
             self._places.append(place)
         if options.strict and any(isinstance(place, RecordFailure) for place in self._places):
-            self._places = list(
-                self.failed(RecordNotAttempted("not attempted: another record failed, and strict=true"))
-            )
+            self._places = list(self.failed(NotAttempted()))
             by_partition = {}
         self.writes = [Write(partition, batch, options.compression) for partition, batch in by_partition.items()]
+
+    @property
+    def count(self) -> int:
+        """Records to be written."""
+        return sum(len(write.records) for write in self.writes)
 
     @property
     def size(self) -> int:

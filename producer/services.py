@@ -144,7 +144,7 @@ def plan_of(topic_log: Log, row: ProduceRequest) -> Plan:
 
 def _plan(topic_log: Log, topic: str, records: Sequence[InboundRecord], options: Options, row: ProduceRequest) -> Plan:
     accepted_ms = int(row.created_at.timestamp() * 1000)
-    return Plan(records, options, topic_log.partition_count(topic), accepted_ms)
+    return Plan(records, options, topic_log.partition_count(topic), accepted_ms, topic_log.check_record)
 
 
 def append(

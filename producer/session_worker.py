@@ -23,7 +23,7 @@ from producer.plans import Plan
 from producer.worker import BATCH, Worker, failed, gave_up, unavailable, while_mine
 from topics import commits
 from topics.backends.base import Entry, Log, Results, Session
-from topics.errors import LogError, LogRefused, LogUnavailable, OutcomeUnknown, TopicNotFound
+from topics.errors import LogError, LogRefused, LogUnavailable, OutcomeUnknown, RefusedTogether, TopicNotFound
 
 log = structlog.get_logger("takhin.worker")
 # How much earlier than its claim a receipt may seem to be, where clocks differ.
@@ -31,8 +31,9 @@ CLOCKS_DIFFER = timedelta(minutes=5)
 # Receipts are kept for seven days; a claim of before has no witness any more.
 RECEIPTS_KEPT = timedelta(days=7) - CLOCKS_DIFFER
 ORPHAN_SECONDS = 10.0
-# One transaction's records must fit what a producer may have on its way.
+# One transaction's records must fit what a producer may have on its way; a single request always does.
 MOST_BYTES = 16 * 1024 * 1024
+MOST_RECORDS = 20_000
 
 Planned = tuple[ProduceRequest, Plan]
 
@@ -55,16 +56,17 @@ class SessionWorker(Worker):
         self._adopt_orphans()
         if not self._is_work_waiting():
             return 0
-        number = self._slot.number
-        claimed = commits.run(lambda: ProduceRequest.objects.claim(BATCH, number))
+        claimed = self._claim(self._slot)
         entries = [planned for row in claimed if (planned := self._plan(row)) is not None]
-        for part in _parts(entries):
-            self._seen = time.monotonic()
-            if self._session is None:
-                # An append in doubt: what is left of the claim is the slot's, and found by its recovery.
-                break
-            self._append(self._session, part)
+        self._append_all(_parts(entries))
         return len(claimed)
+
+    def _claim(self, slot: WorkerSlot) -> list[ProduceRequest]:
+        """Requests for the slot, as long as it is this worker's; those of a slot that was lost would wait there."""
+        claimed = commits.run(lambda: ProduceRequest.objects.claim(BATCH, slot.number) if slot.renew() else None)
+        if claimed is None:
+            self._lose(slot)
+        return claimed or []
 
     def _is_ready(self) -> bool:
         """Hold a slot and its open session; whether that is so now."""
@@ -142,37 +144,45 @@ class SessionWorker(Worker):
             return None
         return row, plan
 
+    def _append_all(self, parts: list[list[Planned]]) -> None:
+        for part in parts:
+            self._seen = time.monotonic()
+            if self._session is None:
+                # An append in doubt: what is left of the claim is the slot's, and found by its recovery.
+                break
+            self._append(self._session, part)
+
     def _append(self, session: Session, part: list[Planned]) -> None:
+        """Append these requests together; each by itself when one of them has a record that the log refuses."""
         started = time.perf_counter()
         try:
             results = session.append([_entry(row, plan) for row, plan in part])
+        except RefusedTogether:
+            self._append_all([[planned] for planned in part])
         except OutcomeUnknown as error:
             log.warning("in doubt, the receipts will tell", requests=len(part), error=str(error))
             for row, _ in part:
                 while_mine(row, row.discount)
             self._drop()
-            return
         except LogUnavailable as error:
             for row, _ in part:
                 unavailable(row, error)
-            return
         except Exception as error:
             for row, _ in part:
                 failed(row, error)
             self._drop()
-            return
-        commits.run(lambda: _complete([(row, plan, result) for (row, plan), result in zip(part, results, strict=True)]))
-        took = round((time.perf_counter() - started) * 1000, 2)
-        for row, _ in part:
-            notices.finished(row.pk)
-            log.info("ran", request=row.pk, topic=row.topic, attempt=row.attempts, milliseconds=took)
+        else:
+            _complete(part, results, time.perf_counter() - started)
 
     def _renew(self) -> None:
         slot = self._slot
         if slot is not None and not commits.run(slot.renew):
-            log.warning("slot lost", slot=slot.number)
-            self._slot = None
-            self._drop()
+            self._lose(slot)
+
+    def _lose(self, slot: WorkerSlot) -> None:
+        log.warning("slot lost", slot=slot.number)
+        self._slot = None
+        self._drop()
 
     def _let_go(self) -> None:
         self._drop()
@@ -189,15 +199,16 @@ class SessionWorker(Worker):
 
 
 def _parts(entries: list[Planned]) -> list[list[Planned]]:
-    """Requests that share a transaction: those of one codec, together bounded in bytes."""
+    """Requests that share a transaction: those of one codec, together bounded in records and bytes."""
     parts: list[list[Planned]] = []
     for _, group in itertools.groupby(sorted(entries, key=_codec), _codec):
-        room = -1
+        parts.append([])
+        size = count = 0
         for row, plan in group:
-            room -= plan.size
-            if room < 0:
+            size, count = size + plan.size, count + plan.count
+            if parts[-1] and (size > MOST_BYTES or count > MOST_RECORDS):
                 parts.append([])
-                room = MOST_BYTES - plan.size
+                size, count = plan.size, plan.count
             parts[-1].append((row, plan))
     return parts
 
@@ -210,15 +221,22 @@ def _entry(row: ProduceRequest, plan: Plan) -> Entry:
     def receipt(results: Results) -> bytes:
         return row.receipt(plan.outcomes(results))
 
-    return Entry(row.pk, row.topic, plan.writes, receipt)
+    return Entry(row.pk, row.topic, plan.writes, plan.strict, receipt)
 
 
-def _complete(written: list[tuple[ProduceRequest, Plan, Results]]) -> None:
-    for row, plan, results in written:
-        try:
-            row.complete(plan.outcomes(results))
-        except Overtaken:
-            log.warning("overtaken", request=row.pk, attempt=row.attempts)
+def _complete(part: list[Planned], results: list[Results], seconds: float) -> None:
+    def complete() -> None:
+        for (row, plan), result in zip(part, results, strict=True):
+            try:
+                row.complete(plan.outcomes(result))
+            except Overtaken:
+                log.warning("overtaken", request=row.pk, attempt=row.attempts)
+
+    commits.run(complete)
+    for row, _ in part:
+        notices.finished(row.pk)
+        took = round(seconds * 1000, 2)
+        log.info("ran", request=row.pk, topic=row.topic, attempt=row.attempts, milliseconds=took)
 
 
 def _resolve(session: Session, slot: WorkerSlot) -> None:

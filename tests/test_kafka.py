@@ -9,7 +9,8 @@ import pytest
 from confluent_kafka import KafkaError
 from django.db import connections
 
-from producer.models import ProduceRequest, Status
+from producer.models import ProduceRequest, Status, WorkerSlot
+from producer.session_worker import SessionWorker
 from tests.conftest import Api
 from tests.kafka.mock import ApiKey, MockCluster
 from topics import logs
@@ -76,6 +77,15 @@ def test_records_that_fail_leave_the_others_alone(cluster: MockCluster, api: Api
     ]
     assert outcomes[2]["error"] == "record 2: the Kafka client cannot write timestamp 0; 1 is the first"
     assert [message["value"] for message in api.messages("orders", partition=0)] == ['"fine"', '"fine too"']
+
+
+def test_a_strict_request_with_a_record_that_cannot_be_sent_writes_nothing(cluster: MockCluster, api: Api) -> None:
+    """The others were written, for the client that refuses such a record was asked too late."""
+    records = [{"partition": 0, "value": 1}, {"partition": 0, "value": 2, "timestamp": 0}]
+    outcomes = api.produce("orders", records, strict="true").json()["offsets"]
+
+    assert [outcome["code"] for outcome in outcomes] == ["not_attempted", "invalid_timestamp"]
+    assert api.messages("orders", partition=0) == []
 
 
 def test_an_unknown_topic_is_404(cluster: MockCluster, api: Api) -> None:
@@ -300,3 +310,35 @@ def test_registers_schemas_cannot_be_kept_by_a_cluster(cluster: MockCluster, api
 
     assert answer.status_code == 400
     assert "registersSchemas" in answer.json()["detail"]
+
+
+def test_a_worker_that_has_lost_its_slot_claims_nothing_for_it(cluster: MockCluster, api: Api) -> None:
+    """What it claimed waited in that slot until its new owner ended."""
+    cluster.create_topic("_takhin_outcomes", 16)
+    worker = SessionWorker(current_log())
+    api.produce("orders", [{"value": 1}], async_="true")
+    assert worker.run_once() == 1
+    assert ProduceRequest.objects.get().status == Status.COMPLETED
+
+    WorkerSlot.objects.update(owner="another worker")
+    api.produce("orders", [{"value": 2}], async_="true")
+
+    assert worker.run_once() == 0
+    left = ProduceRequest.objects.latest("id")
+    assert (left.status, left.slot, left.attempts) == (Status.PENDING, None, 0)
+    # It goes on in a slot of its own.
+    assert worker.run_once() == 1
+    assert set(ProduceRequest.objects.values_list("status", flat=True)) == {Status.COMPLETED}
+
+
+def test_async_requests_of_very_many_records_are_written(cluster: MockCluster, api: Api) -> None:
+    """Together they are more records than the client queues: none of them was ever written."""
+    cluster.create_topic("_takhin_outcomes", 16)
+    worker = SessionWorker(current_log())
+    body = "\n".join(['{"value":1}'] * 10_000)
+    for _ in range(12):
+        answer = api.post("/api/topics/orders/produce?async=true", body, "application/x-ndjson")
+        assert answer.status_code == 202
+    worker.run_once()
+
+    assert set(ProduceRequest.objects.values_list("status", "written_count")) == {(Status.COMPLETED, 10_000)}

@@ -11,6 +11,8 @@ LogError
 │   ├── StorageFull
 │   └── QueueFull
 ├── DeliveryFailed            of one record
+├── NotAttempted              of one record
+├── RefusedTogether           of a session's append
 └── OutcomeUnknown            of one record, or of a session's append
 """
 
@@ -88,6 +90,20 @@ class DeliveryFailed(LogError):
         super().__init__(reason)
         self.code = code
         self.retriable = retriable
+
+
+class NotAttempted(LogError):
+    """Nothing is wrong with this record: others of its request failed."""
+
+    code = "not_attempted"
+
+    def __init__(self, reason: str = "another record failed, and strict=true", retriable: bool = False) -> None:
+        super().__init__(f"not attempted: {reason}")
+        self.retriable = retriable
+
+
+class RefusedTogether(LogError):
+    """One of several requests has a record that the log refuses. Nothing was written: append each by itself."""
 
 
 class OutcomeUnknown(LogError):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 import msgspec
 
 from topics.errors import InvalidTopic, LogError, LogRefused, OffsetOutOfRange, UnknownPartition
-from topics.records import DEFAULT_CONFIG, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
+from topics.records import DEFAULT_CONFIG, Record, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
 
 # For each write, for each of its records: where it is, or why it is not.
 Results = list[list[RecordMetadata | LogError]]
@@ -21,11 +21,15 @@ MAX_READ_BYTES = 8 * 1024 * 1024
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One request's part in a session's append: its writes, and the receipt to be kept under its key."""
+    """One request's part in a session's append: its writes, and the receipt to be kept under its key.
+
+    When the log refuses one record of a `strict` entry, it writes none of them.
+    """
 
     key: str
     topic: str
     writes: Sequence[Write]
+    strict: bool
     receipt: Callable[[Results], bytes]
 
 
@@ -40,8 +44,8 @@ class Session(ABC):
     def append(self, entries: Sequence[Entry]) -> list[Results]:
         """Append all of several requests of one codec, with a receipt for each, and return each one's results.
 
-        Raises LogUnavailable (nothing happened) and OutcomeUnknown (this session is over: open it again, and the
-        receipts tell what happened).
+        Raises LogUnavailable and RefusedTogether (nothing happened), and OutcomeUnknown (this session is over: open
+        it again, and the receipts tell what happened).
         """
 
     @abstractmethod
@@ -78,6 +82,9 @@ class Log(ABC):
         `supports_transactions` (it may then be called again after a rollback, and what it raises undoes the append),
         after the append elsewhere. Raises TopicNotFound, UnknownPartition.
         """
+
+    def check_record(self, record: Record) -> None:  # noqa: B027
+        """Raise DeliveryFailed for a record that this log would not keep as it is; cheap, and before any append."""
 
     def open_session(self, name: str, is_ours: Callable[[], bool]) -> Session:
         """The session of this name, once all that its earlier owner did is decided.

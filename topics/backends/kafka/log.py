@@ -22,7 +22,7 @@ from topics.backends.kafka import producers
 from topics.backends.kafka.administration import FOR_EVER
 from topics.backends.kafka.cluster import Cluster, is_hidden
 from topics.backends.kafka.sessions import KafkaSession
-from topics.errors import InvalidTopic, LogUnavailable, OutcomeUnknown, QueueFull, TopicNotFound
+from topics.errors import DeliveryFailed, InvalidTopic, LogUnavailable, OutcomeUnknown, QueueFull, TopicNotFound
 from topics.records import DEFAULT_CONFIG, Record, StoredRecord, TopicConfig, TopicInfo, Write
 
 # A topic is made and deleted by one broker after the other.
@@ -96,6 +96,16 @@ class KafkaLog(Log):
             for index, outcome in zip(again, settled, strict=True):
                 outcomes[index] = outcome
         return outcomes
+
+    def check_record(self, record: Record) -> None:
+        if record.timestamp == 0:
+            # https://github.com/confluentinc/librdkafka/issues/1153: to it, 0 is now.
+            raise DeliveryFailed(
+                "the Kafka client cannot write timestamp 0; 1 is the first", "invalid_timestamp", False
+            )
+        if record.headers and any("\0" in name for name, _ in record.headers):
+            # The client would cut the name there.
+            raise DeliveryFailed("a header's name holds a null character", "invalid_record", False)
 
     def open_session(self, name: str, is_ours: Callable[[], bool]) -> Session:
         self._admit()

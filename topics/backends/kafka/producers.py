@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeGuard
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -14,6 +15,9 @@ from topics.errors import DeliveryFailed, LogError, OutcomeUnknown, QueueFull
 from topics.records import Record, RecordMetadata
 
 Outcome = RecordMetadata | LogError
+# What records get that were queued in a transaction, or are to be, when it can only be aborted.
+UNSENT = {errors.name_of(KafkaError(code)) for code in (KafkaError._PURGE_QUEUE, KafkaError._STATE)}
+INNOCENT = errors.name_of(KafkaError(KafkaError._INVALID_DIFFERENT_RECORD))
 UNREPORTED = OutcomeUnknown("Kafka did not acknowledge it in time")
 
 
@@ -49,12 +53,14 @@ class Delivery:
         self._expected = -1
         self._done = threading.Event()
         self._then: list[Callable[[], None]] = []
+        self.has_failed = False
 
     def report(self, index: int, error: KafkaError | None, message: Message) -> None:
         """What became of one record; called by the thread that serves the producer."""
         if error is None:
             self.outcomes[index] = RecordMetadata(message.partition(), message.offset(), message.timestamp()[1])
         else:
+            self.has_failed = True
             self.outcomes[index] = errors.of_record(error)
             if error.code() in errors.OF_BATCH:
                 self._of_batch.append(index)
@@ -62,7 +68,11 @@ class Delivery:
         if len(self._reported) == self._expected:
             self._end()
 
-    def expect(self, count: int, then: Callable[[], None]) -> None:
+    @property
+    def is_reported(self) -> bool:
+        return self._done.is_set()
+
+    def expect(self, count: int, then: Callable[[], None] = lambda: None) -> None:
         """All records are queued, and this many will be reported; `then` is called after the last of them."""
         self._then.append(then)
         self._expected = count
@@ -93,6 +103,11 @@ class Delivery:
         unsent = [outcome for outcome in self.outcomes if isinstance(outcome, DeliveryFailed) and outcome.retriable]
         return unsent + [outcome for outcome in reported if isinstance(outcome, LogError)]
 
+    def is_innocent(self, index: int) -> bool:
+        """Whether the record's batch was refused for others of it."""
+        outcome = self.outcomes[index]
+        return isinstance(outcome, DeliveryFailed) and outcome.code == INNOCENT
+
     def decided(self) -> dict[int, Outcome]:
         """The records that were taken and those that would be refused again, by their places."""
         return {
@@ -102,9 +117,14 @@ class Delivery:
         }
 
 
-def is_final(outcome: Outcome | None) -> bool:
+def is_final(outcome: Outcome | None) -> TypeGuard[DeliveryFailed]:
     """Whether the same record would be refused again."""
     return isinstance(outcome, DeliveryFailed) and not outcome.retriable
+
+
+def never_left(failures: Sequence[LogError]) -> bool:
+    """Whether records failed, though none of them was refused or sent in vain."""
+    return bool(failures) and all(failure.code in UNSENT for failure in failures)
 
 
 def send(
@@ -122,8 +142,6 @@ def send(
             delivery.outcomes[index] = known[index]
             continue
         try:
-            if record.timestamp == 0 or record.headers:
-                check_sendable(record)
             produce(
                 topic,
                 record.value,
@@ -134,23 +152,11 @@ def send(
                 headers=record.headers,
             )
             queued += 1
-        except LogError as error:
-            delivery.outcomes[index] = error
         except BufferError:
             delivery.outcomes[index] = errors.of_record(KafkaError(KafkaError._QUEUE_FULL))
         except KafkaException as error:
             delivery.outcomes[index] = errors.of_record(errors.of(error), is_queued=False)
     return queued
-
-
-def check_sendable(record: Record) -> None:
-    """Raise DeliveryFailed for the few records that librdkafka would write otherwise than they are."""
-    if record.timestamp == 0:
-        # https://github.com/confluentinc/librdkafka/issues/1153: to it, 0 is now.
-        raise DeliveryFailed("the Kafka client cannot write timestamp 0; 1 is the first", "invalid_timestamp", False)
-    if record.headers and any("\0" in name for name, _ in record.headers):
-        # The client would cut the name there.
-        raise DeliveryFailed("a header's name holds a null character", "invalid_record", False)
 
 
 class KafkaProducer:

@@ -35,6 +35,14 @@ OWN = {
 _PRODUCER_ONLY = ("queue.buffering.", "linger.ms", "batch.", "retries", "retry.backoff", "transaction.", "sticky.")
 _CONSUMER_ONLY = ("fetch.", "queued.", "session.timeout.ms", "max.poll.interval.ms", "check.crcs")
 
+# Each record in a batch of its own, one after the other: a refusal upsets whatever is behind it on its way, and
+# librdkafka sends that again after its backoff, which would make a hundred refusals last ten seconds.
+ALONE: Properties = {"batch.num.messages": 1, "max.in.flight.requests.per.connection": 1, "retry.backoff.ms": 5}
+
+# librdkafka's own limits of a batch.
+BATCH_BYTES = 1_000_000
+BATCH_RECORDS = 10_000
+
 # librdkafka says of each connection, several times a second, that it is refused.
 QUIET_SECONDS = 60.0
 
@@ -90,28 +98,33 @@ def producer(codec: str, alone: bool = False) -> Properties:
     return {
         # Bounds the memory of what is on its way; librdkafka's own default is 1 GiB.
         "queue.buffering.max.kbytes": queue_bytes() // 1024,
-        "queue.buffering.max.messages": MOST_QUEUED,
+        "queue.buffering.max.messages": queue_records(),
         # A broker that hangs is left for the partition's next leader while there is time.
         "socket.timeout.ms": budget_ms() // 3,
         "request.timeout.ms": budget_ms() // 3,
         # Records of one request are queued in one go, and need no time to gather.
         "linger.ms": 0,
-        # The limit is TAKHIN_MAX_RECORD_BYTES; this one counts a record's framing and headers as well.
-        "message.max.bytes": settings.TAKHIN_MAX_RECORD_BYTES + 64 * 1024,
+        "message.max.bytes": record_bytes(),
         **common(),
         **_given(lambda name: name.startswith(_PRODUCER_ONLY)),
         "acks": "all",
         "enable.idempotence": True,
         "compression.type": codec,
         "delivery.timeout.ms": budget_ms(),
-        **({"batch.num.messages": 1} if alone else {}),
+        **(ALONE if alone else {}),
     }
 
 
 def transactional(name: str, codec: str, alone: bool = False) -> Properties:
     """For a transactional producer of one worker slot."""
     return {
-        **producer(codec, alone),
+        **producer(codec),
+        # What a request writes to a partition is one batch, unless it is too large: the session says when to send.
+        "linger.ms": 1000,
+        "batch.size": BATCH_BYTES,
+        "batch.num.messages": BATCH_RECORDS,
+        "message.max.bytes": max(BATCH_BYTES, record_bytes()),
+        **(ALONE if alone else {}),
         "transactional.id": name,
         # Longer than a delivery may take, shorter than a slot's lease: a dead worker's transaction is aborted first.
         "transaction.timeout.ms": 15_000,
@@ -139,9 +152,15 @@ def new_consumer(more: Properties | None = None) -> Consumer:
     return Consumer({**consumer(), **(more or {})})
 
 
-MOST_QUEUED = 100_000
+def record_bytes() -> int:
+    """The limit is TAKHIN_MAX_RECORD_BYTES; this one counts a record's framing and headers as well."""
+    return int(settings.TAKHIN_MAX_RECORD_BYTES) + 64 * 1024
+
+
+def queue_records() -> int:
+    """Room for what is on its way to the cluster, and always for two of the largest requests."""
+    return max(100_000, 2 * int(settings.TAKHIN_MAX_RECORDS))
 
 
 def queue_bytes() -> int:
-    """Room for what is on its way to the cluster, and always for two of the largest requests."""
     return max(64 * 1024 * 1024, 2 * int(settings.TAKHIN_MAX_BODY_BYTES))

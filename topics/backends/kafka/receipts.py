@@ -1,0 +1,66 @@
+"""Find what sessions kept beside the records that they appended, in a topic of the gateway's own."""
+
+import time
+import zlib
+from collections.abc import Sequence
+
+from topics.backends.kafka.cluster import RECEIPTS, Cluster
+from topics.errors import LogError, LogUnavailable, TopicExists
+
+PARTITIONS = 16
+CONFIG = {"cleanup.policy": "delete", "retention.ms": str(7 * 24 * 3600 * 1000)}
+# Longer than any transaction may stay open.
+DECIDED_SECONDS = 25.0
+
+
+class Receipts:
+    """Those of one session's name, which are all in one `partition`. Raises LogUnavailable."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self._cluster = cluster
+        self.partition = zlib.crc32(name.encode()) % _partition_count(cluster)
+
+    def find(self, keys: Sequence[str], since_ms: int) -> dict[str, bytes]:
+        """The receipts under these keys, of those kept not before `since_ms`."""
+        administration, reader = self._cluster.administration, self._cluster.reader
+        end = administration.bounds_of(RECEIPTS, self.partition).high_watermark
+        deadline = time.monotonic() + DECIDED_SECONDS
+        # Another session's open transaction in this partition hides what was committed after it.
+        while administration.stable_end(RECEIPTS, self.partition) < end:
+            if time.monotonic() > deadline:
+                raise LogUnavailable("a transaction of another worker stays undecided")
+            time.sleep(0.2)
+        start = reader.offset_at(RECEIPTS, self.partition, since_ms)
+        wanted = {key.encode() for key in keys}
+        found: dict[str, bytes] = {}
+        while start is not None and start < end:
+            records = reader.read(RECEIPTS, self.partition, start, end, 1000)
+            if not records:
+                break
+            found |= {
+                record.key.decode(): record.value or b"" for record in records if record.key and record.key in wanted
+            }
+            start = records[-1].offset + 1
+        return found
+
+
+def _partition_count(cluster: Cluster) -> int:
+    """The number of partitions of the topic, which is made when it is missing."""
+    count = cluster.watch.count_of_hidden(RECEIPTS)
+    if count is not None:
+        return count
+    brokers = cluster.watch.broker_count
+    config = {**CONFIG, **({"min.insync.replicas": "2"} if brokers >= 3 else {})}
+    try:
+        cluster.administration.create(RECEIPTS, PARTITIONS, min(3, max(1, brokers)), config)
+    except TopicExists:
+        pass
+    except LogError as error:
+        raise LogUnavailable(f"topic {RECEIPTS} cannot be made: {error}") from error
+    for _ in range(50):
+        cluster.watch.refresh(1)
+        count = cluster.watch.count_of_hidden(RECEIPTS)
+        if count is not None:
+            return count
+        time.sleep(0.1)
+    raise LogUnavailable(f"the Kafka cluster does not show topic {RECEIPTS} yet")
