@@ -10,6 +10,7 @@ whatever comes of them; then the others are written.
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from confluent_kafka import KafkaException, Producer
 
@@ -43,8 +44,10 @@ class KafkaSession(Session):
         self._name = name
         self._is_ours = is_ours
         self._receipts = Receipts(cluster, name)
-        # A producer has one codec. All are opened, for an earlier owner may have left a transaction open in any.
-        self._producers = {codec: self._opened(codec) for codec in CODECS}
+        # A producer has one codec. All are opened, for an earlier owner may have left a transaction open in any; at the
+        # same time, for each waits half a second for its coordinator.
+        with ThreadPoolExecutor(len(CODECS)) as pool:
+            self._producers = dict(zip(CODECS, pool.map(self._opened, CODECS), strict=True))
         # The codecs whose producers have one record in each batch.
         self._alone: set[str] = set()
         self._check_ownership()
