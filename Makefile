@@ -5,6 +5,7 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 ifdef HOST
 export TAKHIN_HOST := $(HOST)
@@ -29,13 +30,13 @@ kafka: $(VENV)/.dev
 	@$(BIN)/python -m tests.kafka
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-kafka: $(VENV)/.dev
 	$(BIN)/python -m pytest -m kafka $(ARGS)
 
 test-postgres: $(VENV)/.dev
-	$(BIN)/python -m tests.postgres $(ARGS)
+	$(BIN)/python -m tests.postgres $(PARALLEL) $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

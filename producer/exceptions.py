@@ -41,6 +41,7 @@ STATUSES: dict[type[Exception], int] = {
     log_errors.LogRefused: 502,
     log_errors.LogUnavailable: 503,
     log_errors.DeliveryFailed: 502,
+    log_errors.NotAttempted: 422,
     log_errors.OutcomeUnknown: 504,
 }
 

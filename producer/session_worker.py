@@ -22,8 +22,8 @@ from producer.models import Overtaken, ProduceRequest, WorkerSlot
 from producer.plans import Plan
 from producer.worker import BATCH, Worker, failed, gave_up, unavailable, while_mine
 from topics import commits
-from topics.backends.base import Entry, Log, Results, Session
-from topics.errors import LogError, LogRefused, LogUnavailable, OutcomeUnknown, RefusedTogether, TopicNotFound
+from topics.backends.base import Entry, Log, RefusedTogether, Results, Session
+from topics.errors import LogError, LogRefused, LogUnavailable, OutcomeUnknown, TopicNotFound
 
 log = structlog.get_logger("takhin.worker")
 # How much earlier than its claim a receipt may seem to be, where clocks differ.

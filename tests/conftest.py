@@ -6,6 +6,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from django.conf import settings
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
+from django.core.management.commands import flush
 from django.db import connection
 from django.test import Client
 
@@ -28,6 +32,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "no_database" not in item.keywords:
             item.add_marker(pytest.mark.django_db(transaction=True))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_slow() -> Iterator[None]:
+    """What took most of the time, and shows nothing: to hash passwords as slowly as an attacker must, and to make
+    content types, permissions and the list of static files anew for each test.
+    """
+    lasting = {ContentType._meta.db_table, Permission._meta.db_table}
+
+    def sql_flush(style: Any, connection: Any, **options: Any) -> list[str]:
+        tables = connection.introspection.django_table_names(only_existing=True, include_views=False)
+        statements: list[str] = connection.ops.sql_flush(style, [t for t in tables if t not in lasting], **options)
+        return statements
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flush, "sql_flush", sql_flush)
+        patch.setattr(flush, "emit_post_migrate_signal", lambda *_, **__: None)
+        patch.setattr(settings, "WHITENOISE_AUTOREFRESH", True, raising=False)
+        patch.setattr(settings, "PASSWORD_HASHERS", ["django.contrib.auth.hashers.MD5PasswordHasher"])
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,6 @@ LogError
 │   └── QueueFull
 ├── DeliveryFailed            of one record
 ├── NotAttempted              of one record
-├── RefusedTogether           of a session's append
 └── OutcomeUnknown            of one record, or of a session's append
 """
 
@@ -100,10 +99,6 @@ class NotAttempted(LogError):
     def __init__(self, reason: str = "another record failed, and strict=true", retriable: bool = False) -> None:
         super().__init__(f"not attempted: {reason}")
         self.retriable = retriable
-
-
-class RefusedTogether(LogError):
-    """One of several requests has a record that the log refuses. Nothing was written: append each by itself."""
 
 
 class OutcomeUnknown(LogError):

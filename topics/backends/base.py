@@ -20,6 +20,10 @@ MAX_PARTITIONS = 1000
 MAX_READ_BYTES = 8 * 1024 * 1024
 
 
+class RefusedTogether(Exception):
+    """One of several entries has a record that the log refuses. Nothing was written: append each by itself."""
+
+
 class Entry(msgspec.Struct, frozen=True):
     """One request's part in a session's append: its writes, and the receipt to be kept under its key.
 

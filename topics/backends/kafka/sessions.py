@@ -14,13 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from confluent_kafka import KafkaException, Producer
 
-from topics.backends.base import Entry, Results, Session
+from topics.backends.base import Entry, RefusedTogether, Results, Session
 from topics.backends.kafka import errors, properties
 from topics.backends.kafka.cluster import RECEIPTS, Cluster
 from topics.backends.kafka.producers import Delivery, Outcome, is_final, never_left, send
 from topics.backends.kafka.receipts import Receipts
 from topics.compression import CODECS
-from topics.errors import LogError, LogUnavailable, NotAttempted, OutcomeUnknown, RefusedTogether
+from topics.errors import LogError, LogUnavailable, NotAttempted, OutcomeUnknown
 from topics.records import Record, RecordMetadata, Write
 
 INIT_SECONDS = 10.0
