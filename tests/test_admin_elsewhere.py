@@ -96,6 +96,28 @@ def test_it_works(admin: Client, api: Api, topic: str) -> None:
     assert not Topic.objects.exists()
 
 
+def test_a_partition_that_no_broker_leads_is_told_and_hides_nothing(
+    admin: Client, api: Api, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.produce(topic, [{"value": 1, "partition": 1}])
+    whole = MemoryLog.topic
+
+    def without_leader(log: MemoryLog, name: str) -> TopicInfo:
+        found = whole(log, name)
+        return TopicInfo(name, [PartitionInfo(0, 0, 0, is_online=False), *found.partitions[1:]], found.config)
+
+    monkeypatch.setattr(MemoryLog, "topic", without_leader)
+
+    assert _listed(_text(admin.get(TOPICS))) == [topic]
+    assert "offline: no broker leads it" in _text(admin.get(f"{_page(topic)}change/"))
+    assert "no broker can read it now" in _text(admin.get(f"{RECORDS}?topic={topic}&partition=0"))
+    assert _offsets(_text(admin.get(f"{RECORDS}?topic={topic}"))) == [0]
+    assert api.get(f"/api/topics/{topic}").json()["partitions"][:2] == [
+        {"id": 0, "highWaterMark": None, "firstOffset": None},
+        {"id": 1, "highWaterMark": 1, "firstOffset": 0},
+    ]
+
+
 def test_the_sidebar_leads_nowhere_else(admin: Client, settings: Any) -> None:
     page = _text(admin.get("/admin/"))
     assert TOPICS in page

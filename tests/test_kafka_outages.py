@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import requests
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.kafka.cluster import KafkaCluster
 from tests.kafka.reading import read_all
@@ -168,3 +169,38 @@ def test_one_broker_of_three_is_not_missed(
     # that hangs, and what was sent to it is in doubt then.
     unanswered = [load.refused if trouble == "pause" else load.refused | load.in_doubt for load in made]
     assert [value for values in unanswered for value in values] == []
+
+
+def test_a_partition_without_a_leader_holds_up_nothing_else(
+    kafka_trio: KafkaCluster, start: Callable[[KafkaCluster], LiveServer]
+) -> None:
+    """One such partition made every list of topics a 503 after ten seconds, and held up async requests beside it."""
+    server = start(kafka_trio)
+    admin = AdminClient({"bootstrap.servers": kafka_trio.bootstrap})
+    (made,) = admin.create_topics([NewTopic("lonely", 2, replica_assignment=[[1], [2]])]).values()
+    made.result(30)
+    url = f"{server.url}/api/topics/lonely"
+    until(lambda: server.http.get(url, timeout=30).status_code == 200)
+    assert bounds_of(server, "lonely") == [(0, 0), (0, 0)]
+    # The other two hold the majority of the controllers.
+    kafka_trio.kill(1)
+    until(lambda: bounds_of(server, "lonely") == [(None, None), (0, 0)])
+
+    names = [topic["name"] for topic in server.http.get(f"{server.url}/api/topics", timeout=30).json()]
+    assert "lonely" in names
+    waiting, written = (
+        server.produce("lonely", [{"value": number, "partition": number}], **{"async": "true"}).json()["requestId"]
+        for number in range(2)
+    )
+    assert finished(server, written)["status"] == "completed"
+    assert server.http.get(f"{server.url}/api/produce/status/{waiting}", timeout=10).json()["status"] == "pending"
+
+    kafka_trio.start(1)
+    assert finished(server, waiting)["offsets"][0]["offset"] == 0
+    assert bounds_of(server, "lonely")[0][0] == 0
+
+
+def bounds_of(server: LiveServer, topic: str) -> list[tuple[int | None, int | None]]:
+    answer = server.http.get(f"{server.url}/api/topics/{topic}", timeout=30)
+    assert answer.status_code == 200, answer.text
+    return [(one["firstOffset"], one["highWaterMark"]) for one in answer.json()["partitions"]]

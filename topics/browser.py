@@ -76,6 +76,8 @@ def _page(found: TopicInfo, place: dict[str, Any]) -> dict[str, Any]:
     if number >= len(found.partitions):
         return context | {"error": f"{found.name} has partitions 0 to {len(found.partitions) - 1}, and no {number}"}
     bounds = found.partitions[number]
+    if not bounds.is_online:
+        return context | {"error": f"partition {number} of {found.name} has no leader: no broker can read it now"}
     read = partial(current_log().read, found.name, number)
     if offset is None:
         page = paging.before(read, bounds, bounds.high_watermark if end is None else end)

@@ -55,11 +55,15 @@ class Write(msgspec.Struct, frozen=True):
 
 
 class PartitionInfo(msgspec.Struct, frozen=True):
-    """A partition's bounds: the first kept offset and the next offset to be written (the high watermark)."""
+    """A partition's bounds: the first kept offset and the next offset to be written (the high watermark).
+
+    Both are 0 and mean nothing while the partition is not online: no broker leads it.
+    """
 
     id: int
     first_offset: int
     high_watermark: int
+    is_online: bool = True
 
     @property
     def kept(self) -> int:

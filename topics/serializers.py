@@ -89,8 +89,14 @@ class TopicNameField(serializers.RegexField):
 
 class PartitionSerializer(serializers.Serializer[Any]):
     id = serializers.IntegerField(min_value=0)
-    highWaterMark = serializers.IntegerField(min_value=0, help_text="The next offset to be written.")
-    firstOffset = serializers.IntegerField(min_value=0, help_text="The first offset still kept.")
+    highWaterMark = serializers.IntegerField(
+        min_value=0,
+        allow_null=True,
+        help_text="The next offset to be written; null while no broker leads the partition.",
+    )
+    firstOffset = serializers.IntegerField(
+        min_value=0, allow_null=True, help_text="The first offset still kept; null while no broker leads the partition."
+    )
 
 
 class TopicSerializer(serializers.Serializer[Any]):

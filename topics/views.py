@@ -117,7 +117,11 @@ def _shown(topic: TopicInfo) -> dict[str, Any]:
         "name": topic.name,
         "partitionCount": len(topic.partitions),
         "partitions": [
-            {"id": bounds.id, "highWaterMark": bounds.high_watermark, "firstOffset": bounds.first_offset}
+            {
+                "id": bounds.id,
+                "highWaterMark": bounds.high_watermark if bounds.is_online else None,
+                "firstOffset": bounds.first_offset if bounds.is_online else None,
+            }
             for bounds in topic.partitions
         ],
         **{member: getattr(topic.config, name) for member, name in CONFIG.items()},

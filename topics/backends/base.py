@@ -98,6 +98,9 @@ class Log(ABC):
         """
         raise LogRefused("this log has no sessions")
 
+    def check_writable(self, topic: str, partitions: Collection[int]) -> None:  # noqa: B027
+        """Raise LogUnavailable when one of these partitions is known to take nothing now; cheap."""
+
     @abstractmethod
     def partition_count(self, topic: str) -> int:
         """The topic's number of partitions, cheap enough for every request. Raises TopicNotFound."""

@@ -1,7 +1,7 @@
 """Ask the cluster about topics, and change them, by Kafka's admin protocol."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -20,8 +20,16 @@ from topics.errors import LogRefused, LogUnavailable
 from topics.records import DEFAULT_CONFIG, PartitionInfo, TopicConfig
 
 CALL_SECONDS = 10.0
+# The client waits for leaders by itself, and does not look whether there will be any.
+LEADER_SECONDS = 3.0
+# A topic and the number of one of its partitions.
+Place = tuple[str, int]
 # Kafka's own word for "for ever".
 FOR_EVER = "-1"
+
+
+class Leaderless(LogUnavailable):
+    """A partition has no leader at this moment, or another one than thought."""
 
 
 class Administration:
@@ -60,14 +68,14 @@ class Administration:
                 found[resource.name] = DEFAULT_CONFIG
         return found
 
-    def bounds(self, counts: dict[str, int]) -> dict[str, list[PartitionInfo]]:
-        """The first offset and the high watermark of every partition of these topics. Raises TopicNotFound."""
-        places = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
-        first, end = (self._offsets(places, spec) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
-        return {
-            name: [PartitionInfo(number, first[name, number], end[name, number]) for number in range(count)]
-            for name, count in counts.items()
-        }
+    def bounds(self, places: Collection[Place]) -> dict[Place, PartitionInfo]:
+        """The first offset and the high watermark of each of these partitions. Raises TopicNotFound, Leaderless."""
+        asked = [TopicPartition(*place) for place in places]
+        first, end = (
+            self._offsets_now(asked, spec, seconds=LEADER_SECONDS)
+            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+        )
+        return {place: PartitionInfo(place[1], first[place], end[place]) for place in places}
 
     def bounds_of(self, topic: str, number: int) -> PartitionInfo:
         """One partition's first offset and high watermark. Raises TopicNotFound."""
@@ -87,26 +95,30 @@ class Administration:
         places: list[TopicPartition],
         spec: OffsetSpec,
         isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
-    ) -> dict[tuple[str, int], int]:
+    ) -> dict[Place, int]:
         """Asked again while a partition has no leader: one is being chosen."""
         deadline = time.monotonic() + CALL_SECONDS
         while True:
             try:
                 return self._offsets_now(places, spec, isolation)
-            except LogUnavailable as error:
-                if not errors.is_leaderless(error.__cause__) or time.monotonic() > deadline:
+            except Leaderless:
+                if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
 
     def _offsets_now(
-        self, places: list[TopicPartition], spec: OffsetSpec, isolation: IsolationLevel
-    ) -> dict[tuple[str, int], int]:
+        self,
+        places: list[TopicPartition],
+        spec: OffsetSpec,
+        isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+        seconds: float = CALL_SECONDS,
+    ) -> dict[Place, int]:
         if not places:
             return {}
         asked = self._admin.list_offsets(
             dict.fromkeys(places, spec),
             isolation_level=isolation,
-            request_timeout=CALL_SECONDS,
+            request_timeout=seconds,
         )
         return {(place.topic, place.partition): _result(future, place.topic).offset for place, future in asked.items()}
 
@@ -120,6 +132,8 @@ def _result(future: "Future[Any]", topic: str) -> Any:
     try:
         return future.result(CALL_SECONDS + 1)
     except KafkaException as error:
+        if errors.is_leaderless(error):
+            raise Leaderless(f"a partition of topic {topic!r} has no leader") from error
         raise errors.of_call(error, topic) from error
 
 

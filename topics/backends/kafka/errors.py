@@ -124,12 +124,14 @@ _LEADERLESS = {
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.OFFSET_NOT_AVAILABLE,
+    # "Failed to query partition leaders"
+    KafkaError._NOENT,
 }
 
 
-def is_leaderless(error: object) -> bool:
+def is_leaderless(error: KafkaException) -> bool:
     """Whether a partition had no leader at this moment, or another one than thought."""
-    return isinstance(error, KafkaException) and of(error).code() in _LEADERLESS
+    return of(error).code() in _LEADERLESS
 
 
 def is_transient(error: KafkaError) -> bool:

@@ -19,11 +19,11 @@ from topics.backends.base import (
     within_bytes,
 )
 from topics.backends.kafka import producers
-from topics.backends.kafka.administration import FOR_EVER
+from topics.backends.kafka.administration import CALL_SECONDS, FOR_EVER, Leaderless, Place
 from topics.backends.kafka.cluster import Cluster, is_hidden
 from topics.backends.kafka.sessions import KafkaSession
 from topics.errors import DeliveryFailed, InvalidTopic, LogUnavailable, OutcomeUnknown, QueueFull, TopicNotFound
-from topics.records import DEFAULT_CONFIG, Record, StoredRecord, TopicConfig, TopicInfo, Write
+from topics.records import DEFAULT_CONFIG, PartitionInfo, Record, StoredRecord, TopicConfig, TopicInfo, Write
 
 # A topic is made and deleted by one broker after the other.
 CHANGE_SECONDS = 10.0
@@ -130,9 +130,35 @@ class KafkaLog(Log):
         return found
 
     def _describe(self, counts: dict[str, int]) -> list[TopicInfo]:
-        bounds = self.cluster.administration.bounds(counts)
+        bounds = self._bounds([(name, number) for name, count in counts.items() for number in range(count)])
         configs = self.cluster.administration.configs(counts)
-        return [TopicInfo(name, bounds[name], configs[name]) for name in counts]
+        return [
+            TopicInfo(name, [bounds[name, number] for number in range(count)], configs[name])
+            for name, count in counts.items()
+        ]
+
+    def _bounds(self, places: Collection[Place]) -> dict[Place, PartitionInfo]:
+        """Those of partitions that are offline are unknown, and not waited for."""
+        watch, deadline = self.cluster.watch, time.monotonic() + CALL_SECONDS
+        if not all(watch.has_leader(*place) for place in places):
+            # It may be a topic that was just made.
+            watch.refresh(1)
+        while True:
+            online = [place for place in places if watch.has_leader(*place)]
+            try:
+                found = self.cluster.administration.bounds(online)
+                return {place: found.get(place) or PartitionInfo(place[1], 0, 0, False) for place in places}
+            except Leaderless:
+                if time.monotonic() > deadline:
+                    raise
+                watch.refresh(1)
+                for name, _ in places:
+                    watch.partition_count(name)
+
+    def check_writable(self, topic: str, partitions: Collection[int]) -> None:
+        offline = [number for number in partitions if not self.cluster.watch.has_leader(topic, number)]
+        if offline:
+            raise LogUnavailable(f"partition {offline[0]} of topic {topic!r} has no leader")
 
     def create_topic(self, name: str, partitions: int, config: TopicConfig = DEFAULT_CONFIG) -> TopicInfo:
         """Retention that is not given is the cluster's own; so is the number of replicas (KIP-464)."""
@@ -143,7 +169,7 @@ class KafkaLog(Log):
         given = {key: value for key, value in _kafka_config(config).items() if value != FOR_EVER}
         self.cluster.administration.create(name, partitions, -1, given)
         deadline = time.monotonic() + CHANGE_SECONDS
-        self._wait_until(lambda: self.cluster.watch.knows(name, partitions), f"topic {name!r} was made")
+        self._wait_until(lambda: self.cluster.watch.is_complete(name, partitions), f"topic {name!r} was made")
         while True:
             try:
                 return self.topic(name)

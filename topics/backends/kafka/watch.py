@@ -32,6 +32,7 @@ class Watch:
         self._breaker = breaker
         self._is_hidden = is_hidden
         self._counts: dict[str, int] = {}
+        self._leaderless: set[tuple[str, int]] = set()
         self._read_at: float | None = None
         self._unanswered = MOST_UNANSWERED
         self._is_busy = False
@@ -68,9 +69,17 @@ class Watch:
     def names(self) -> list[str]:
         return sorted(name for name in self._counts if not self._is_hidden(name))
 
-    def knows(self, topic: str, partitions: int = 1) -> bool:
-        """Whether the topic is there with all of its partitions."""
-        return self._counts.get(topic, 0) >= partitions
+    def knows(self, topic: str) -> bool:
+        return topic in self._counts
+
+    def is_complete(self, topic: str, partitions: int) -> bool:
+        """Whether the topic is there with all of its partitions, and each has a leader."""
+        has_all = self._counts.get(topic, 0) >= partitions
+        return has_all and all(self.has_leader(topic, number) for number in range(partitions))
+
+    def has_leader(self, topic: str, partition: int) -> bool:
+        """Whether a broker leads the partition, as far as the cluster said lately."""
+        return (topic, partition) not in self._leaderless
 
     def count_of_hidden(self, topic: str) -> int | None:
         """The number of partitions of one of the gateway's own topics."""
@@ -134,6 +143,12 @@ class Watch:
             for name, topic in metadata.topics.items()
             # A topic that is being made has partitions without a leader for a moment.
             if topic.error is None and topic.partitions
+        }
+        self._leaderless = {
+            (name, number)
+            for name, topic in metadata.topics.items()
+            for number, partition in topic.partitions.items()
+            if partition.leader < 0
         }
         self.broker_count = len(metadata.brokers)
         self._unanswered = 0
