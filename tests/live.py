@@ -16,7 +16,7 @@ from tests.postgres import ROOT, create_database, free_port
 
 def database_of(folder: Path) -> str:
     """The database of a data folder: SQLite inside it, or one of its own on the PostgreSQL that the tests run on."""
-    url = os.environ["DATABASE_URL"]
+    url = os.environ.get("DATABASE_URL", "")
     return create_database(url, f"takhin_{zlib.crc32(bytes(folder)):08x}") if url.startswith("postgres") else url
 
 
