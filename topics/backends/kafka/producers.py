@@ -3,8 +3,7 @@
 import functools
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -103,23 +102,25 @@ class Delivery:
         unsent = [outcome for outcome in self.outcomes if isinstance(outcome, DeliveryFailed) and outcome.retriable]
         return unsent + [outcome for outcome in reported if isinstance(outcome, LogError)]
 
-    def is_innocent(self, index: int) -> bool:
-        """Whether the record's batch was refused for others of it."""
-        outcome = self.outcomes[index]
-        return isinstance(outcome, DeliveryFailed) and outcome.code == INNOCENT
+    @property
+    def is_taken(self) -> bool:
+        """Whether every record has arrived."""
+        return all(isinstance(outcome, RecordMetadata) for outcome in self.outcomes)
 
-    def decided(self) -> dict[int, Outcome]:
-        """The records that were taken and those that would be refused again, by their places."""
-        return {
-            index: outcome
-            for index, outcome in enumerate(self.outcomes)
-            if outcome is not None and (isinstance(outcome, RecordMetadata) or is_final(outcome))
-        }
+    @property
+    def is_refused(self) -> bool:
+        """Whether a record would be refused again."""
+        return any(map(is_final, self.outcomes))
 
 
 def is_final(outcome: Outcome | None) -> TypeGuard[DeliveryFailed]:
     """Whether the same record would be refused again."""
     return isinstance(outcome, DeliveryFailed) and not outcome.retriable
+
+
+def is_innocent(outcome: Outcome | None) -> bool:
+    """Whether the record was refused for others of its batch."""
+    return isinstance(outcome, DeliveryFailed) and outcome.code == INNOCENT
 
 
 def never_left(failures: Sequence[LogError]) -> bool:
@@ -132,15 +133,11 @@ def send(
     topic: str,
     records: Sequence[tuple[int, Record]],
     delivery: Delivery,
-    known: Mapping[int, Outcome] = MappingProxyType({}),
 ) -> int:
-    """Queue records for their partitions but those whose outcome is known; returns how many will be reported."""
+    """Queue records for their partitions; returns how many will be reported."""
     queued = 0
     produce = producer.produce
     for index, (partition, record) in enumerate(records):
-        if known and index in known:
-            delivery.outcomes[index] = known[index]
-            continue
         try:
             produce(
                 topic,

@@ -115,7 +115,7 @@ def producer(codec: str, alone: bool = False) -> Properties:
     }
 
 
-def transactional(name: str, codec: str, alone: bool = False) -> Properties:
+def transactional(name: str, codec: str) -> Properties:
     """For a transactional producer of one worker slot."""
     return {
         **producer(codec),
@@ -124,7 +124,6 @@ def transactional(name: str, codec: str, alone: bool = False) -> Properties:
         "batch.size": BATCH_BYTES,
         "batch.num.messages": BATCH_RECORDS,
         "message.max.bytes": max(BATCH_BYTES, record_bytes()),
-        **(ALONE if alone else {}),
         "transactional.id": name,
         # Longer than a delivery may take, shorter than a slot's lease: a dead worker's transaction is aborted first.
         "transaction.timeout.ms": 15_000,

@@ -8,6 +8,7 @@ A broker's refusal ends the whole transaction. Which records it meant is found o
 whatever comes of them; then the others are written.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +18,11 @@ from confluent_kafka import KafkaException, Producer
 from topics.backends.base import Entry, RefusedTogether, Results, Session
 from topics.backends.kafka import errors, properties
 from topics.backends.kafka.cluster import RECEIPTS, Cluster
-from topics.backends.kafka.producers import Delivery, Outcome, is_final, never_left, send
+from topics.backends.kafka.producers import Delivery, Outcome, is_final, is_innocent, never_left, send
 from topics.backends.kafka.receipts import Receipts
 from topics.compression import CODECS
 from topics.errors import LogError, LogUnavailable, NotAttempted, OutcomeUnknown
-from topics.records import Record, RecordMetadata, Write
+from topics.records import Record, Write
 
 INIT_SECONDS = 10.0
 # Longer than a delivery may take, so that every record is reported.
@@ -31,10 +32,13 @@ LAST_REPORTS_SECONDS = 0.02
 # Other requests wait while the refused records of one are found.
 REFUSALS_SECONDS = 10.0
 COMMIT_SECONDS = 10.0
-# Outcomes of one entry's records, by their places.
-Known = dict[int, Outcome]
 # A record and its partition.
 Placed = tuple[int, Record]
+# A topic and records for it, which are one batch where they are for one partition.
+Batch = tuple[str, Sequence[Placed]]
+# Places of records among those of an entry.
+Group = list[int]
+Refused = dict[int, Outcome]
 
 
 class KafkaSession(Session):
@@ -42,139 +46,138 @@ class KafkaSession(Session):
 
     def __init__(self, cluster: Cluster, name: str, is_ours: Callable[[], bool]) -> None:
         self._name = name
-        self._is_ours = is_ours
         self._receipts = Receipts(cluster, name)
         # A producer has one codec. All are opened, for an earlier owner may have left a transaction open in any; at the
         # same time, for each waits half a second for its coordinator.
         with ThreadPoolExecutor(len(CODECS)) as pool:
             self._producers = dict(zip(CODECS, pool.map(self._opened, CODECS), strict=True))
-        # The codecs whose producers have one record in each batch.
-        self._alone: set[str] = set()
-        self._check_ownership()
+        if not is_ours():
+            raise OutcomeUnknown(f"session {name} has another owner")
 
-    def _opened(self, codec: str, alone: bool = False) -> Producer:
+    def _opened(self, codec: str) -> Producer:
         """A producer that shuts out those before it; it returns once their transaction is committed or aborted."""
-        producer = Producer(properties.transactional(f"{self._name}-{codec}", codec, alone))
+        producer = Producer(properties.transactional(f"{self._name}-{codec}", codec))
         try:
             producer.init_transactions(INIT_SECONDS)
         except KafkaException as error:
             raise errors.of_call(error) from error
         return producer
 
-    def _check_ownership(self) -> None:
-        if not self._is_ours():
-            raise OutcomeUnknown(f"session {self._name} has another owner")
-
-    def _use(self, codec: str, alone: bool) -> None:
-        if alone != (codec in self._alone):
-            producer = self._opened(codec, alone)
-            self._check_ownership()
-            self._producers[codec] = producer
-            self._alone ^= {codec}
-        self._producer = self._producers[codec]
-
     def append(self, entries: Sequence[Entry]) -> list[Results]:
-        codec = entries[0].writes[0].codec
-        self._use(codec, alone=False)
-        results = self._attempt(entries, [{} for _ in entries])
-        if results is not None:
-            return results
+        self._producer = self._producers[entries[0].writes[0].codec]
+        deliveries = self._send([(entry.topic, _records(entry)) for entry in entries])
+        if all(delivery.is_taken for delivery in deliveries):
+            return self._commit(entries, [delivery.outcomes for delivery in deliveries])
+        self._abort()
+        if not any(delivery.is_refused for delivery in deliveries):
+            raise _not_taken(deliveries)
         if len(entries) > 1:
             raise RefusedTogether("Kafka refuses a record of one of these requests")
-        return [self._append_but_refused(entries[0], codec)]
+        return [self._append_but_refused(entries[0])]
 
-    def _append_but_refused(self, entry: Entry, codec: str) -> Results:
-        """Find the records that Kafka refuses and append the others."""
+    def _append_but_refused(self, entry: Entry) -> Results:
+        """Find the records that Kafka refuses and append the others; none where the entry is strict."""
         deadline = time.monotonic() + REFUSALS_SECONDS
+        records = _records(entry)
+        groups: list[Group] = []
         refused = self._named(entry, deadline)
-        results = self._attempt([entry], [_left_out(entry, refused)]) if refused else None
-        if results is None:
-            self._use(codec, alone=True)
-            results = self._attempt([entry], [self._found(entry, refused, deadline)])
-        if results is None:
+        if not (refused and entry.strict):
+            groups = self._split(entry, refused, deadline)
+        if refused and entry.strict:
+            groups = []
+        deliveries = self._send(*[[(entry.topic, [records[index] for index in group])] for group in groups])
+        if len(deliveries) < len(groups) or not all(delivery.is_taken for delivery in deliveries):
+            self._abort()
             raise LogUnavailable("Kafka refused records that it had taken before")
-        return results[0]
+        late = NotAttempted() if entry.strict else NotAttempted("too many records before it were refused", True)
+        outcomes: list[Outcome | None] = [refused.get(index, late) for index in range(len(records))]
+        for group, delivery in zip(groups, deliveries, strict=True):
+            for index, outcome in zip(group, delivery.outcomes, strict=True):
+                outcomes[index] = outcome
+        return self._commit([entry], [outcomes])[0]
 
-    def _named(self, entry: Entry, deadline: float) -> Known:
+    def _named(self, entry: Entry, deadline: float) -> Refused:
         """The records that brokers name as the reason when they refuse a batch for several of its records (KIP-467).
 
         librdkafka tells them from the rest of the batch, unless one of them is to blame or all. That all are is
-        excluded by a good record beside them; that one is, is left for `_found`.
+        excluded by a good record beside them; that one is, is left for `_split`.
         """
-        refused: Known = {}
-        good = [(write.partition, Record(b"0", b"0", time.time_ns() // 1_000_000)) for write in entry.writes]
+        refused: Refused = {}
+        groups = _groups(entry)
+        good = Record(b"0", b"0", time.time_ns() // 1_000_000)
         while time.monotonic() < deadline:
-            (delivery,) = self._send_all([entry], [refused], good)
+            left = [[index for index in group if index not in refused] for group in groups]
+            records = _records(entry)
+            deliveries = self._send(
+                [
+                    (entry.topic, [*(records[index] for index in group), (write.partition, good)])
+                    for write, group in zip(entry.writes, left, strict=True)
+                ]
+            )
             self._abort()
-            known, end = len(refused), 0
-            for number, write in enumerate(entry.writes):
-                end += len(write.records)
-                places = range(end - len(write.records), end)
-                if _is_one_batch(write) and any(map(delivery.is_innocent, [*places, _count(entry) + number])):
-                    refused |= {index: outcome for index in places if is_final(outcome := delivery.outcomes[index])}
+            known = len(refused)
+            for write, group, delivery in zip(entry.writes, left, deliveries, strict=True):
+                if _is_one_batch(write) and any(map(is_innocent, delivery.outcomes)):
+                    refused |= {
+                        index: outcome
+                        for index, outcome in zip(group, delivery.outcomes[:-1], strict=True)
+                        if is_final(outcome)
+                    }
             if len(refused) == known:
                 break
         return refused
 
-    def _found(self, entry: Entry, refused: Known, deadline: float) -> Known:
-        """The records that are not to be written, found one by one.
+    def _split(self, entry: Entry, refused: Refused, deadline: float) -> list[Group]:
+        """Halve the records until Kafka takes each group as a batch; what it does not take alone becomes refused.
 
-        A refusal hides what becomes of the records behind it; the next transaction tells.
+        Those it has not come to when the time is up are in no group.
         """
-        known = refused
-        while len(known) < _count(entry) and time.monotonic() < deadline:
-            (delivery,) = self._send_all([entry], [known])
+        records = _records(entry)
+        pending = [group for whole in _groups(entry) if (group := [i for i in whole if i not in refused])]
+        groups: list[Group] = []
+        while pending and time.monotonic() < deadline:
+            deliveries = self._send(*[[(entry.topic, [records[index] for index in group])] for group in pending])
             self._abort()
-            decided = len(known)
-            known = delivery.decided()
-            if len(known) == decided:
-                raise LogUnavailable("Kafka took none of the records, and refused none")
-            if entry.strict and any(map(is_final, known.values())):
+            taken = sum(delivery.is_taken for delivery in deliveries)
+            groups += pending[:taken]
+            del pending[:taken]
+            if not pending:
                 break
-        refused = {index: outcome for index, outcome in known.items() if is_final(outcome)}
-        undecided = [index for index in range(_count(entry)) if index not in known]
-        return _left_out(entry, refused, undecided)
+            if not deliveries[-1].is_refused:
+                raise _not_taken(deliveries)
+            group = pending.pop(0)
+            if len(group) > 1:
+                pending[:0] = [group[: len(group) // 2], group[len(group) // 2 :]]
+            elif is_final(outcome := deliveries[-1].outcomes[0]):
+                refused[group[0]] = outcome
+        return groups
 
-    def _attempt(self, entries: Sequence[Entry], known: Sequence[Known]) -> list[Results] | None:
-        """One transaction without the records that are known to be refused; None when it was aborted for others."""
-        deliveries = self._send_all(entries, known)
-        failures = _failures(deliveries)
-        torn = any(map(_is_torn, entries, deliveries))
-        if failures or torn or not all(delivery.is_reported for delivery in deliveries):
-            self._abort()
-            if torn or any(map(is_final, failures)):
-                return None
-            raise LogUnavailable(f"Kafka did not take the records: {failures[0] if failures else 'no answer'}")
-        results = [_results(entry, delivery) for entry, delivery in zip(entries, deliveries, strict=True)]
-        self._commit([(entry.key, entry.receipt(result)) for entry, result in zip(entries, results, strict=True)])
-        return results
-
-    def _send_all(
-        self, entries: Sequence[Entry], known: Sequence[Known], more: Sequence[Placed] = ()
-    ) -> list[Delivery]:
-        """Begin a transaction with all records but the known ones, and wait for what becomes of these."""
-        deliveries = self._begin(entries, known, more)
+    def _send(self, *steps: Sequence[Batch]) -> list[Delivery]:
+        """Begin a transaction and send one step's batches after the other's, until one of them is not taken."""
+        deliveries = self._send_once(steps)
         if never_left(_failures(deliveries)):
             # librdkafka gave sequence numbers to what an earlier transaction did not send, and sees the gap only now.
             self._abort()
-            deliveries = self._begin(entries, known, more)
+            deliveries = self._send_once(steps)
         return deliveries
 
-    def _begin(self, entries: Sequence[Entry], known: Sequence[Known], more: Sequence[Placed]) -> list[Delivery]:
+    def _send_once(self, steps: Sequence[Sequence[Batch]]) -> list[Delivery]:
+        deliveries: list[Delivery] = []
         try:
             self._producer.begin_transaction()
-            deliveries = [
-                self._queue(entry.topic, [*_records(entry), *more], one)
-                for entry, one in zip(entries, known, strict=True)
-            ]
+            for step in steps:
+                queued = [self._queue(topic, records) for topic, records in step]
+                deliveries += queued
+                self._serve(queued)
+                if not all(delivery.is_taken for delivery in queued):
+                    break
         except KafkaException as error:
             raise _over(error) from error
-        self._serve(deliveries)
         return deliveries
 
-    def _queue(self, topic: str, records: Sequence[Placed], known: Known) -> Delivery:
+    def _queue(self, topic: str, records: Sequence[Placed]) -> Delivery:
         delivery = Delivery(len(records))
-        delivery.expect(send(self._producer, topic, records, delivery, known))
+        delivery.expect(send(self._producer, topic, records, delivery))
         return delivery
 
     def _serve(self, deliveries: Sequence[Delivery]) -> None:
@@ -189,18 +192,23 @@ class KafkaSession(Session):
                 return
             self._producer.flush(0.1)
 
-    def _commit(self, receipts: list[tuple[str, bytes]]) -> None:
+    def _commit(self, entries: Sequence[Entry], outcomes: Sequence[Sequence[Outcome | None]]) -> list[Results]:
+        results = [_results(entry, one) for entry, one in zip(entries, outcomes, strict=True)]
         now_ms = time.time_ns() // 1_000_000
-        records = [(self._receipts.partition, Record(key.encode(), receipt, now_ms)) for key, receipt in receipts]
+        receipts = [
+            (self._receipts.partition, Record(entry.key.encode(), entry.receipt(result), now_ms))
+            for entry, result in zip(entries, results, strict=True)
+        ]
         try:
-            delivery = self._queue(RECEIPTS, records, {})
+            delivery = self._queue(RECEIPTS, receipts)
             self._serve([delivery])
-            if not all(isinstance(outcome, RecordMetadata) for outcome in delivery.outcomes):
+            if not delivery.is_taken:
                 self._abort()
                 raise LogUnavailable(f"Kafka did not take the receipts: {delivery.outcomes[0]}")
             self._producer.commit_transaction(COMMIT_SECONDS)
         except KafkaException as error:
             raise _over(error) from error
+        return results
 
     def _abort(self) -> None:
         try:
@@ -226,8 +234,10 @@ def _records(entry: Entry) -> list[Placed]:
     return [(write.partition, record) for write in entry.writes for record in write.records]
 
 
-def _count(entry: Entry) -> int:
-    return sum(len(write.records) for write in entry.writes)
+def _groups(entry: Entry) -> list[Group]:
+    """The places of each write's records."""
+    ends = list(itertools.accumulate(len(write.records) for write in entry.writes))
+    return [list(range(start, end)) for start, end in itertools.pairwise([0, *ends])]
 
 
 def _is_one_batch(write: Write) -> bool:
@@ -241,28 +251,16 @@ def _failures(deliveries: Sequence[Delivery]) -> list[LogError]:
     return [failure for delivery in deliveries for failure in delivery.failures()]
 
 
-def _is_torn(entry: Entry, delivery: Delivery) -> bool:
-    """Whether some of a strict entry's records were taken, and others refused before they were sent."""
-    taken = sum(isinstance(outcome, RecordMetadata) for outcome in delivery.outcomes)
-    return entry.strict and taken > 0 and any(map(is_final, delivery.outcomes))
+def _not_taken(deliveries: Sequence[Delivery]) -> LogUnavailable:
+    failures = _failures(deliveries)
+    return LogUnavailable(f"Kafka did not take the records: {failures[0] if failures else 'no answer'}")
 
 
-def _left_out(entry: Entry, refused: Known, undecided: Sequence[int] = ()) -> Known:
-    """What is not to be written: the refused records, and those that go with them."""
-    if refused and entry.strict:
-        return {index: refused.get(index, NotAttempted()) for index in range(_count(entry))}
-    late = NotAttempted("too many records before it were refused", retriable=True)
-    return refused | dict.fromkeys(undecided, late)
-
-
-def _results(entry: Entry, delivery: Delivery) -> Results:
-    rest = iter(delivery.outcomes)
+def _results(entry: Entry, outcomes: Sequence[Outcome | None]) -> Results:
+    rest = iter(outcomes)
     results: Results = []
     for write in entry.writes:
-        outcomes: list[Outcome] = []
-        for _ in write.records:
-            outcome = next(rest)
-            assert outcome is not None
-            outcomes.append(outcome)
-        results.append(outcomes)
+        taken = list(itertools.islice(rest, len(write.records)))
+        results.append([outcome for outcome in taken if outcome is not None])
+        assert len(results[-1]) == len(taken)
     return results
