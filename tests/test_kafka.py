@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -303,6 +304,15 @@ def test_closing_delivers_what_is_on_its_way(cluster: MockCluster, api: Api) -> 
     cluster.set_round_trip(0)
 
     assert [message["value"] for message in api.messages("orders", partition=0)] == ["1", "2"]
+
+
+def test_closing_leaves_no_client_for_a_forked_child(cluster: MockCluster, api: Api) -> None:
+    """A server whose start had used the log handed a client on, and now and then hung when it collected its garbage."""
+    assert api.produce("orders", [{"value": 1}]).status_code == 200
+    client = weakref.ref(kafka_log().cluster)
+    kafka_log().close()
+
+    assert client() is None
 
 
 def test_registers_schemas_cannot_be_kept_by_a_cluster(cluster: MockCluster, api: Api) -> None:

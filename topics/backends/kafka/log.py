@@ -1,5 +1,6 @@
 """Keep the log in a Kafka cluster: the contract of `base.Log`, call by call."""
 
+import gc
 import multiprocessing.util
 import os
 import threading
@@ -233,6 +234,9 @@ class KafkaLog(Log):
             # It runs now, and not again at the end.
             self._at_exit()
             self._opened = None
+            # The clients and their callbacks know each other. What a fork would hand on as garbage, the child would end
+            # some time, and wait for ever for threads that it does not have.
+            gc.collect()
 
     def _admit(self) -> None:
         """Raise LogUnavailable while the cluster is given up: no call may wait for it."""
