@@ -104,6 +104,30 @@ def test_a_topic_made_elsewhere_is_seen(cluster: MockCluster, api: Api) -> None:
     until(lambda: api.produce("fresh", [{"value": 1}]).status_code == 200, "the new topic is not seen")
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_partition_that_was_added_is_written_at_once(cluster: MockCluster, api: Api, is_async: bool) -> None:
+    """The gateway chose it, and its client refused it for five minutes, until it looked for new partitions."""
+    cluster.create_topic("_takhin_outcomes", 16)
+    worker = SessionWorker(current_log())
+
+    def produce(partition: int) -> Any:
+        answer = api.produce("fresh", [{"partition": partition, "value": 1}], async_=str(is_async).lower())
+        if is_async:
+            worker.run_once()
+            answer = api.get(answer["Location"])
+        return answer.json()
+
+    cluster.create_topic("fresh", 1)
+    until(lambda: api.produce("fresh", [{"value": 1}]).status_code == 200, "the new topic is not seen")
+    assert produce(0)["offsets"][0]["partition"] == 0
+    # The mock cannot add partitions.
+    cluster.delete_topic("fresh")
+    cluster.create_topic("fresh", 4)
+    until(lambda: kafka_log().partition_count("fresh") == 4, "the new partitions are not seen")
+
+    assert produce(3)["offsets"] == [{"partition": 3, "offset": 0, "timestamp": 1234}]
+
+
 @pytest.mark.parametrize("topic", ["__consumer_offsets", "_takhin_outcomes"])
 def test_internal_topics_are_nobodys(cluster: MockCluster, api: Api, topic: str) -> None:
     cluster.create_topic(topic, 1)

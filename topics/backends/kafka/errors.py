@@ -44,6 +44,8 @@ OF_BATCH = {
     KafkaError.INVALID_TIMESTAMP,
     KafkaError._INVALID_DIFFERENT_RECORD,
 }
+# The client does not know the topic or the partition, as far as it has looked.
+UNKNOWN_PLACE = {KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 # Nothing was written, and the same record may be written later.
 NOT_WRITTEN = {
     KafkaError._QUEUE_FULL,

@@ -1,5 +1,6 @@
 """Send the records of a request to the cluster and wait for every acknowledgement at once."""
 
+import contextlib
 import functools
 import threading
 import time
@@ -14,6 +15,9 @@ from topics.errors import DeliveryFailed, LogError, OutcomeUnknown, QueueFull
 from topics.records import Record, RecordMetadata
 
 Outcome = RecordMetadata | LogError
+# A record and its partition.
+Placed = tuple[int, Record]
+METADATA_SECONDS = 2.0
 # What records get that were queued in a transaction, or are to be, when it can only be aborted.
 UNSENT = {errors.name_of(KafkaError(code)) for code in (KafkaError._PURGE_QUEUE, KafkaError._STATE)}
 INNOCENT = errors.name_of(KafkaError(KafkaError._INVALID_DIFFERENT_RECORD))
@@ -128,16 +132,26 @@ def never_left(failures: Sequence[LogError]) -> bool:
     return bool(failures) and all(failure.code in UNSENT for failure in failures)
 
 
-def send(
-    producer: Producer,
-    topic: str,
-    records: Sequence[tuple[int, Record]],
-    delivery: Delivery,
-) -> int:
+def send(producer: Producer, topic: str, records: Sequence[Placed], delivery: Delivery) -> int:
     """Queue records for their partitions; returns how many will be reported."""
+    queued, unknown = _queue(producer, topic, list(enumerate(records)), delivery)
+    if unknown:
+        # The partitions do exist, by the gateway's own watch; the client looks for new ones every five minutes.
+        with contextlib.suppress(KafkaException):
+            producer.list_topics(topic, timeout=METADATA_SECONDS)
+        queued += _queue(producer, topic, unknown, delivery)[0]
+    return queued
+
+
+def _queue(
+    producer: Producer, topic: str, records: Sequence[tuple[int, Placed]], delivery: Delivery
+) -> tuple[int, list[tuple[int, Placed]]]:
+    """How many of these numbered records were queued, and which were not for their partition."""
     queued = 0
+    unknown = []
     produce = producer.produce
-    for index, (partition, record) in enumerate(records):
+    for index, (partition, record) in records:
+        delivery.outcomes[index] = None
         try:
             produce(
                 topic,
@@ -153,7 +167,9 @@ def send(
             delivery.outcomes[index] = errors.of_record(KafkaError(KafkaError._QUEUE_FULL))
         except KafkaException as error:
             delivery.outcomes[index] = errors.of_record(errors.of(error), is_queued=False)
-    return queued
+            if errors.of(error).code() in errors.UNKNOWN_PLACE:
+                unknown.append((index, (partition, record)))
+    return queued, unknown
 
 
 class KafkaProducer:

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaException, Producer
 from topics.backends.base import Entry, RefusedTogether, Results, Session
 from topics.backends.kafka import errors, properties
 from topics.backends.kafka.cluster import RECEIPTS, Cluster
-from topics.backends.kafka.producers import Delivery, Outcome, is_final, is_innocent, never_left, send
+from topics.backends.kafka.producers import Delivery, Outcome, Placed, is_final, is_innocent, never_left, send
 from topics.backends.kafka.receipts import Receipts
 from topics.compression import CODECS
 from topics.errors import LogError, LogUnavailable, NotAttempted, OutcomeUnknown
@@ -32,8 +32,6 @@ LAST_REPORTS_SECONDS = 0.02
 # Other requests wait while the refused records of one are found.
 REFUSALS_SECONDS = 10.0
 COMMIT_SECONDS = 10.0
-# A record and its partition.
-Placed = tuple[int, Record]
 # A topic and records for it, which are one batch where they are for one partition.
 Batch = tuple[str, Sequence[Placed]]
 # Places of records among those of an entry.
