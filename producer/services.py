@@ -137,9 +137,15 @@ def _complete_unless_to_be_tried_again(row: ProduceRequest, outcomes: Outcomes) 
 
 
 def plan_of(topic_log: Log, row: ProduceRequest) -> Plan:
-    """Where the records of an accepted request go. Raises TopicNotFound, SchemaNotFound, RegistryUnavailable."""
+    """Where the records of an accepted request go.
+
+    Raises TopicNotFound, SchemaNotFound, RegistryUnavailable, and LogUnavailable while one of them can go nowhere: it
+    is all written later, and holds up nothing else.
+    """
     records = decoding.decode(row.read_body(), row.ndjson).records
-    return _plan(topic_log, row.topic, records, row.read_options(), row)
+    plan = _plan(topic_log, row.topic, records, row.read_options(), row)
+    topic_log.check_online(row.topic, [write.partition for write in plan.writes])
+    return plan
 
 
 def _plan(topic_log: Log, topic: str, records: Sequence[InboundRecord], options: Options, row: ProduceRequest) -> Plan:

@@ -127,8 +127,6 @@ class SessionWorker(Worker):
             return None
         try:
             plan = services.plan_of(self._log, row)
-            # It would hold up the requests that share its transaction.
-            self._log.check_writable(row.topic, [write.partition for write in plan.writes])
         except (TopicNotFound, SchemaNotFound) as error:
             reason = str(error)
             while_mine(row, lambda: row.fail(reason))

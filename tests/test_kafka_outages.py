@@ -188,6 +188,15 @@ def test_a_partition_without_a_leader_holds_up_nothing_else(
 
     names = [topic["name"] for topic in server.http.get(f"{server.url}/api/topics", timeout=30).json()]
     assert "lonely" in names
+    read = server.http.get(f"{server.url}/api/topics/lonely/messages?partition=0", timeout=30)
+    assert (read.status_code, read.json()["detail"]) == (503, "partition 0 of topic 'lonely' has no leader")
+    both = server.produce("lonely", [{"value": number, "partition": number} for number in range(2)])
+    assert both.status_code == 200
+    refused, taken = both.json()["offsets"]
+    assert (refused["code"], refused["retriable"]) == ("log_unavailable", True)
+    assert (taken["partition"], taken["offset"]) == (1, 0)
+    alone = server.produce("lonely", [{"value": 0, "partition": 0}])
+    assert (alone.status_code, alone.json()["retriable"]) == (503, True)
     waiting, written = (
         server.produce("lonely", [{"value": number, "partition": number}], **{"async": "true"}).json()["requestId"]
         for number in range(2)

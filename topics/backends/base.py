@@ -98,8 +98,8 @@ class Log(ABC):
         """
         raise LogRefused("this log has no sessions")
 
-    def check_writable(self, topic: str, partitions: Collection[int]) -> None:  # noqa: B027
-        """Raise LogUnavailable when one of these partitions is known to take nothing now; cheap."""
+    def check_online(self, topic: str, partitions: Collection[int]) -> None:  # noqa: B027
+        """Raise LogUnavailable when one of these partitions is known to serve nobody now; cheap."""
 
     @abstractmethod
     def partition_count(self, topic: str) -> int:

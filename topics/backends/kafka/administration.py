@@ -16,7 +16,7 @@ from confluent_kafka.admin import (
 )
 
 from topics.backends.kafka import errors
-from topics.errors import LogRefused, LogUnavailable
+from topics.errors import InvalidTopic, LogRefused, LogUnavailable
 from topics.records import DEFAULT_CONFIG, PartitionInfo, TopicConfig
 
 CALL_SECONDS = 10.0
@@ -143,3 +143,16 @@ def _config(entries: dict[str, ConfigEntry]) -> TopicConfig:
         return None if entry is None or entry.value in (None, FOR_EVER) else int(entry.value)
 
     return TopicConfig(limit("retention.ms"), limit("retention.bytes"))
+
+
+def config_of(config: TopicConfig) -> dict[str, str]:
+    """A topic's configuration in Kafka's words: https://kafka.apache.org/documentation/#topicconfigs
+
+    Raises InvalidTopic for what Kafka cannot keep.
+    """
+    if not config.registers_schemas:
+        raise InvalidTopic(
+            "a Kafka cluster cannot keep registersSchemas=false; leave the scope schemas away from the API keys instead"
+        )
+    limits = {"retention.ms": config.retention_ms, "retention.bytes": config.retention_bytes}
+    return {name: FOR_EVER if limit is None else str(limit) for name, limit in limits.items()}

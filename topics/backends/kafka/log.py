@@ -20,7 +20,7 @@ from topics.backends.base import (
     within_bytes,
 )
 from topics.backends.kafka import producers
-from topics.backends.kafka.administration import CALL_SECONDS, FOR_EVER, Leaderless, Place
+from topics.backends.kafka.administration import CALL_SECONDS, FOR_EVER, Leaderless, Place, config_of
 from topics.backends.kafka.cluster import Cluster, is_hidden
 from topics.backends.kafka.sessions import KafkaSession
 from topics.errors import DeliveryFailed, InvalidTopic, LogUnavailable, OutcomeUnknown, QueueFull, TopicNotFound
@@ -59,7 +59,7 @@ class KafkaLog(Log):
     def append(
         self, topic: str, writes: Sequence[Write], also: Also | None = None, seconds: float | None = None
     ) -> Results:
-        """1. Refuse at once what cannot go. 2. Queue every record. 3. Wait for all acknowledgements together."""
+        """1. Refuse at once what cannot go. 2. Queue all other records. 3. Wait for all acknowledgements together."""
         most = float(settings.TAKHIN_PRODUCE_TIMEOUT)
         budget = most if seconds is None else min(seconds, most)
         deadline = time.monotonic() + budget
@@ -68,14 +68,19 @@ class KafkaLog(Log):
         for write in writes:
             check_partition(write.partition, count)
         cluster.breaker.admit(budget)
-        outcomes = self._send(topic, writes, deadline)
+        offline = [write.partition for write in writes if not cluster.watch.has_leader(topic, write.partition)]
+        online = [write for write in writes if write.partition not in offline]
+        outcomes = self._send(topic, online, deadline) if online else []
         if not all(isinstance(outcome, OutcomeUnknown) for outcome in outcomes):
             cluster.breaker.succeeded()
-        elif budget == most:
+        elif outcomes and budget == most:
             # A client that gives the cluster no time proves nothing.
             cluster.breaker.failed()
         rest = iter(outcomes)
-        results: Results = [[next(rest) for _ in write.records] for write in writes]
+        results: Results = [
+            [_offline(topic, write.partition) if write.partition in offline else next(rest) for _ in write.records]
+            for write in writes
+        ]
         if also is not None:
             also(results)
         return results
@@ -156,10 +161,10 @@ class KafkaLog(Log):
                 for name, _ in places:
                     watch.partition_count(name)
 
-    def check_writable(self, topic: str, partitions: Collection[int]) -> None:
-        offline = [number for number in partitions if not self.cluster.watch.has_leader(topic, number)]
-        if offline:
-            raise LogUnavailable(f"partition {offline[0]} of topic {topic!r} has no leader")
+    def check_online(self, topic: str, partitions: Collection[int]) -> None:
+        for number in partitions:
+            if not self.cluster.watch.has_leader(topic, number):
+                raise _offline(topic, number)
 
     def create_topic(self, name: str, partitions: int, config: TopicConfig = DEFAULT_CONFIG) -> TopicInfo:
         """Retention that is not given is the cluster's own; so is the number of replicas (KIP-464)."""
@@ -167,7 +172,7 @@ class KafkaLog(Log):
         if is_hidden(name):
             raise InvalidTopic(f"topic name {name!r} is reserved")
         self._admit()
-        given = {key: value for key, value in _kafka_config(config).items() if value != FOR_EVER}
+        given = {key: value for key, value in config_of(config).items() if value != FOR_EVER}
         self.cluster.administration.create(name, partitions, -1, given)
         deadline = time.monotonic() + CHANGE_SECONDS
         self._wait_until(lambda: self.cluster.watch.is_complete(name, partitions), f"topic {name!r} was made")
@@ -182,8 +187,8 @@ class KafkaLog(Log):
 
     def configure_topic(self, name: str, config: TopicConfig) -> TopicInfo:
         current = self.topic(name)
-        before = _kafka_config(current.config)
-        changed = {key: value for key, value in _kafka_config(config).items() if value != before[key]}
+        before = config_of(current.config)
+        changed = {key: value for key, value in config_of(config).items() if value != before[key]}
         if changed:
             self.cluster.administration.configure(name, changed)
         return self.topic(name)
@@ -207,6 +212,7 @@ class KafkaLog(Log):
     def read(self, topic: str, partition: int, offset: int | None, limit: int) -> list[StoredRecord]:
         check_partition(partition, self.partition_count(topic))
         self._admit()
+        self.check_online(topic, [partition])
         bounds = self.cluster.administration.bounds_of(topic, partition)
         first, end = bounds.first_offset, bounds.high_watermark
         start = resolve_offset(offset, first, end)
@@ -244,11 +250,5 @@ class KafkaLog(Log):
             raise LogUnavailable("the Kafka cluster does not answer")
 
 
-def _kafka_config(config: TopicConfig) -> dict[str, str]:
-    """https://kafka.apache.org/documentation/#topicconfigs"""
-    if not config.registers_schemas:
-        raise InvalidTopic(
-            "a Kafka cluster cannot keep registersSchemas=false; leave the scope schemas away from the API keys instead"
-        )
-    limits = {"retention.ms": config.retention_ms, "retention.bytes": config.retention_bytes}
-    return {name: FOR_EVER if limit is None else str(limit) for name, limit in limits.items()}
+def _offline(topic: str, partition: int) -> LogUnavailable:
+    return LogUnavailable(f"partition {partition} of topic {topic!r} has no leader")
