@@ -87,6 +87,8 @@ def test_a_strict_request_with_a_record_that_cannot_be_sent_writes_nothing(clust
 
     assert [outcome["code"] for outcome in outcomes] == ["not_attempted", "invalid_timestamp"]
     assert api.messages("orders", partition=0) == []
+    # The request's own error is the cause, not what came of it.
+    assert ProduceRequest.objects.get().error.startswith("record 1: the Kafka client cannot write timestamp 0")
 
 
 def test_an_unknown_topic_is_404(cluster: MockCluster, api: Api) -> None:

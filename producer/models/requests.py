@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from producer.errors import RecordFailure
 from producer.models.keys import ApiKey
 from producer.options import Options
-from topics.errors import OutcomeUnknown
+from topics.errors import NotAttempted, OutcomeUnknown
 from topics.records import RecordMetadata
 
 LEASE = timedelta(seconds=30)
@@ -264,7 +264,9 @@ def _insert_statement() -> str:
 def _first_error(outcomes: Sequence[Outcome]) -> str:
     failures = [outcome for outcome in outcomes if isinstance(outcome, RecordFailure)]
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    return f"{failures[0].error}{more}" if failures else ""
+    # What was not attempted is so for the sake of another.
+    causes = [failure for failure in failures if failure.code != NotAttempted.code] or failures
+    return f"{causes[0].error}{more}" if causes else ""
 
 
 def _storable(reason: str) -> str:
