@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kafka.mock import MockCluster
-from tests.live import ROOT
+from tests.live import ROOT, LiveServer
 from tests.test_configuration import manage
 
 pytestmark = pytest.mark.no_database
@@ -137,3 +137,14 @@ def test_without_the_client_the_check_says_what_to_install(tmp_path: Path) -> No
 
     assert done.returncode == 1
     assert "TAKHIN_LOG=kafka needs the Kafka client: pip install -r requirements-kafka.txt" in done.stderr
+
+
+def test_a_server_with_a_demo_starts_while_the_cluster_is_away(tmp_path: Path) -> None:
+    """`make run` ended, so that async requests were not taken either."""
+    server = LiveServer(tmp_path / "data", TAKHIN_LOG="kafka", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:9").start("--demo")
+    try:
+        ready = server.http.get(f"{server.url}/api/health/ready", timeout=10)
+        assert (ready.status_code, ready.json()) == (200, {"ready": True, "degraded": ["log"]})
+        assert "There is no demo" in server.log.read_text()
+    finally:
+        server.stop()
