@@ -179,6 +179,25 @@ def test_many_refused_records_leave_the_others_alone(kafka: KafkaCluster, server
     assert stored(kafka, topic) == told(outcomes, values)
 
 
+def test_refused_records_that_are_too_many_for_the_time_leave_nothing_in_doubt(
+    kafka: KafkaCluster, server: LiveServer
+) -> None:
+    """Thousands of records that were never sent were told as perhaps written."""
+    topic = "too-many-refused"
+    create(kafka, server, topic, 1, {"cleanup.policy": "compact"})
+    values = [str(number) for number in range(10_000)]
+    records = [{"key": number if number % 2 else None, "value": value} for number, value in enumerate(values)]
+    body = json.dumps({"records": records}).encode()
+
+    outcomes = post(server, topic, body, **{"value.format": "string", "timeout": "3000"})
+
+    codes = [{outcome.get("code") for outcome in outcomes[first::2]} for first in (0, 1)]
+    assert codes[0] <= {"invalid_record", "not_attempted"}
+    assert codes[1] <= {None, "not_attempted"}
+    assert all(outcome["retriable"] for outcome in outcomes if outcome.get("code") == "not_attempted")
+    assert stored(kafka, topic) == told(outcomes, values)
+
+
 def test_a_refused_record_does_not_hold_up_other_requests(kafka: KafkaCluster, server: LiveServer) -> None:
     """Requests that wait at the same time share a transaction, which one refused record ends."""
     topic = "neighbours"

@@ -23,11 +23,22 @@ from topics.backends.kafka import producers
 from topics.backends.kafka.administration import CALL_SECONDS, FOR_EVER, Leaderless, Place, config_of
 from topics.backends.kafka.cluster import Cluster, is_hidden
 from topics.backends.kafka.sessions import KafkaSession
-from topics.errors import DeliveryFailed, InvalidTopic, LogUnavailable, OutcomeUnknown, QueueFull, TopicNotFound
+from topics.errors import (
+    DeliveryFailed,
+    InvalidTopic,
+    LogUnavailable,
+    NotAttempted,
+    OutcomeUnknown,
+    QueueFull,
+    TopicNotFound,
+)
 from topics.records import DEFAULT_CONFIG, PartitionInfo, Record, StoredRecord, TopicConfig, TopicInfo, Write
 
 # A topic is made and deleted by one broker after the other.
 CHANGE_SECONDS = 10.0
+# Records that were refused with their batch are sent again alone, so many at a time, which takes less than this.
+ALONE_AT_ONCE = 50
+ALONE_SECONDS = 0.25
 # Offsets have gaps, of control records and of what was compacted: "the last five" is then more than five offsets back.
 MOST_COUNTED_BACK = 1000
 MOST_STEPS_BACK = 4
@@ -93,15 +104,24 @@ class KafkaLog(Log):
         delivery = cluster.producer(codec).send(topic, records, cluster.room)
         outcomes = delivery.settle(deadline)
         again = delivery.refused_with_batch()
-        if again and time.monotonic() < deadline:
-            alone = cluster.producer(codec, alone=True)
-            try:
-                settled = alone.send(topic, [records[index] for index in again], cluster.room).settle(deadline)
-            except QueueFull as error:
-                settled = [error] * len(again)
-            for index, outcome in zip(again, settled, strict=True):
+        for start in range(0, len(again), ALONE_AT_ONCE):
+            part = again[start : start + ALONE_AT_ONCE]
+            for index, outcome in zip(
+                part, self._alone(topic, [records[i] for i in part], codec, deadline), strict=True
+            ):
                 outcomes[index] = outcome
         return outcomes
+
+    def _alone(
+        self, topic: str, records: list[tuple[int, Record]], codec: str, deadline: float
+    ) -> list[producers.Outcome]:
+        """Their outcomes in batches of their own; what there is no time to send is told so, and is not in doubt."""
+        if time.monotonic() > deadline - ALONE_SECONDS:
+            return [NotAttempted("too many records before it were refused", retriable=True)] * len(records)
+        try:
+            return self.cluster.producer(codec, alone=True).send(topic, records, self.cluster.room).settle(deadline)
+        except QueueFull as error:
+            return [error] * len(records)
 
     def check_record(self, record: Record) -> None:
         if record.timestamp == 0:
