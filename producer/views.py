@@ -1,6 +1,7 @@
 """Serve produce requests and their status: HTTP in, services, HTTP out."""
 
 import threading
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import msgspec
@@ -14,6 +15,7 @@ from producer import bodies, decoding, docs, exceptions, options, services
 from producer.authentication import key_of
 from producer.errors import RequestNotFound
 from producer.models import ProduceRequest
+from producer.notices import Waiting
 from producer.options import Options
 from producer.plans import Outcomes
 from producer.serializers import WaitParameters
@@ -21,7 +23,7 @@ from topics import commits
 from topics.errors import OutcomeUnknown, TopicNotFound
 from topics.logs import current_log
 
-# Waiting holds a server thread, so at least half of them stay free for other requests.
+# Under gunicorn waiting holds a thread, so at least half of them stay free for other requests.
 _waiting = threading.BoundedSemaphore(max(1, settings.TAKHIN_THREADS // 2))
 
 
@@ -63,12 +65,27 @@ class StatusViewSet(ViewSet):
             return _find_own(request, request_id)
 
         row = find()
-        if wait and not row.is_finished and _waiting.acquire(blocking=False):
-            try:
-                row = services.wait_until_finished(find, wait)
-            finally:
-                _waiting.release()
+        if wait and not row.is_finished:
+            row = _waited(request, find, row, wait)
         return Response(_status(row), headers={} if row.is_finished else {"Retry-After": "1"})
+
+
+def _waited(request: Request, find: Callable[[], ProduceRequest], row: ProduceRequest, wait: float) -> ProduceRequest:
+    """The request once it is finished, or as it is when the time is up.
+
+    Raises Waiting where the server waits itself and then asks again.
+    """
+    match request.META.get("takhin.wait"):
+        case "later":
+            raise Waiting(row.pk, wait)
+        case "over":
+            return row
+    if not _waiting.acquire(blocking=False):
+        return row
+    try:
+        return services.wait_until_finished(find, wait)
+    finally:
+        _waiting.release()
 
 
 def _find_or_create_topic(topic: str) -> None:

@@ -16,8 +16,12 @@ from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
 
+from takhin_site import pages
+
 log = structlog.get_logger("takhin.request")
 GetResponse = Callable[[HttpRequest], HttpResponse]
+# Django's own default; the admin's largest form has a few kilobytes.
+MAX_FORM_BYTES = 2_621_440
 REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
 
@@ -62,6 +66,32 @@ class KnownHost:
         if not request.path_info.startswith("/api/health"):
             request.get_host()
         return self.get_response(request)
+
+
+class CompleteBody:
+    """Answer a request whose body will not come, and run no view before the body is complete.
+
+    The server calls the application with a request that is still arriving, to have a wrong key or address answered at
+    once; whatever reads the body then takes the request back to the server.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, *_: Any) -> HttpResponse | None:
+        stream: Any = request.META.get("wsgi.input")
+        is_admin = request.path_info.startswith("/admin")
+        if (refusal := getattr(stream, "refusal", None)) is not None:
+            return pages.refused(request, refusal)
+        if is_admin and int(request.META.get("CONTENT_LENGTH") or 0) > MAX_FORM_BYTES:
+            return pages.refused(request, "body_too_large")
+        # The API's views that take a body read it after they have checked everything else.
+        if getattr(stream, "is_pending", False) and (is_admin or request.method not in ("POST", "PUT", "PATCH")):
+            stream.read()
+        return None
 
 
 class AdminAddress:

@@ -33,6 +33,29 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return exceptions.plain(request, 404, "not_found", "not found", f"{request.path} is no address of this server")
 
 
+# Why the server gave up on a body: the status, the short text that clients know, and what to do.
+REFUSALS = {
+    "incomplete_body": (400, "invalid request body", "the body ended before it was complete; nothing was written"),
+    "body_timeout": (408, "request body timeout", "the body did not arrive in time (TAKHIN_BODY_TIMEOUT)"),
+    "body_too_large": (413, "request body too large", "the body has more bytes than this server takes here"),
+    "overloaded": (503, "overloaded", "the server holds too many large requests now; send this one again later"),
+}
+
+
+def refused(request: HttpRequest, code: str) -> HttpResponse:
+    """For a request whose body the server will not have: in the words of what was asked."""
+    status, error, detail = REFUSALS[code]
+    if request.path_info.startswith("/admin"):
+        response = HttpResponse(f"{error}: {detail}\n", status=status, content_type="text/plain")
+    elif request.path_info.startswith("/registry"):
+        response = JsonResponse({"error_code": status, "message": f"{error}: {detail}"}, status=status)
+    else:
+        response = exceptions.plain(request, status, code, error, detail)
+    if status in exceptions.RETRY_AFTER:
+        response.headers["Retry-After"] = exceptions.RETRY_AFTER[status]
+    return response
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     if request.path_info.startswith("/admin"):
         return defaults.server_error(request)

@@ -18,6 +18,10 @@ DEBUG = env.boolean("TAKHIN_DEBUG", False)
 TAKHIN_HOST = env.text("TAKHIN_HOST", "127.0.0.1")
 TAKHIN_PORT = env.integer("TAKHIN_PORT", 8080, 1, 65535)
 TAKHIN_THREADS = env.integer("TAKHIN_THREADS", 16, 1, 512)
+TAKHIN_MAX_CONNECTIONS = env.integer("TAKHIN_MAX_CONNECTIONS", 10_000, 1, 1_000_000)
+TAKHIN_BODY_TIMEOUT = env.duration("TAKHIN_BODY_TIMEOUT", "30s", 1)
+# A decoded body takes up to six times its size while its records are written: 64 MiB fit a pod of 1 GiB.
+TAKHIN_MAX_BUFFERED_BYTES = env.integer("TAKHIN_MAX_BUFFERED_BYTES", 64 * MIB, 1)
 TAKHIN_DATA_DIR = env.data_folder("TAKHIN_DATA_DIR", BASE_DIR / "data")
 TAKHIN_LOOPBACK = TAKHIN_HOST in ("127.0.0.1", "::1", "localhost")
 TAKHIN_REQUIRE_API_KEY = env.boolean("TAKHIN_REQUIRE_API_KEY", True)
@@ -149,10 +153,12 @@ INSTALLED_APPS = [
     "topics",
     "registry",
     "producer",
+    "takhin_site",
 ]
 MIDDLEWARE = [
     "takhin_site.middleware.RequestLog",
     "takhin_site.middleware.KnownHost",
+    "takhin_site.middleware.CompleteBody",
     "takhin_site.middleware.AdminAddress",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "takhin_site.middleware.AdminSecurity",
@@ -197,8 +203,8 @@ WHITENOISE_USE_FINDERS = True
 LOGIN_URL = "/admin/login/"
 X_FRAME_OPTIONS = "SAMEORIGIN"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(CSRF_TRUSTED_ORIGINS)
-# The product bounds bodies itself and answers in JSON; see producer/bodies.py.
-DATA_UPLOAD_MAX_MEMORY_SIZE = None
+# A second bound: takhin_site.middleware.CompleteBody and producer/bodies.py answer before it is met.
+DATA_UPLOAD_MAX_MEMORY_SIZE = TAKHIN_MAX_BODY_BYTES
 APPEND_SLASH = False
 
 REST_FRAMEWORK = {

@@ -1,4 +1,4 @@
-"""The WSGI application, for granian and gunicorn."""
+"""The WSGI application, for `manage.py serve` and gunicorn."""
 
 import gc
 import io
@@ -13,15 +13,15 @@ from django.core.wsgi import get_wsgi_application
 
 django_application = get_wsgi_application()
 
-from producer import background
+from producer import background, waits
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Django's application, given a body without a length whole: Django itself reads it as empty (ticket 35838).
 
-    Such are chunked bodies, and HTTP/2's.
+    Such are chunked bodies under gunicorn; `serve` gives every body a length.
     """
-    if environ["REQUEST_METHOD"] in ("POST", "PATCH") and not environ.get("CONTENT_LENGTH"):
+    if environ["REQUEST_METHOD"] in ("POST", "PUT", "PATCH") and not environ.get("CONTENT_LENGTH"):
         # One byte past the limit is enough to refuse it.
         body = environ["wsgi.input"].read(settings.TAKHIN_MAX_BODY_BYTES + 1)
         environ["wsgi.input"] = io.BytesIO(body)
@@ -30,6 +30,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 
 background.start()
+waits.start()
 # Frozen start-up objects and rarer passes: a full collection otherwise costs some request 23 ms.
 gc.collect()
 gc.freeze()

@@ -1,4 +1,4 @@
-"""Run the server: migrations, the admin's user, granian, and the workers inside it."""
+"""Run the server: migrations, the admin's user, HTTP, and the workers inside it."""
 
 import fcntl
 import io
@@ -18,14 +18,16 @@ from django.core import checks
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection, connections
-from granian import Granian
-from granian.constants import Interfaces
 
+from producer import background
+from takhin_site.server import serving, supervisor
 from topics import commits
 from topics.logs import current_log
 
 ADMIN = "admin"
-KILL_AFTER_SECONDS = 4
+# Beside the longest that a request waits for the log, so that each is answered before the server ends.
+GRACE_SECONDS = 5
+BACKLOG = 4096
 # The number of an advisory lock in PostgreSQL: "takhin" in ASCII.
 MIGRATING = 0x74616B68696E
 
@@ -37,30 +39,19 @@ class Command(BaseCommand):
         parser.add_argument("--demo", action="store_true", help="make topic demo and write three records to it")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        judge_address(settings.TAKHIN_HOST, settings.TAKHIN_PORT)
+        # Before anything is changed.
+        listener = bind(settings.TAKHIN_HOST, settings.TAKHIN_PORT)
         prepare_database(settings.TAKHIN_DATA_DIR / "admin-password")
         has_demo = options["demo"] and self.made_demo_topic()
         if not settings.TAKHIN_REQUIRE_API_KEY:
             self.stderr.write(self.style.WARNING(OPEN.format(host=settings.TAKHIN_HOST)))
-        server = Granian(
-            "takhin_site.wsgi:application",
-            address=settings.TAKHIN_HOST,
-            port=settings.TAKHIN_PORT,
-            interface=Interfaces.WSGI,
-            workers=1,
-            blocking_threads=settings.TAKHIN_THREADS,
-            websockets=False,
-            respawn_failed_workers=True,
-            workers_kill_timeout=KILL_AFTER_SECONDS + _longest_append(),
-            log_enabled=False,
-        )
-        # The worker process is forked from this one, and neither connections nor threads go over a fork whole.
+        # The serving process is forked from this one, and neither connections nor threads go over a fork whole.
         current_log().close()
         commits.close()
         connections.close_all()
-        if has_demo:
-            server.on_startup(start_demo)
-        server.serve()
+        listen(listener)
+        started = start_demo if has_demo else lambda: None
+        sys.exit(supervisor.run(listener, serve, started, settings.TAKHIN_PRODUCE_TIMEOUT + GRACE_SECONDS))
 
     def made_demo_topic(self) -> bool:
         """Async requests are taken while the log is away, so that a demo must not keep the server from starting."""
@@ -72,23 +63,31 @@ class Command(BaseCommand):
         return True
 
 
-def _longest_append() -> int:
-    """Seconds for which a request may wait for a log that is elsewhere; the one inside takes milliseconds."""
-    return 0 if current_log().supports_transactions else settings.TAKHIN_PRODUCE_TIMEOUT
-
-
 OPEN = (
     "OPEN: no API key is required, for this server answers {host} alone. Set TAKHIN_REQUIRE_API_KEY=true to change it."
 )
 
 
-def judge_address(host: str, port: int) -> None:
-    """Raise CommandError unless the port is free: granian would share it with whoever has it."""
-    try:
+def bind(host: str, port: int) -> socket.socket:
+    """A socket of this address. Raises CommandError when another server has it."""
+    with cannot_listen(host, port):
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        return listener
+
+
+def listen(listener: socket.socket) -> None:
+    """Only now: what connects while the database is migrated would hang. Raises CommandError."""
+    with cannot_listen(*listener.getsockname()[:2]):
+        listener.listen(BACKLOG)
+
+
+@contextmanager
+def cannot_listen(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise CommandError(f"cannot listen on {host}:{port} (TAKHIN_HOST, TAKHIN_PORT): {error.strerror}") from error
 
@@ -152,6 +151,16 @@ def make_admin(password_file: Path) -> None:
     users.create_superuser(ADMIN, password=password)
 
 
+def serve(listener: socket.socket, parent: int) -> None:
+    """Serve in this process, and end what it started in order: HTTP, workers, the log, the database."""
+    # Starts the workers, so that it is imported where they are to run.
+    from takhin_site.wsgi import application
+
+    serving.serve(application, listener, parent)
+    background.stop()
+    current_log().close()
+    commits.close()
+
+
 def start_demo() -> None:
-    """In a process of its own, since this one is about to fork."""
     subprocess.Popen([sys.executable, str(settings.BASE_DIR / "manage.py"), "demo"], start_new_session=False)

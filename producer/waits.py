@@ -1,0 +1,47 @@
+"""Notice that requests have ended in other processes, for those who wait for them in this one."""
+
+import threading
+import time
+
+import structlog
+from django.db import close_old_connections
+
+from producer import notices
+from producer.models import ProduceRequest
+from topics import commits
+from topics.errors import LogError
+
+log = structlog.get_logger("takhin.waits")
+POLL_SECONDS = 0.25
+# One query asks for this many: SQLite allows 32,766 parameters.
+MOST_ASKED = 10_000
+
+
+def start() -> None:
+    threading.Thread(target=_watch, name="takhin-waits", daemon=True).start()
+
+
+def _watch() -> None:
+    while True:
+        time.sleep(POLL_SECONDS)
+        try:
+            _look()
+        except LogError as error:
+            log.warning("cannot look for ended requests", error=str(error))
+        except Exception:
+            log.exception("looking for ended requests failed")
+        finally:
+            close_old_connections()
+
+
+def _look() -> None:
+    """One query, however many wait."""
+    waited_for = notices.waited_for()[:MOST_ASKED]
+    if not waited_for:
+        return
+    with commits.translated():
+        pending = set(ProduceRequest.objects.pending().filter(pk__in=waited_for).values_list("pk", flat=True))
+    for request_id in waited_for:
+        # One that was purged has ended too.
+        if request_id not in pending:
+            notices.finished(request_id)

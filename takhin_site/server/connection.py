@@ -1,0 +1,350 @@
+"""One client's connection: requests in, one answer for each in the same order, and nothing that waits for ever."""
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import httptools
+
+from producer.notices import Waiting
+from takhin_site.server import answers, limits
+from takhin_site.server.answers import Answer, Result
+from takhin_site.server.incoming import BadHead, Incoming
+
+if TYPE_CHECKING:
+    from takhin_site.server.serving import Server
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Connection(asyncio.Protocol):
+    """`receiving` is the request that arrives, `ready` are those that wait, `working` is the one being answered.
+
+    A request is answered when it is complete. One that is not is checked meanwhile, up to its body, so that what would
+    be refused anyway is refused before its body is waited for.
+    """
+
+    def __init__(self, server: "Server") -> None:
+        self.server = server
+        self.transport: Any = None
+        self.base: dict[str, Any] = {}
+        self.receiving: Incoming | None = None
+        self.ready: deque[Incoming] = deque()
+        self.working: Incoming | None = None
+        # What arrives from now on is dropped: the connection ends with the next answer.
+        self.is_deaf = False
+        self.is_at_end = False
+        self.is_full = False
+        self.is_lingering = False
+        self.has_served = False
+        self.since = server.now()
+        self.heard = self.since
+        self.unsent = 0
+        self._parser: Any = httptools.HttpRequestParser(self)
+
+    # What the event loop tells
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        peer = transport.get_extra_info("peername") or ("", 0)
+        self.base = {**self.server.base_environ, "REMOTE_ADDR": str(peer[0]), "REMOTE_PORT": str(peer[1])}
+        self.server.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for request in (self.receiving, self.working, *self.ready):
+            if request is not None:
+                self._forget(request)
+        self.receiving = self.working = None
+        self.ready.clear()
+        # The parser knows this object: large bodies must not wait for the garbage collector.
+        self._parser = None
+        self.transport = None
+        self.server.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = self.server.now()
+        if self.is_deaf:
+            return
+        if self.receiving is not None and not self.receiving.has_head:
+            self.receiving.raw_bytes += len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            self._malformed(error)
+        else:
+            if (
+                (request := self.receiving) is not None
+                and not request.has_head
+                and request.raw_bytes > limits.MAX_HEAD_BYTES
+            ):
+                self._reject(BadHead("the request's head is too large", 431))
+        self.advance()
+
+    def _feed(self, data: bytes) -> None:
+        """Parse what arrived. An offer to upgrade is ignored, as RFC 9110, section 7.8, allows: Java sends one.
+
+        The parser takes what follows such a head for the other protocol, so that a new one goes on with the body.
+        """
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            request = self._incoming()
+            self._parser = httptools.HttpRequestParser(self)
+            self._parser.feed_data(request.framing())
+            self._feed(data[upgrade.args[0] :])
+
+    def eof_received(self) -> bool:
+        """A client that has sent its last request may still read; one that stopped within a request is answered 400."""
+        self.is_at_end = True
+        if self.is_lingering:
+            return False
+        if (request := self.receiving) is not None:
+            self.is_deaf = True
+            if request.has_head:
+                self._refuse(request, "incomplete_body")
+            else:
+                self.receiving = None
+        self.advance()
+        return self.working is not None or bool(self.ready) or self.unsent > 0
+
+    def pause_writing(self) -> None:
+        self.is_full = True
+
+    def resume_writing(self) -> None:
+        self.is_full = False
+        if self.unsent:
+            self.unsent = 0
+            self.server.sent(self)
+        self.advance()
+
+    # What the parser tells
+
+    def on_message_begin(self) -> None:
+        # Else the framing of a request whose head is read already.
+        if self.receiving is None:
+            self.receiving = Incoming(self.heard)
+
+    def on_url(self, url: bytes) -> None:
+        request = self._incoming()
+        if request.has_head:
+            return
+        request.target += url
+        request.head_bytes += len(url)
+        if len(request.target) > limits.MAX_TARGET_BYTES:
+            raise BadHead("the request's target is too long", 414)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        request = self._incoming()
+        if request.has_head:
+            # A trailer of a chunked body, which nothing here asks for.
+            return
+        request.head_bytes += len(name) + len(value)
+        if len(request.fields) >= limits.MAX_FIELDS or request.head_bytes > limits.MAX_HEAD_BYTES:
+            raise BadHead("the request has too many or too large fields", 431)
+        request.add_field(name, value)
+
+    def on_headers_complete(self) -> None:
+        request = self._incoming()
+        if request.has_head:
+            return
+        request.end_head(self._parser.get_method().decode("latin-1"), self._parser.get_http_version())
+        request.began = self.heard
+        request.rate_since = self.heard
+        self.server.busy(self)
+
+    def on_body(self, piece: bytes) -> None:
+        request = self._incoming()
+        if request.refusal is not None:
+            return
+        request.add(piece)
+        if request.size > self.server.max_body_bytes:
+            self._refuse(request, "body_too_large")
+        elif request.size > limits.SMALL_BODY_BYTES and not self.server.hold(request):
+            self._refuse(request, "overloaded")
+        elif request.size > limits.SMALL_BODY_BYTES and not request.is_checked:
+            self._pause()
+
+    def on_message_complete(self) -> None:
+        request = self._incoming()
+        if self._parser.should_upgrade():
+            return
+        self.receiving = None
+        request.keep_alive = self._parser.should_keep_alive()
+        request.is_complete = True
+        self.ready.append(request)
+        if len(self.ready) > 1 or self.working not in (None, request):
+            self._pause()
+
+    # Steps
+
+    def advance(self) -> None:
+        """Take the steps that can be taken now, in the order of requests."""
+        while self.working is None and not (self.is_full or self.is_lingering or self.transport is None):
+            request = self.ready[0] if self.ready else self.receiving
+            if request is None:
+                if self.is_at_end or self.is_deaf:
+                    self.transport.close()
+                return
+            if not (request.is_complete or request.refusal or (request.has_head and not request.is_checked)):
+                return
+            self.working = request
+            if request.is_complete:
+                self.ready.popleft()
+            result = self.server.start(self, request)
+            if result is not None:
+                self._take(request, result)
+
+    def finish(self, request: Incoming, result: Result) -> None:
+        """Take in what running the application for `request` came to, and go on."""
+        if self.transport is None:
+            self._forget(request)
+            return
+        self._take(request, result)
+        self.advance()
+
+    def _take(self, request: Incoming, result: Result) -> None:
+        if isinstance(result, Waiting):
+            self.server.wait(self, request, result)
+            return
+        self.working = None
+        if isinstance(result, Answer):
+            self._send(request, result)
+        else:
+            self._go_on_receiving(request)
+
+    def _go_on_receiving(self, request: Incoming) -> None:
+        request.is_checked = True
+        if request.is_complete or request.refusal is not None:
+            return
+        if (request.declared or 0) > self.server.max_body_bytes:
+            self._refuse(request, "body_too_large")
+            return
+        if request.expects_continue and not request.size:
+            self.transport.write(CONTINUE)
+        request.began = request.rate_since = self.server.now()
+        self._resume()
+
+    def _send(self, request: Incoming, answer: Answer) -> None:
+        is_whole = request.is_complete and request.refusal is None
+        stays = is_whole and request.keep_alive and not self._is_last()
+        head = answers.head(answer, version=request.version, keep_alive=stays)
+        has_body = request.method != "HEAD" and not answer.status.startswith(answers.WITHOUT_BODY)
+        self.transport.writelines([head, answer.body] if has_body else [head])
+        self._forget(request)
+        if request in self.ready:
+            self.ready.remove(request)
+        self.has_served = True
+        self.since = self.server.now()
+        self._note_unsent()
+        if stays:
+            self.server.idle(self)
+            self._resume()
+        elif is_whole:
+            self.is_deaf = True
+            self._close_when_sent()
+        else:
+            self._linger()
+
+    def _is_last(self) -> bool:
+        """Whether no request follows the one being answered: none can come, or none is wanted."""
+        if self.server.is_stopping:
+            return True
+        return (self.is_deaf or self.is_at_end) and not self.ready and self.receiving is None
+
+    def _note_unsent(self) -> None:
+        self.unsent = self.transport.get_write_buffer_size()
+        if self.unsent:
+            self.server.sending(self)
+
+    def _close_when_sent(self) -> None:
+        self.ready.clear()
+        self.receiving = None
+        self.transport.close()
+
+    def _linger(self) -> None:
+        """Read on for a while, or the response is lost with what was not read."""
+        self.is_deaf = True
+        self.receiving = None
+        self.ready.clear()
+        if self.is_at_end:
+            self.transport.close()
+            return
+        self.is_lingering = True
+        self.transport.write_eof()
+        self._resume()
+
+    def _malformed(self, error: httptools.HttpParserError) -> None:
+        cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else None
+        request = self.receiving
+        if isinstance(cause, BadHead):
+            self._reject(cause)
+        elif cause is not None:
+            raise cause
+        elif request is not None and request.has_head:
+            self.is_deaf = True
+            self._refuse(request, "incomplete_body")
+        else:
+            self._reject(BadHead("this is not HTTP/1.1"))
+
+    def _reject(self, error: BadHead) -> None:
+        """Answer a request whose head cannot be read, after those before it."""
+        self.is_deaf = True
+        request = self.receiving or Incoming(self.heard)
+        request.has_head = True
+        request.refusal = error
+        self.receiving = request
+
+    def _refuse(self, request: Incoming, reason: str) -> None:
+        request.refusal = reason
+        self._forget(request)
+
+    def _forget(self, request: Incoming) -> None:
+        request.drop()
+        self.server.release(request)
+
+    def _incoming(self) -> Incoming:
+        assert self.receiving is not None
+        return self.receiving
+
+    def _pause(self) -> None:
+        self.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not self.is_at_end:
+            self.transport.resume_reading()
+
+    # Deadlines
+
+    def check(self, now: float) -> None:
+        """Enforce the deadline of what this connection waits for."""
+        request = self.receiving
+        if self.is_lingering:
+            if now - self.heard > limits.LINGER_IDLE_SECONDS or now - self.since > limits.LINGER_SECONDS:
+                self.transport.abort()
+        elif self.unsent:
+            self._check_sending(now)
+        elif self.working is not None or self.ready:
+            return
+        elif request is None:
+            if now - self.since > (limits.KEEP_ALIVE_SECONDS if self.has_served else limits.HEAD_SECONDS):
+                self.transport.close()
+        elif not request.has_head:
+            if now - request.began > limits.HEAD_SECONDS:
+                self._reject(BadHead("the request's head did not arrive in time", 408))
+                self.advance()
+        elif request.refusal is None and self._is_late(request, now):
+            self._refuse(request, "body_timeout")
+            self.advance()
+
+    def _is_late(self, request: Incoming, now: float) -> bool:
+        least = int(limits.RATE_SECONDS * limits.MIN_BYTES_PER_SECOND)
+        return now - request.began > self.server.body_seconds or request.is_too_slow(now, limits.RATE_SECONDS, least)
+
+    def _check_sending(self, now: float) -> None:
+        left = self.transport.get_write_buffer_size()
+        if left < self.unsent:
+            self.unsent, self.since = left, now
+            if not left:
+                self.server.sent(self)
+        elif now - self.since > limits.SEND_SECONDS:
+            self.transport.abort()

@@ -1,0 +1,192 @@
+"""One request as it arrives, and the WSGI environment it becomes."""
+
+import io
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+# Set from the message itself, never from fields of these names.
+OWN_NAMES = {"CONTENT_TYPE", "CONTENT_LENGTH"}
+
+
+class BodyPending(BaseException):
+    """The application asked for a body that is not complete. Passes every `except Exception` on its way out."""
+
+
+class PendingBody:
+    """The body of a request that is still arriving: the application checks what it can, up to reading this."""
+
+    is_pending = True
+
+    def read(self, *_: Any) -> bytes:
+        raise BodyPending
+
+    readline = read
+
+
+class RefusedBody(io.BytesIO):
+    """The body of a request that is answered without it; `refusal` names the reason."""
+
+    def __init__(self, refusal: str) -> None:
+        super().__init__()
+        self.refusal = refusal
+
+
+class BadHead(ValueError):
+    """The request line or a field is not acceptable (RFC 9112); `status` says how to answer."""
+
+    def __init__(self, detail: str, status: int = 400) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class Incoming:
+    """A request being received. Bodies are kept as the pieces that arrived, and joined once."""
+
+    __slots__ = (
+        "_pieces",
+        "began",
+        "counted",
+        "declared",
+        "expects_continue",
+        "fields",
+        "has_head",
+        "head_bytes",
+        "host",
+        "is_checked",
+        "is_complete",
+        "keep_alive",
+        "method",
+        "path",
+        "query",
+        "rate_bytes",
+        "rate_since",
+        "raw_bytes",
+        "refusal",
+        "size",
+        "target",
+        "version",
+    )
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.method = ""
+        self.target = b""
+        self.path = self.query = ""
+        self.version = "1.1"
+        self.fields: dict[str, str] = {}
+        self.host: str | None = None
+        # Of the head: what its fields have, and what has arrived since its first piece.
+        self.head_bytes = self.raw_bytes = 0
+        self.has_head = False
+        self.declared: int | None = None
+        self.expects_continue = False
+        self.keep_alive = True
+        self._pieces: list[bytes] = []
+        self.size = 0
+        # Bytes that count against the server's memory for bodies.
+        self.counted = 0
+        self.rate_since = began
+        self.rate_bytes = 0
+        self.is_complete = False
+        self.is_checked = False
+        # Why it is answered without its body: a reason that the application words, or a head that it cannot read.
+        self.refusal: str | BadHead | None = None
+
+    def add_field(self, name: bytes, value: bytes) -> None:
+        """Raises BadHead."""
+        text = value.decode("latin-1").strip(" \t")
+        key = name.decode("latin-1").upper()
+        if "_" in key:
+            # It would be taken for the field with a dash, which a proxy may have set or removed.
+            return
+        key = key.replace("-", "_")
+        if key == "HOST" and self.host is not None:
+            raise BadHead("a request has one Host")
+        if key == "HOST":
+            self.host = text
+        if key not in OWN_NAMES:
+            key = f"HTTP_{key}"
+        known = self.fields.get(key)
+        joint = "; " if key == "HTTP_COOKIE" else ","
+        self.fields[key] = text if known is None else f"{known}{joint}{text}"
+
+    def end_head(self, method: str, version: str) -> None:
+        """Check the head as a whole. Raises BadHead."""
+        self.method, self.version = method, version
+        self.has_head = True
+        if self.host is None and version == "1.1":
+            raise BadHead("a request of HTTP/1.1 names its Host")
+        coding = self.fields.pop("HTTP_TRANSFER_ENCODING", None)
+        if coding is not None and coding.lower() != "chunked":
+            raise BadHead("the only transfer coding here is chunked", 501)
+        self.declared = None if coding is not None else int(self.fields.get("CONTENT_LENGTH", 0))
+        self.path, self.query = self._split_target()
+        self.expects_continue = version == "1.1" and "100-continue" in self.fields.get("HTTP_EXPECT", "").lower()
+
+    def add(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self.size += len(piece)
+
+    def drop(self) -> None:
+        """Forget what has arrived of the body."""
+        self._pieces = []
+
+    def framing(self) -> bytes:
+        """The least head of a request with a body like this one's."""
+        length = "transfer-encoding: chunked" if self.declared is None else f"content-length: {self.declared}"
+        return f"POST / HTTP/{self.version}\r\n{length}\r\n\r\n".encode()
+
+    def is_too_slow(self, now: float, seconds: float, least: int) -> bool:
+        """Whether the window of `seconds` that ends now brought fewer than `least` bytes."""
+        if now - self.rate_since < seconds:
+            return False
+        is_slow = self.size - self.rate_bytes < least
+        self.rate_since, self.rate_bytes = now, self.size
+        return is_slow
+
+    def _split_target(self) -> tuple[str, str]:
+        """The path, unquoted as WSGI has it (PEP 3333), and the query. Raises BadHead."""
+        try:
+            url = httptools.parse_url(self.target)
+        except httptools.HttpParserInvalidURLError:
+            raise BadHead("the request's target is not a URL") from None
+        if url.host is not None and self.target[:1] != b"/":
+            self._check_authority(url)
+        path = url.path or b"/"
+        if path[:1] != b"/":
+            raise BadHead("the request's target is not a path")
+        return unquote_to_bytes(path).decode("latin-1"), (url.query or b"").decode("latin-1")
+
+    def _check_authority(self, url: Any) -> None:
+        """A target with a host of its own must not say another one than Host, which decides who may ask."""
+        authority = url.host.decode("latin-1")
+        if b"[" in self.target[:12]:
+            authority = f"[{authority}]"
+        if url.port is not None:
+            authority = f"{authority}:{url.port}"
+        if self.host is None or authority.lower() != self.host.lower():
+            raise BadHead("the request's target and its Host differ")
+
+    def environ(self, base: dict[str, Any]) -> dict[str, Any]:
+        """The WSGI environment (PEP 3333) of a complete request; takes the body out of this object."""
+        body = b"".join(self._pieces)
+        self.drop()
+        return self._environ(base, io.BytesIO(body), len(body))
+
+    def environ_without_body(self, base: dict[str, Any]) -> dict[str, Any]:
+        """The same with something that stands for a body that is not complete, or never will be."""
+        stream = RefusedBody(self.refusal) if isinstance(self.refusal, str) else PendingBody()
+        # Django reads nothing of a body without a length.
+        return self._environ(base, stream, self.declared or 1)
+
+    def _environ(self, base: dict[str, Any], stream: object, length: int) -> dict[str, Any]:
+        environ = {**base, **self.fields}
+        environ["REQUEST_METHOD"] = self.method
+        environ["PATH_INFO"] = self.path
+        environ["QUERY_STRING"] = self.query
+        environ["SERVER_PROTOCOL"] = f"HTTP/{self.version}"
+        environ["CONTENT_LENGTH"] = str(length)
+        environ["wsgi.input"] = stream
+        return environ

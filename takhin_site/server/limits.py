@@ -1,0 +1,32 @@
+"""What one connection may cost. The limits that operators change are settings; these have one right value."""
+
+KIB = 1024
+
+# The request line and all fields. Proxies send 8 to 16 KiB at most; Django needs no more.
+MAX_HEAD_BYTES = 64 * KIB
+MAX_TARGET_BYTES = 32 * KIB
+MAX_FIELDS = 100
+
+# From the first byte of a request, or from the connection's start, to the end of its head.
+HEAD_SECONDS = 20.0
+# Longer than the 60 s for which common load balancers keep a connection, so that they close it first.
+KEEP_ALIVE_SECONDS = 75.0
+
+# A body must bring 5 KiB in every 5 s. A phone on a bad line does; a client that sends a byte at a time does not.
+RATE_SECONDS = 5.0
+MIN_BYTES_PER_SECOND = 1 * KIB
+
+# What a body may have before it counts against TAKHIN_MAX_BUFFERED_BYTES, and before its key is checked: at the
+# default of 10,000 connections it is bounded by 640 MB, which takes 10,000 clients that all upload at once.
+SMALL_BODY_BYTES = 64 * KIB
+
+# A client that still sends when it is answered: the response is lost unless what it sends is read (nginx does the
+# same, with the same times: https://nginx.org/en/docs/http/ngx_http_core_module.html#lingering_close).
+LINGER_SECONDS = 30.0
+LINGER_IDLE_SECONDS = 5.0
+
+# A client that takes nothing of its response for this long is gone.
+SEND_SECONDS = 30.0
+
+# How often deadlines are looked at; they are exact to this.
+SWEEP_SECONDS = 0.5

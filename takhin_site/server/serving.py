@@ -1,0 +1,205 @@
+"""Serve a listening socket until SIGTERM: the event loop, all connections together, and what they share."""
+
+import asyncio
+import resource
+import signal
+import socket
+from functools import partial
+from typing import Any
+
+import structlog
+import uvloop
+from django.conf import settings
+
+from producer import notices
+from producer.notices import Waiting
+from takhin_site.server import answers, limits
+from takhin_site.server.answers import Application, Result
+from takhin_site.server.connection import Connection
+from takhin_site.server.incoming import Incoming
+from takhin_site.server.threads import Threads
+
+log = structlog.get_logger("takhin.server")
+LIVE = "/api/health/live"
+# File descriptors for everything that is no client: the database, Kafka's brokers, the registry.
+RESERVED_FILES = 256
+# How long a stop waits for uploads that are under way.
+STOP_UPLOADS_SECONDS = 1.0
+
+
+class Server:
+    """Owns the connections; every method belongs to the event loop's thread."""
+
+    def __init__(self, application: Application, address: tuple[str, int], loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.now = loop.time
+        self.application = application
+        self.base_environ = _base_environ(*address)
+        self.max_body_bytes = settings.TAKHIN_MAX_BODY_BYTES
+        self.max_connections = connections_allowed(settings.TAKHIN_MAX_CONNECTIONS)
+        self.body_seconds = settings.TAKHIN_BODY_TIMEOUT
+        self.is_stopping = False
+        self.stopped = loop.create_future()
+        self.connections: set[Connection] = set()
+        # In the order in which they fell idle.
+        self._idle: dict[Connection, None] = {}
+        self._sending: set[Connection] = set()
+        self._held_bytes = 0
+        self._threads = Threads(application, settings.TAKHIN_THREADS, self._wake)
+        self._sweep()
+
+    # Connections
+
+    def opened(self, connection: Connection) -> None:
+        """Make room for a new client by the one that has been idle longest: idle ones use no capacity."""
+        self.connections.add(connection)
+        self._idle[connection] = None
+        if len(self.connections) > self.max_connections:
+            next(iter(self._idle)).transport.abort()
+
+    def busy(self, connection: Connection) -> None:
+        self._idle.pop(connection, None)
+
+    def idle(self, connection: Connection) -> None:
+        self._idle[connection] = None
+
+    def closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self._idle.pop(connection, None)
+        self._sending.discard(connection)
+        self._stop_when_done()
+
+    # Memory
+
+    def hold(self, request: Incoming) -> bool:
+        """Count what has arrived of a body; False when all bodies together would take too much memory."""
+        wanted = request.size - request.counted
+        if self._held_bytes + wanted > settings.TAKHIN_MAX_BUFFERED_BYTES:
+            return False
+        self._held_bytes += wanted
+        request.counted = request.size
+        return True
+
+    def release(self, request: Incoming) -> None:
+        self._held_bytes -= request.counted
+        request.counted = 0
+
+    def sending(self, connection: Connection) -> None:
+        """Responses that nobody takes are bounded like bodies: the client that has taken nothing for longest goes."""
+        self._sending.add(connection)
+        if sum(one.unsent for one in self._sending) > settings.TAKHIN_MAX_BUFFERED_BYTES:
+            min(self._sending, key=lambda one: one.since).transport.abort()
+
+    def sent(self, connection: Connection) -> None:
+        self._sending.discard(connection)
+
+    # Requests
+
+    def start(self, connection: Connection, request: Incoming) -> Result | None:
+        """Run the application: the result at once where that needs no thread, else None and `finish` later."""
+        if request.refusal is not None:
+            return self._refuse(connection, request)
+        if not request.is_complete:
+            environ = request.environ_without_body(connection.base)
+            self._threads.submit(lambda: environ, partial(connection.finish, request))
+            return None
+        base = {**connection.base, "takhin.wait": "later"}
+        if request.path.rstrip("/") == LIVE:
+            return answers.run(self.application, request.environ(base))
+        self._threads.submit(partial(request.environ, base), partial(connection.finish, request))
+        return None
+
+    def _refuse(self, connection: Connection, request: Incoming) -> Result:
+        if isinstance(request.refusal, str):
+            return answers.run(self.application, request.environ_without_body(connection.base))
+        assert request.refusal is not None
+        return answers.rejected(request.refusal.status, str(request.refusal), connection.base["REMOTE_ADDR"])
+
+    def wait(self, connection: Connection, request: Incoming, waiting: Waiting) -> None:
+        """Ask again when what the answer waits for happens, or its time is up."""
+
+        def again() -> None:
+            notices.forget(waiting.request_id, happened)
+            timer.cancel()
+            if connection.working is request:
+                base = {**connection.base, "takhin.wait": "over"}
+                self._threads.submit(partial(request.environ, base), partial(connection.finish, request))
+
+        def happened() -> None:
+            self.loop.call_soon_threadsafe(again)
+
+        notices.when_finished(waiting.request_id, happened)
+        timer = self.loop.call_later(waiting.seconds, again)
+
+    def _wake(self) -> None:
+        self.loop.call_soon_threadsafe(self._threads.deliver)
+
+    # Time
+
+    def _sweep(self) -> None:
+        now = self.now()
+        for connection in list(self.connections):
+            connection.check(now)
+        self.loop.call_later(limits.SWEEP_SECONDS, self._sweep)
+
+    def stop(self) -> None:
+        """Answer what is complete, and end."""
+        self.is_stopping = True
+        for connection in list(self._idle):
+            connection.transport.close()
+        self.loop.call_later(STOP_UPLOADS_SECONDS, self._stop_uploads)
+        self._stop_when_done()
+
+    def _stop_uploads(self) -> None:
+        for connection in list(self.connections):
+            if connection.working is None and not connection.ready:
+                connection.transport.close()
+
+    def _stop_when_done(self) -> None:
+        if self.is_stopping and not self.connections and not self.stopped.done():
+            self.stopped.set_result(None)
+
+
+def connections_allowed(wanted: int) -> int:
+    """TAKHIN_MAX_CONNECTIONS, or as many as the process may have open files for; raises the soft limit to that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + RESERVED_FILES
+    if soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft < needed:
+        log.warning("fewer connections than TAKHIN_MAX_CONNECTIONS: raise the limit of open files", allowed=soft)
+    return max(1, min(wanted, soft - RESERVED_FILES))
+
+
+def _base_environ(host: str, port: int) -> dict[str, Any]:
+    return {
+        "SCRIPT_NAME": "",
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": None,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+
+
+def serve(application: Application, listener: socket.socket, parent: int) -> None:
+    """Serve until SIGTERM, or until the other end of the pipe `parent` is closed because its process is gone."""
+    uvloop.run(_serve(application, listener, parent))
+
+
+async def _serve(application: Application, listener: socket.socket, parent: int) -> None:
+    loop = asyncio.get_running_loop()
+    server = Server(application, listener.getsockname()[:2], loop)
+    accepting = await loop.create_server(lambda: Connection(server), sock=listener, backlog=4096)
+    ending = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, ending.set)
+    loop.add_reader(parent, ending.set)
+    await ending.wait()
+    loop.remove_reader(parent)
+    accepting.close()
+    server.stop()
+    await server.stopped

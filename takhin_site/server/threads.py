@@ -1,0 +1,55 @@
+"""Run the application in threads: one complete request, or one check of a request that is still arriving, at a time."""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from django.db import close_old_connections
+
+from takhin_site.server import answers
+from takhin_site.server.answers import Answer, Application, Result
+
+# Makes the WSGI environment, in the thread that will use it.
+MakeEnviron = Callable[[], dict[str, Any]]
+Done = Callable[[Result], None]
+
+
+class Threads:
+    """`wake` is called from a thread when results wait for `deliver`, which belongs to the event loop's thread."""
+
+    def __init__(self, application: Application, count: int, wake: Callable[[], object]) -> None:
+        self._application = application
+        self._wake = wake
+        self._jobs: queue.SimpleQueue[tuple[MakeEnviron, Done]] = queue.SimpleQueue()
+        self._results: deque[tuple[Done, Result]] = deque()
+        self._is_waking = False
+        for number in range(count):
+            threading.Thread(target=self._loop, name=f"takhin-request-{number}", daemon=True).start()
+
+    def submit(self, make_environ: MakeEnviron, done: Done) -> None:
+        self._jobs.put((make_environ, done))
+
+    def deliver(self) -> None:
+        """Hand out all results there are."""
+        # Before the first look, so that whoever adds one from here on wakes the loop again.
+        self._is_waking = False
+        while self._results:
+            done, result = self._results.popleft()
+            done(result)
+
+    def _loop(self) -> None:
+        while True:
+            self._run(*self._jobs.get())
+
+    def _run(self, make_environ: MakeEnviron, done: Done) -> None:
+        """Apart from the loop, so that an idle thread holds no body."""
+        result = answers.run(self._application, make_environ())
+        if not isinstance(result, Answer):
+            # No response was closed, which is when Django looks after its connections.
+            close_old_connections()
+        self._results.append((done, result))
+        if not self._is_waking:
+            self._is_waking = True
+            self._wake()
