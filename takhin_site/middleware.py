@@ -20,8 +20,6 @@ from takhin_site import pages
 
 log = structlog.get_logger("takhin.request")
 GetResponse = Callable[[HttpRequest], HttpResponse]
-# Django's own default; the admin's largest form has a few kilobytes.
-MAX_FORM_BYTES = 2_621_440
 REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
 
@@ -86,7 +84,7 @@ class CompleteBody:
         is_admin = request.path_info.startswith("/admin")
         if (refusal := getattr(stream, "refusal", None)) is not None:
             return pages.refused(request, refusal)
-        if is_admin and int(request.META.get("CONTENT_LENGTH") or 0) > MAX_FORM_BYTES:
+        if is_admin and int(request.META.get("CONTENT_LENGTH") or 0) > pages.MAX_FORM_BYTES:
             return pages.refused(request, "body_too_large")
         # The API's views that take a body read it after they have checked everything else.
         if getattr(stream, "is_pending", False) and (is_admin or request.method not in ("POST", "PUT", "PATCH")):

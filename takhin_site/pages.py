@@ -33,19 +33,24 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return exceptions.plain(request, 404, "not_found", "not found", f"{request.path} is no address of this server")
 
 
-# Why the server gave up on a body: the status, the short text that clients know, and what to do.
+# Why the server will not have a body: the status, the short text that clients know, and what happened.
 REFUSALS = {
     "incomplete_body": (400, "invalid request body", "the body ended before it was complete; nothing was written"),
     "body_timeout": (408, "request body timeout", "the body did not arrive in time (TAKHIN_BODY_TIMEOUT)"),
-    "body_too_large": (413, "request body too large", "the body has more bytes than this server takes here"),
-    "overloaded": (503, "overloaded", "the server holds too many large requests now; send this one again later"),
+    "body_too_large": (413, "request body too large", "the body as sent may have at most {limit} bytes"),
+    "overloaded": (503, "overloaded", "the server holds as many large bodies as it may (TAKHIN_MAX_BUFFERED_BYTES)"),
 }
+# Django's own default; the admin's largest form has a few kilobytes.
+MAX_FORM_BYTES = 2_621_440
 
 
 def refused(request: HttpRequest, code: str) -> HttpResponse:
-    """For a request whose body the server will not have: in the words of what was asked."""
+    """Answer a request without its body, in the form that clients of its address expect."""
     status, error, detail = REFUSALS[code]
-    if request.path_info.startswith("/admin"):
+    is_admin = request.path_info.startswith("/admin")
+    detail = detail.format(limit=MAX_FORM_BYTES if is_admin else settings.TAKHIN_MAX_BODY_BYTES)
+    response: HttpResponse
+    if is_admin:
         response = HttpResponse(f"{error}: {detail}\n", status=status, content_type="text/plain")
     elif request.path_info.startswith("/registry"):
         response = JsonResponse({"error_code": status, "message": f"{error}: {detail}"}, status=status)

@@ -26,7 +26,20 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         body = environ["wsgi.input"].read(settings.TAKHIN_MAX_BODY_BYTES + 1)
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
-    return django_application(environ, start_response)
+    response = django_application(environ, start_response)
+    _break_cycles(response)
+    return response
+
+
+def _break_cycles(response: Any) -> None:
+    """Free a request's body with its response: Django REST framework ties view, request and response in cycles.
+
+    The garbage collector looks at old objects so rarely here (below) that bodies of 10 MB would pile up to gigabytes.
+    """
+    if (context := getattr(response, "renderer_context", None)) is not None:
+        context["request"].parser_context = None
+        vars(context["view"]).clear()
+        context.clear()
 
 
 background.start()

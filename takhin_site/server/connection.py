@@ -4,12 +4,11 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import httptools
-
 from producer.notices import Waiting
 from takhin_site.server import answers, limits
 from takhin_site.server.answers import Answer, Result
 from takhin_site.server.incoming import BadHead, Incoming
+from takhin_site.server.parsing import BadBody, Parser
 
 if TYPE_CHECKING:
     from takhin_site.server.serving import Server
@@ -28,7 +27,8 @@ class Connection(asyncio.Protocol):
         self.server = server
         self.transport: Any = None
         self.base: dict[str, Any] = {}
-        self.receiving: Incoming | None = None
+        # One whose head cannot be read, in the place of the one being received.
+        self.rejected: Incoming | None = None
         self.ready: deque[Incoming] = deque()
         self.working: Incoming | None = None
         # What arrives from now on is dropped: the connection ends with the next answer.
@@ -40,7 +40,7 @@ class Connection(asyncio.Protocol):
         self.since = server.now()
         self.heard = self.since
         self.unsent = 0
-        self._parser: Any = httptools.HttpRequestParser(self)
+        self._parser: Parser | None = Parser(self)
 
     # What the event loop tells
 
@@ -54,56 +54,49 @@ class Connection(asyncio.Protocol):
         for request in (self.receiving, self.working, *self.ready):
             if request is not None:
                 self._forget(request)
-        self.receiving = self.working = None
+        self.rejected = self.working = None
         self.ready.clear()
-        # The parser knows this object: large bodies must not wait for the garbage collector.
-        self._parser = None
+        self._end_receiving()
         self.transport = None
         self.server.closed(self)
 
     def data_received(self, data: bytes) -> None:
         self.heard = self.server.now()
-        if self.is_deaf:
+        if self.is_deaf or self._parser is None:
             return
-        if self.receiving is not None and not self.receiving.has_head:
-            self.receiving.raw_bytes += len(data)
         try:
-            self._feed(data)
-        except httptools.HttpParserError as error:
-            self._malformed(error)
+            self._parser.feed(data, self.heard)
+        except BadHead as error:
+            self._reject(error)
+        except BadBody:
+            self._cut()
         else:
-            if (
-                (request := self.receiving) is not None
-                and not request.has_head
-                and request.raw_bytes > limits.MAX_HEAD_BYTES
-            ):
-                self._reject(BadHead("the request's head is too large", 431))
+            self._bound()
         self.advance()
 
-    def _feed(self, data: bytes) -> None:
-        """Parse what arrived. An offer to upgrade is ignored, as RFC 9110, section 7.8, allows: Java sends one.
+    def _bound(self) -> None:
+        """Bound what the request that is arriving may hold: by the server's memory, and until its key is checked."""
+        request = self.receiving
+        if request is None or not request.size or request.refusal is not None:
+            return
+        if not self.server.hold(request):
+            self._refuse(request, "overloaded")
+        elif request.size > limits.UNCHECKED_BODY_BYTES and not request.is_checked:
+            self.transport.pause_reading()
 
-        The parser takes what follows such a head for the other protocol, so that a new one goes on with the body.
-        """
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            request = self._incoming()
-            self._parser = httptools.HttpRequestParser(self)
-            self._parser.feed_data(request.framing())
-            self._feed(data[upgrade.args[0] :])
+    @property
+    def receiving(self) -> Incoming | None:
+        """The request that arrives, as far as this connection will have it."""
+        if self.rejected is not None:
+            return self.rejected
+        return None if self._parser is None else self._parser.receiving
 
     def eof_received(self) -> bool:
         """A client that has sent its last request may still read; one that stopped within a request is answered 400."""
         self.is_at_end = True
         if self.is_lingering:
             return False
-        if (request := self.receiving) is not None:
-            self.is_deaf = True
-            if request.has_head:
-                self._refuse(request, "incomplete_body")
-            else:
-                self.receiving = None
+        self._cut()
         self.advance()
         return self.working is not None or bool(self.ready) or self.unsent > 0
 
@@ -119,61 +112,22 @@ class Connection(asyncio.Protocol):
 
     # What the parser tells
 
-    def on_message_begin(self) -> None:
-        # Else the framing of a request whose head is read already.
-        if self.receiving is None:
-            self.receiving = Incoming(self.heard)
-
-    def on_url(self, url: bytes) -> None:
-        request = self._incoming()
-        if request.has_head:
-            return
-        request.target += url
-        request.head_bytes += len(url)
-        if len(request.target) > limits.MAX_TARGET_BYTES:
-            raise BadHead("the request's target is too long", 414)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        request = self._incoming()
-        if request.has_head:
-            # A trailer of a chunked body, which nothing here asks for.
-            return
-        request.head_bytes += len(name) + len(value)
-        if len(request.fields) >= limits.MAX_FIELDS or request.head_bytes > limits.MAX_HEAD_BYTES:
-            raise BadHead("the request has too many or too large fields", 431)
-        request.add_field(name, value)
-
-    def on_headers_complete(self) -> None:
-        request = self._incoming()
-        if request.has_head:
-            return
-        request.end_head(self._parser.get_method().decode("latin-1"), self._parser.get_http_version())
-        request.began = self.heard
-        request.rate_since = self.heard
+    def head_received(self, request: Incoming) -> None:
         self.server.busy(self)
 
-    def on_body(self, piece: bytes) -> None:
-        request = self._incoming()
+    def piece_received(self, request: Incoming, piece: bytes) -> None:
         if request.refusal is not None:
             return
         request.add(piece)
         if request.size > self.server.max_body_bytes:
             self._refuse(request, "body_too_large")
-        elif request.size > limits.SMALL_BODY_BYTES and not self.server.hold(request):
-            self._refuse(request, "overloaded")
-        elif request.size > limits.SMALL_BODY_BYTES and not request.is_checked:
-            self._pause()
 
-    def on_message_complete(self) -> None:
-        request = self._incoming()
-        if self._parser.should_upgrade():
-            return
-        self.receiving = None
-        request.keep_alive = self._parser.should_keep_alive()
-        request.is_complete = True
+    def request_received(self, request: Incoming) -> None:
+        if request.refusal is None and not self.server.hold(request):
+            self._refuse(request, "overloaded")
         self.ready.append(request)
         if len(self.ready) > 1 or self.working not in (None, request):
-            self._pause()
+            self.transport.pause_reading()
 
     # Steps
 
@@ -185,7 +139,7 @@ class Connection(asyncio.Protocol):
                 if self.is_at_end or self.is_deaf:
                     self.transport.close()
                 return
-            if not (request.is_complete or request.refusal or (request.has_head and not request.is_checked)):
+            if not (request.is_complete or request.refusal or self._is_to_be_checked(request)):
                 return
             self.working = request
             if request.is_complete:
@@ -193,6 +147,17 @@ class Connection(asyncio.Protocol):
             result = self.server.start(self, request)
             if result is not None:
                 self._take(request, result)
+
+    def _is_to_be_checked(self, request: Incoming) -> bool:
+        """Whether a request that is arriving is checked now: not while the rest of it may come any moment."""
+        if not request.has_head or request.is_checked:
+            return False
+        if request.expects_continue or request.size > limits.UNCHECKED_BODY_BYTES:
+            return True
+        left = request.began + limits.CHECK_SECONDS - self.server.now()
+        if left > 0:
+            self.server.loop.call_later(left, self.advance)
+        return left <= 0
 
     def finish(self, request: Incoming, result: Result) -> None:
         """Take in what running the application for `request` came to, and go on."""
@@ -237,11 +202,12 @@ class Connection(asyncio.Protocol):
         self.since = self.server.now()
         self._note_unsent()
         if stays:
-            self.server.idle(self)
+            if not self.ready and self.receiving is None:
+                self.server.idle(self)
             self._resume()
         elif is_whole:
-            self.is_deaf = True
-            self._close_when_sent()
+            self._end_receiving()
+            self.transport.close()
         else:
             self._linger()
 
@@ -256,15 +222,10 @@ class Connection(asyncio.Protocol):
         if self.unsent:
             self.server.sending(self)
 
-    def _close_when_sent(self) -> None:
-        self.ready.clear()
-        self.receiving = None
-        self.transport.close()
-
     def _linger(self) -> None:
         """Read on for a while, or the response is lost with what was not read."""
-        self.is_deaf = True
-        self.receiving = None
+        self._end_receiving()
+        self.rejected = None
         self.ready.clear()
         if self.is_at_end:
             self.transport.close()
@@ -273,26 +234,25 @@ class Connection(asyncio.Protocol):
         self.transport.write_eof()
         self._resume()
 
-    def _malformed(self, error: httptools.HttpParserError) -> None:
-        cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else None
+    def _cut(self) -> None:
+        """What arrives ends here: within a body, that request is refused; within a head, there is none."""
         request = self.receiving
-        if isinstance(cause, BadHead):
-            self._reject(cause)
-        elif cause is not None:
-            raise cause
-        elif request is not None and request.has_head:
-            self.is_deaf = True
+        self._end_receiving()
+        if request is not None and request.has_head:
+            self.rejected = request
             self._refuse(request, "incomplete_body")
-        else:
-            self._reject(BadHead("this is not HTTP/1.1"))
 
     def _reject(self, error: BadHead) -> None:
         """Answer a request whose head cannot be read, after those before it."""
+        self._end_receiving()
+        self.rejected = Incoming(self.heard)
+        self.rejected.has_head = True
+        self.rejected.refusal = error
+
+    def _end_receiving(self) -> None:
+        """Without its parser a connection has no cycle: large bodies must not wait for the garbage collector."""
         self.is_deaf = True
-        request = self.receiving or Incoming(self.heard)
-        request.has_head = True
-        request.refusal = error
-        self.receiving = request
+        self._parser = None
 
     def _refuse(self, request: Incoming, reason: str) -> None:
         request.refusal = reason
@@ -301,13 +261,6 @@ class Connection(asyncio.Protocol):
     def _forget(self, request: Incoming) -> None:
         request.drop()
         self.server.release(request)
-
-    def _incoming(self) -> Incoming:
-        assert self.receiving is not None
-        return self.receiving
-
-    def _pause(self) -> None:
-        self.transport.pause_reading()
 
     def _resume(self) -> None:
         if not self.is_at_end:

@@ -16,9 +16,11 @@ KEEP_ALIVE_SECONDS = 75.0
 RATE_SECONDS = 5.0
 MIN_BYTES_PER_SECOND = 1 * KIB
 
-# What a body may have before it counts against TAKHIN_MAX_BUFFERED_BYTES, and before its key is checked: at the
-# default of 10,000 connections it is bounded by 640 MB, which takes 10,000 clients that all upload at once.
-SMALL_BODY_BYTES = 64 * KIB
+# A request is checked up to its body when the body takes longer than this to arrive: many clients send the head and
+# the body in two packets, and checking costs as much as a small request.
+CHECK_SECONDS = 0.02
+# What a client without a key may make the server hold until then.
+UNCHECKED_BODY_BYTES = 64 * KIB
 
 # A client that still sends when it is answered: the response is lost unless what it sends is read (nginx does the
 # same, with the same times: https://nginx.org/en/docs/http/ngx_http_core_module.html#lingering_close).

@@ -4,6 +4,7 @@ import asyncio
 import resource
 import signal
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,8 @@ LIVE = "/api/health/live"
 RESERVED_FILES = 256
 # How long a stop waits for uploads that are under way.
 STOP_UPLOADS_SECONDS = 1.0
+# And for clients to take their responses, once the last must have been written.
+STOP_SENDING_SECONDS = 2.0
 
 
 class Server:
@@ -45,6 +48,7 @@ class Server:
         self._idle: dict[Connection, None] = {}
         self._sending: set[Connection] = set()
         self._held_bytes = 0
+        self._waits: set[Callable[[], None]] = set()
         self._threads = Threads(application, settings.TAKHIN_THREADS, self._wake)
         self._sweep()
 
@@ -72,9 +76,14 @@ class Server:
     # Memory
 
     def hold(self, request: Incoming) -> bool:
-        """Count what has arrived of a body; False when all bodies together would take too much memory."""
+        """Count what has arrived of a body; False when all bodies together would take too much memory.
+
+        Bodies that arrive whole may take as much again as those that are under way: slow clients cannot crowd out
+        quick ones.
+        """
         wanted = request.size - request.counted
-        if self._held_bytes + wanted > settings.TAKHIN_MAX_BUFFERED_BYTES:
+        most = settings.TAKHIN_MAX_BUFFERED_BYTES
+        if self._held_bytes + wanted > (2 * most if request.is_complete else most):
             return False
         self._held_bytes += wanted
         request.counted = request.size
@@ -119,6 +128,7 @@ class Server:
         """Ask again when what the answer waits for happens, or its time is up."""
 
         def again() -> None:
+            self._waits.discard(again)
             notices.forget(waiting.request_id, happened)
             timer.cancel()
             if connection.working is request:
@@ -130,6 +140,7 @@ class Server:
 
         notices.when_finished(waiting.request_id, happened)
         timer = self.loop.call_later(waiting.seconds, again)
+        self._waits.add(again)
 
     def _wake(self) -> None:
         self.loop.call_soon_threadsafe(self._threads.deliver)
@@ -145,15 +156,24 @@ class Server:
     def stop(self) -> None:
         """Answer what is complete, and end."""
         self.is_stopping = True
+        for again in list(self._waits):
+            again()
         for connection in list(self._idle):
             connection.transport.close()
         self.loop.call_later(STOP_UPLOADS_SECONDS, self._stop_uploads)
+        self.loop.call_later(settings.TAKHIN_PRODUCE_TIMEOUT + STOP_SENDING_SECONDS, self._stop_all)
         self._stop_when_done()
 
     def _stop_uploads(self) -> None:
         for connection in list(self.connections):
-            if connection.working is None and not connection.ready:
+            if connection.is_lingering:
+                connection.transport.abort()
+            elif connection.working is None and not connection.ready:
                 connection.transport.close()
+
+    def _stop_all(self) -> None:
+        for connection in list(self.connections):
+            connection.transport.abort()
 
     def _stop_when_done(self) -> None:
         if self.is_stopping and not self.connections and not self.stopped.done():

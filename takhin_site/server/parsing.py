@@ -1,0 +1,112 @@
+"""Turn the bytes of a connection into requests; llhttp, Node.js's parser, does the reading (httptools)."""
+
+from typing import Any, Protocol
+
+import httptools
+
+from takhin_site.server import limits
+from takhin_site.server.incoming import BadHead, Incoming
+
+
+class BadBody(ValueError):
+    """A chunked body is malformed."""
+
+
+class Sink(Protocol):
+    """What a parser tells, in this order for each request."""
+
+    def head_received(self, request: Incoming) -> None: ...
+    def piece_received(self, request: Incoming, piece: bytes) -> None: ...
+    def request_received(self, request: Incoming) -> None: ...
+
+
+class Parser:
+    """`receiving` is the request that has begun and is not complete."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._now = 0.0
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self.receiving: Incoming | None = None
+
+    def feed(self, data: bytes, now: float) -> None:
+        """Raises BadHead, BadBody; nothing more is to be fed then."""
+        self._now = now
+        if (request := self.receiving) is not None and not request.has_head:
+            request.raw_bytes += len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            raise self._translated(error) from None
+        request = self.receiving
+        if request is not None and not request.has_head and request.raw_bytes > limits.MAX_HEAD_BYTES:
+            raise BadHead("the request's head is too large", 431)
+
+    def _feed(self, data: bytes) -> None:
+        """An offer to upgrade is ignored, as RFC 9110, section 7.8, allows: Java's client sends one with each request.
+
+        llhttp takes what follows such a head for the other protocol, so that a new parser goes on with the body.
+        """
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            request = self._request()
+            self._parser = httptools.HttpRequestParser(self)
+            self._parser.feed_data(request.framing())
+            self._feed(data[upgrade.args[0] :])
+
+    def _translated(self, error: httptools.HttpParserError) -> Exception:
+        cause = error.__context__
+        if isinstance(error, httptools.HttpParserCallbackError) and isinstance(cause, Exception):
+            return cause
+        if self.receiving is not None and self.receiving.has_head:
+            return BadBody(str(error))
+        return BadHead("this is not HTTP/1.1")
+
+    def _request(self) -> Incoming:
+        assert self.receiving is not None
+        return self.receiving
+
+    # llhttp's callbacks. For a request that has its head they tell of the framing above, or of a chunked body's
+    # trailer, which nothing here asks for.
+
+    def on_message_begin(self) -> None:
+        if self.receiving is None:
+            self.receiving = Incoming(self._now)
+
+    def on_url(self, url: bytes) -> None:
+        request = self._request()
+        if request.has_head:
+            return
+        request.target += url
+        if len(request.target) > limits.MAX_TARGET_BYTES:
+            raise BadHead("the request's target is too long", 414)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        request = self._request()
+        if request.has_head:
+            return
+        request.head_bytes += len(name) + len(value)
+        if len(request.fields) >= limits.MAX_FIELDS or request.head_bytes > limits.MAX_HEAD_BYTES:
+            raise BadHead("the request has too many or too large fields", 431)
+        request.add_field(name, value)
+
+    def on_headers_complete(self) -> None:
+        request = self._request()
+        if request.has_head:
+            return
+        request.end_head(self._parser.get_method().decode("latin-1"), self._parser.get_http_version())
+        request.began = request.rate_since = self._now
+        self._sink.head_received(request)
+
+    def on_body(self, piece: bytes) -> None:
+        self._sink.piece_received(self._request(), piece)
+
+    def on_message_complete(self) -> None:
+        request = self._request()
+        if self._parser.should_upgrade():
+            return
+        self.receiving = None
+        request.keep_alive = self._parser.should_keep_alive()
+        request.is_complete = True
+        self._sink.request_received(request)
