@@ -25,7 +25,7 @@ from topics import commits
 from topics.logs import current_log
 
 ADMIN = "admin"
-# Beside the longest that a request waits for the log, so that each is answered before the server ends.
+# Beside the longest that a request waits for the log and the longest that a worker is waited for.
 GRACE_SECONDS = 5
 BACKLOG = 4096
 # The number of an advisory lock in PostgreSQL: "takhin" in ASCII.
@@ -51,7 +51,8 @@ class Command(BaseCommand):
         connections.close_all()
         listen(listener)
         started = start_demo if has_demo else lambda: None
-        sys.exit(supervisor.run(listener, serve, started, settings.TAKHIN_PRODUCE_TIMEOUT + GRACE_SECONDS))
+        grace = settings.TAKHIN_PRODUCE_TIMEOUT + background.STOP_SECONDS + GRACE_SECONDS
+        sys.exit(supervisor.run(listener, serve, started, grace))
 
     def made_demo_topic(self) -> bool:
         """Async requests are taken while the log is away, so that a demo must not keep the server from starting."""
@@ -152,14 +153,13 @@ def make_admin(password_file: Path) -> None:
 
 
 def serve(listener: socket.socket, parent: int) -> None:
-    """Serve in this process, and end what it started in order: HTTP, workers, the log, the database."""
+    """Serve in this process, and end what it started in order: HTTP, workers, the log."""
     # Starts the workers, so that it is imported where they are to run.
     from takhin_site.wsgi import application
 
     serving.serve(application, listener, parent)
     background.stop()
     current_log().close()
-    commits.close()
 
 
 def start_demo() -> None:
