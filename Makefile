@@ -1,7 +1,7 @@
 # make run      serve on 127.0.0.1:8080 with a demo topic     make test   run the tests
 # make lint     ruff and mypy                                 make bench  measure, as ratios
 # make kafka    a development broker on 127.0.0.1:9092        make test-kafka  run the tests that need brokers
-# make test-postgres  run the tests on a private PostgreSQL
+# make test-postgres  run the tests on a private PostgreSQL   make test-abuse  attack a server and measure what others see
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +17,7 @@ ifdef DATA_DIR
 export TAKHIN_DATA_DIR := $(DATA_DIR)
 endif
 
-.PHONY: run kafka test test-kafka test-postgres lint format bench clean
+.PHONY: run kafka test test-kafka test-postgres test-abuse lint format bench clean
 
 # On a loopback address it runs open, unless the environment or .env says where it runs or that keys are required.
 ifeq ($(shell grep -Es '^ *(export )?TAKHIN_(HOST|REQUIRE_API_KEY)=' .env),)
@@ -37,6 +37,9 @@ test-kafka: $(VENV)/.dev
 
 test-postgres: $(VENV)/.dev
 	$(BIN)/python -m tests.postgres $(PARALLEL) $(ARGS)
+
+test-abuse: $(VENV)/.dev
+	$(BIN)/python -m pytest -m abuse -s $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ from topics.serializers import InvalidParameters
 
 log = structlog.get_logger("takhin.api")
 CONTENT_TYPE = "application/problem+json"
-RETRY_AFTER = {429: "1", 503: "1"}
+RETRY_AFTER = {408: "1", 429: "1", 503: "1"}
 
 STATUSES: dict[type[Exception], int] = {
     errors.RequestError: 400,

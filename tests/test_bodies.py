@@ -5,7 +5,6 @@ import http.client
 import json
 import socket
 import struct
-import subprocess
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -494,28 +493,6 @@ def test_chunked_lines_are_read(live: LiveServer) -> None:
 
 
 @pytest.mark.no_database
-def test_a_body_without_a_length_over_http2_is_read(live: LiveServer) -> None:
-    """HTTP/2 needs neither a length nor chunks, and such a body was taken for an empty one."""
-    url = f"{live.url}/api/topics/demo/produce"
-    curl = [
-        "curl",
-        "-s",
-        "--http2-prior-knowledge",
-        "-X",
-        "POST",
-        "-H",
-        "Content-Type: application/json",
-        "-T",
-        "-",
-        url,
-    ]
-
-    answer = subprocess.run(curl, input=ONE, capture_output=True, check=True).stdout
-
-    assert "offset" in json.loads(answer)["offsets"][0]
-
-
-@pytest.mark.no_database
 @pytest.mark.parametrize("path", ["/api/topics", "/api/topics/"])
 def test_a_chunked_topic_is_created(live: LiveServer, path: str) -> None:
     body = json.dumps({"name": f"chunked{len(path)}", "partitions": 1}).encode()
@@ -579,7 +556,7 @@ def test_a_body_that_ends_early_is_not_written(live: LiveServer) -> None:
 
 
 def worker_of(live: LiveServer) -> int:
-    """The process that answers: granian's one child."""
+    """The process that answers: the server's one child."""
     assert live._process is not None
     pid = live._process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -277,7 +277,7 @@ def test_a_body_that_does_not_come_is_answered_with_408(server: LiveServer) -> N
         assert client.is_closed()
     assert reply.status == 408
     assert reply.json()["code"] == "body_timeout"
-    assert reply.json()["retriable"] is False
+    assert reply.json()["retriable"] is True
     assert reply.json()["instance"] == reply.fields["x-request-id"]
 
 

@@ -102,7 +102,7 @@ def test_servers_that_start_together_migrate_once(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_ends_the_start_in_one_line(server: LiveServer) -> None:
-    """granian shares a port that is in use: two servers would answer in turn, each from its own data."""
+    """Two servers on one port would answer in turn, each from its own data."""
     server.start()
     ended = subprocess.run(
         server.command(), cwd=server.root, env=server.environment, capture_output=True, text=True, check=False
