@@ -53,6 +53,7 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.avro
+	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.kafka
 
 clean:
