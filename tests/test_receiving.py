@@ -113,11 +113,35 @@ def test_a_client_that_stops_sending_after_a_whole_request_is_answered(server: L
 def test_pipelined_requests_are_answered_in_order_and_before_the_connection_ends(server: LiveServer) -> None:
     paths = ["/api/health/live", "/api/topics", "/nowhere", "/api/topics/demo"]
     with Client(server.url) as client:
-        client.send(b"".join(head("GET", path) for path in paths * 50)).end()
-        statuses = [client.reply().status for _ in paths * 50]
+        client.send(b"".join(head("GET", path) for path in paths * 15)).end()
+        statuses = [client.reply().status for _ in paths * 15]
 
         assert client.is_closed()
-    assert statuses == [200, 200, 404, 200] * 50
+    assert statuses == [200, 200, 404, 200] * 15
+
+
+def test_of_very_many_pipelined_requests_the_first_are_answered(server: LiveServer) -> None:
+    with Client(server.url) as client:
+        client.send(head("GET", "/api/topics") * 5000)
+        replies = []
+        while (reply := client.reply()).status:
+            replies.append(reply)
+
+    assert {reply.status for reply in replies} == {200}
+    assert 64 <= len(replies) <= 66
+    assert ["connection" in reply.fields for reply in replies] == [False] * (len(replies) - 1) + [True]
+
+
+@pytest.mark.parametrize(("size", "status"), [(1, 400), (8, 400), (100, 200)])
+def test_a_body_in_very_small_chunks_is_refused(server: LiveServer, size: int, status: int) -> None:
+    whole = BODY[:-1] + b" " * 400_000 + b"}"
+    chunks = b"".join(chunk(whole[start : start + size]) for start in range(0, len(whole), size))
+    with Client(server.url) as client:
+        reply = client.send(head("POST", PRODUCE, CHUNKED) + chunks + b"0\r\n\r\n").reply()
+
+    assert reply.status == status
+    if status == 400:
+        assert reply.json()["code"] == "too_many_chunks"
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "PATCH"])

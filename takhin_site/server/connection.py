@@ -8,7 +8,7 @@ from producer.notices import Waiting
 from takhin_site.server import answers, limits
 from takhin_site.server.answers import Answer, Result
 from takhin_site.server.incoming import BadHead, Incoming
-from takhin_site.server.parsing import BadBody, Parser
+from takhin_site.server.parsing import BadBody, Parser, TooManyWaiting
 
 if TYPE_CHECKING:
     from takhin_site.server.serving import Server
@@ -67,9 +67,11 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed(data, self.heard)
         except BadHead as error:
-            self._reject(error)
+            self.reject(error)
         except BadBody:
             self._cut()
+        except TooManyWaiting:
+            self._end_receiving()
         else:
             self._bound()
         self.advance()
@@ -80,7 +82,7 @@ class Connection(asyncio.Protocol):
         if request is None or not request.size or request.refusal is not None:
             return
         if not self.server.hold(request):
-            self._refuse(request, "overloaded")
+            self.refuse(request, "overloaded")
         elif request.size > limits.UNCHECKED_BODY_BYTES and not request.is_checked:
             self.transport.pause_reading()
 
@@ -112,6 +114,10 @@ class Connection(asyncio.Protocol):
 
     # What the parser tells
 
+    def request_begins(self) -> None:
+        if len(self.ready) >= limits.MAX_PIPELINED:
+            raise TooManyWaiting
+
     def head_received(self, request: Incoming) -> None:
         self.server.busy(self)
 
@@ -120,11 +126,13 @@ class Connection(asyncio.Protocol):
             return
         request.add(piece)
         if request.size > self.server.max_body_bytes:
-            self._refuse(request, "body_too_large")
+            self.refuse(request, "body_too_large")
+        elif request.pieces > limits.FREE_CHUNKS + request.size // limits.MIN_CHUNK_BYTES:
+            self.refuse(request, "too_many_chunks")
 
     def request_received(self, request: Incoming) -> None:
         if request.refusal is None and not self.server.hold(request):
-            self._refuse(request, "overloaded")
+            self.refuse(request, "overloaded")
         self.ready.append(request)
         if len(self.ready) > 1 or self.working not in (None, request):
             self.transport.pause_reading()
@@ -182,7 +190,7 @@ class Connection(asyncio.Protocol):
         if request.is_complete or request.refusal is not None:
             return
         if (request.declared or 0) > self.server.max_body_bytes:
-            self._refuse(request, "body_too_large")
+            self.refuse(request, "body_too_large")
             return
         if request.expects_continue and not request.size:
             self.transport.write(CONTINUE)
@@ -240,9 +248,9 @@ class Connection(asyncio.Protocol):
         self._end_receiving()
         if request is not None and request.has_head:
             self.rejected = request
-            self._refuse(request, "incomplete_body")
+            self.refuse(request, "incomplete_body")
 
-    def _reject(self, error: BadHead) -> None:
+    def reject(self, error: BadHead) -> None:
         """Answer a request whose head cannot be read, after those before it."""
         self._end_receiving()
         self.rejected = Incoming(self.heard)
@@ -254,7 +262,8 @@ class Connection(asyncio.Protocol):
         self.is_deaf = True
         self._parser = None
 
-    def _refuse(self, request: Incoming, reason: str) -> None:
+    def refuse(self, request: Incoming, reason: str) -> None:
+        """Have a request answered without its body, for a reason that the application words."""
         request.refusal = reason
         self._forget(request)
 
@@ -265,39 +274,3 @@ class Connection(asyncio.Protocol):
     def _resume(self) -> None:
         if not self.is_at_end:
             self.transport.resume_reading()
-
-    # Deadlines
-
-    def check(self, now: float) -> None:
-        """Enforce the deadline of what this connection waits for."""
-        request = self.receiving
-        if self.is_lingering:
-            if now - self.heard > limits.LINGER_IDLE_SECONDS or now - self.since > limits.LINGER_SECONDS:
-                self.transport.abort()
-        elif self.unsent:
-            self._check_sending(now)
-        elif self.working is not None or self.ready:
-            return
-        elif request is None:
-            if now - self.since > (limits.KEEP_ALIVE_SECONDS if self.has_served else limits.HEAD_SECONDS):
-                self.transport.close()
-        elif not request.has_head:
-            if now - request.began > limits.HEAD_SECONDS:
-                self._reject(BadHead("the request's head did not arrive in time", 408))
-                self.advance()
-        elif request.refusal is None and self._is_late(request, now):
-            self._refuse(request, "body_timeout")
-            self.advance()
-
-    def _is_late(self, request: Incoming, now: float) -> bool:
-        least = int(limits.RATE_SECONDS * limits.MIN_BYTES_PER_SECOND)
-        return now - request.began > self.server.body_seconds or request.is_too_slow(now, limits.RATE_SECONDS, least)
-
-    def _check_sending(self, now: float) -> None:
-        left = self.transport.get_write_buffer_size()
-        if left < self.unsent:
-            self.unsent, self.since = left, now
-            if not left:
-                self.server.sent(self)
-        elif now - self.since > limits.SEND_SECONDS:
-            self.transport.abort()

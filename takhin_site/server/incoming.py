@@ -42,10 +42,10 @@ class BadHead(ValueError):
 
 
 class Incoming:
-    """A request being received. Bodies are kept as the pieces that arrived, and joined once."""
+    """A request being received."""
 
     __slots__ = (
-        "_pieces",
+        "_body",
         "began",
         "counted",
         "declared",
@@ -59,6 +59,7 @@ class Incoming:
         "keep_alive",
         "method",
         "path",
+        "pieces",
         "query",
         "rate_bytes",
         "rate_since",
@@ -83,8 +84,8 @@ class Incoming:
         self.declared: int | None = None
         self.expects_continue = False
         self.keep_alive = True
-        self._pieces: list[bytes] = []
-        self.size = 0
+        self._body = bytearray()
+        self.size = self.pieces = 0
         # Bytes that count against the server's memory for bodies.
         self.counted = 0
         self.rate_since = began
@@ -126,12 +127,13 @@ class Incoming:
         self.expects_continue = version == "1.1" and "100-continue" in self.fields.get("HTTP_EXPECT", "").lower()
 
     def add(self, piece: bytes) -> None:
-        self._pieces.append(piece)
+        self._body += piece
         self.size += len(piece)
+        self.pieces += 1
 
     def drop(self) -> None:
         """Forget what has arrived of the body."""
-        self._pieces = []
+        self._body = bytearray()
 
     def framing(self) -> bytes:
         """The least head of a request with a body like this one's."""
@@ -171,9 +173,9 @@ class Incoming:
 
     def environ(self, base: dict[str, Any]) -> dict[str, Any]:
         """The WSGI environment (PEP 3333) of a complete request; takes the body out of this object."""
-        body = b"".join(self._pieces)
+        stream, length = io.BytesIO(self._body), len(self._body)
         self.drop()
-        return self._environ(base, io.BytesIO(body), len(body))
+        return self._environ(base, stream, length)
 
     def environ_without_body(self, base: dict[str, Any]) -> dict[str, Any]:
         """The same with something that stands for a body that is not complete, or never will be."""

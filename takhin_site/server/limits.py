@@ -16,6 +16,15 @@ KEEP_ALIVE_SECONDS = 75.0
 RATE_SECONDS = 5.0
 MIN_BYTES_PER_SECOND = 1 * KIB
 
+# Requests that wait on one connection while one before them is answered. Hardly any client pipelines; each waiting
+# request takes a kilobyte, so that 64 are no more than a socket's own buffers.
+MAX_PIPELINED = 64
+
+# Chunks of a body: one costs the parser a microsecond, so that a body of 10 MiB in chunks of a byte would take ten
+# seconds. Those who send a record in a chunk have at most 10,000, and larger ones more bytes in each.
+FREE_CHUNKS = 10_000
+MIN_CHUNK_BYTES = 64
+
 # A request is checked up to its body when the body takes longer than this to arrive: many clients send the head and
 # the body in two packets, and checking costs as much as a small request.
 CHECK_SECONDS = 0.02

@@ -12,9 +12,14 @@ class BadBody(ValueError):
     """A chunked body is malformed."""
 
 
+class TooManyWaiting(Exception):
+    """More requests have come than this connection will answer; those before are whole."""
+
+
 class Sink(Protocol):
     """What a parser tells, in this order for each request."""
 
+    def request_begins(self) -> None: ...
     def head_received(self, request: Incoming) -> None: ...
     def piece_received(self, request: Incoming, piece: bytes) -> None: ...
     def request_received(self, request: Incoming) -> None: ...
@@ -30,7 +35,7 @@ class Parser:
         self.receiving: Incoming | None = None
 
     def feed(self, data: bytes, now: float) -> None:
-        """Raises BadHead, BadBody; nothing more is to be fed then."""
+        """Raises BadHead, BadBody, and what the sink raises; nothing more is to be fed then."""
         self._now = now
         if (request := self.receiving) is not None and not request.has_head:
             request.raw_bytes += len(data)
@@ -72,6 +77,7 @@ class Parser:
 
     def on_message_begin(self) -> None:
         if self.receiving is None:
+            self._sink.request_begins()
             self.receiving = Incoming(self._now)
 
     def on_url(self, url: bytes) -> None:

@@ -15,7 +15,7 @@ from django.conf import settings
 
 from producer import notices
 from producer.notices import Waiting
-from takhin_site.server import answers, limits
+from takhin_site.server import answers, deadlines, limits
 from takhin_site.server.answers import Application, Result
 from takhin_site.server.connection import Connection
 from takhin_site.server.incoming import Incoming
@@ -154,7 +154,7 @@ class Server:
     def _sweep(self) -> None:
         now = self.now()
         for connection in list(self.connections):
-            connection.check(now)
+            deadlines.enforce(connection, now)
         self.loop.call_later(limits.SWEEP_SECONDS, self._sweep)
 
     def stop(self) -> None:
