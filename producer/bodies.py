@@ -1,20 +1,29 @@
 """Turn a request's body as sent into the text that was meant, bounded in size at every step."""
 
-import mmap
-import zlib
-from collections.abc import Callable
-
-import cramjam
 import msgspec
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.request import UnreadablePostError
 
 from producer.errors import BodyTooLarge, InvalidBody, UnsupportedContentEncoding, UnsupportedContentType
+from topics import encodings, json_text
 
 JSON, NDJSON = "application/json", "application/x-ndjson"
-# curl -d sends the form type unless told otherwise, so that a first curl without -H works.
-CONTENT_TYPES = {"": JSON, JSON: JSON, "application/x-www-form-urlencoded": JSON, NDJSON: NDJSON}
+CONTENT_TYPES = {
+    "": JSON,
+    JSON: JSON,
+    "text/json": JSON,
+    # curl -d sends the form type unless told otherwise, so that a first curl without -H works.
+    "application/x-www-form-urlencoded": JSON,
+    # All that navigator.sendBeacon may send to another origin without asking first.
+    "text/plain": JSON,
+    NDJSON: NDJSON,
+    "application/ndjson": NDJSON,
+    "application/jsonl": NDJSON,
+    "application/jsonlines": NDJSON,
+    "application/x-jsonlines": NDJSON,
+}
+CHARSETS = ("", "utf-8", "utf8", "us-ascii")
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -26,14 +35,21 @@ class Body(msgspec.Struct, frozen=True):
 
 
 def read(request: HttpRequest) -> Body:
-    """The request's body, decoded. Raises BodyTooLarge, InvalidBody and the two Unsupported errors."""
+    """The request's body, decoded, in UTF-8. Raises BodyTooLarge, InvalidBody and the two Unsupported errors."""
     content_type = _content_type(request.META.get("CONTENT_TYPE", ""))
-    encoding = request.META.get("HTTP_CONTENT_ENCODING", "").strip().lower()
-    decoder = DECODERS.get(encoding)
-    if decoder is None:
-        raise UnsupportedContentEncoding(encoding, ", ".join(name for name in DECODERS if name))
+    encoding = request.META.get("HTTP_CONTENT_ENCODING", "")
+    try:
+        decoder = encodings.decoder(encoding)
+    except encodings.UnsupportedEncoding as error:
+        raise UnsupportedContentEncoding(error.encoding, error.supported) from None
     sent = _read_bounded(request)
-    data = decoder(sent, settings.TAKHIN_MAX_BODY_BYTES) if encoding else sent
+    limit = settings.TAKHIN_MAX_BODY_BYTES
+    try:
+        data = json_text.utf8(decoder(sent, limit))
+    except encodings.DecodedTooLarge:
+        raise _too_large("decoded", limit) from None
+    except (encodings.CorruptEncoding, json_text.InvalidJson) as error:
+        raise InvalidBody(str(error)) from None
     return Body(data, content_type == NDJSON, len(sent))
 
 
@@ -41,7 +57,7 @@ def _content_type(header: str) -> str:
     media_type, _, parameters = header.partition(";")
     known = CONTENT_TYPES.get(media_type.strip().lower())
     charset = parameters.lower().partition("charset=")[2].partition(";")[0].strip(' "')
-    if known is None or charset not in ("", "utf-8", "utf8", "us-ascii"):
+    if known is None or charset not in CHARSETS:
         raise UnsupportedContentType(header, ", ".join(name for name in CONTENT_TYPES if name))
     return known
 
@@ -65,65 +81,3 @@ def _read_bounded(request: HttpRequest) -> bytes:
 
 def _too_large(how: str, limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"the body as {how} may have at most {limit} bytes (TAKHIN_MAX_BODY_BYTES)")
-
-
-def _corrupt(encoding: str) -> InvalidBody:
-    return InvalidBody(f"the body is not valid {encoding}, as its Content-Encoding says")
-
-
-def _inflate(encoding: str, window_bits: int) -> Callable[[bytes, int], bytes]:
-    def decode(data: bytes, limit: int) -> bytes:
-        decompressor = zlib.decompressobj(window_bits)
-        try:
-            text = decompressor.decompress(data, limit + 1)
-        except zlib.error:
-            raise _corrupt(encoding) from None
-        if len(text) > limit:
-            raise _too_large("decoded", limit)
-        if not decompressor.eof or decompressor.unused_data:
-            raise _corrupt(encoding)
-        return text
-
-    return decode
-
-
-def _decompress_into(encoding: str, decompress: Callable[[bytes, memoryview], int]) -> Callable[[bytes, int], bytes]:
-    def decode(data: bytes, limit: int) -> bytes:
-        # An anonymous map takes memory only for the pages that are written.
-        with mmap.mmap(-1, limit) as buffer, memoryview(buffer) as view:
-            try:
-                size = decompress(data, view)
-            except cramjam.DecompressionError as error:
-                # cramjam has one exception for both; this is how Rust says that the buffer is full.
-                if "failed to write whole buffer" in str(error):
-                    raise _too_large("decoded", limit) from None
-                raise _corrupt(encoding) from None
-            return buffer[:size]
-
-    return decode
-
-
-def _snappy(data: bytes, limit: int) -> bytes:
-    """Both of snappy's forms: framed, and the raw block that Prometheus clients send."""
-    if data.startswith(b"\xff\x06\x00\x00sNaPpY"):
-        return _snappy_framed(data, limit)
-    try:
-        size = cramjam.snappy.decompress_raw_len(data)
-        if size > limit:
-            raise _too_large("decoded", limit)
-        return bytes(cramjam.snappy.decompress_raw(data))
-    except cramjam.DecompressionError:
-        raise _corrupt("snappy") from None
-
-
-_snappy_framed = _decompress_into("snappy", cramjam.snappy.decompress_into)
-
-DECODERS: dict[str, Callable[[bytes, int], bytes]] = {
-    "": lambda data, limit: data,
-    "identity": lambda data, limit: data,
-    "gzip": _inflate("gzip", 31),
-    "deflate": _inflate("deflate", zlib.MAX_WBITS),
-    "zstd": _decompress_into("zstd", cramjam.zstd.decompress_into),
-    "lz4": _decompress_into("lz4", cramjam.lz4.decompress_into),
-    "snappy": _snappy,
-}

@@ -1,23 +1,34 @@
 """Turn a body into inbound records, leaving every key and value as the JSON text that was sent.
 
 A wrong shape anywhere refuses the whole body, with the place and what was expected there. What can be wrong
-with a record's content (base64, size, partition) is not judged here.
+with a record's content (base64, size, partition, half a character) is not judged here.
 """
 
 import io
-import json
 import re
 import threading
-from typing import Annotated, TypeVar
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 from django.conf import settings
+from msgspec import UNSET, UnsetType
 
+from producer import surrogates
 from producer.errors import InvalidBody, NoRecords, TooManyRecords
+from producer.surrogates import Hidden
+from topics import json_text
+from topics.json_text import InvalidJson
+from topics.nesting import is_deeper
 
-T = TypeVar("T")
+R = TypeVar("R")
 NULL = msgspec.Raw(b"null")
 Timestamp = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+EXAMPLE = '{"records": [{"key": "k", "value": 1}]}'
+# Where fields of one name are looked for; what a key or value holds is the sender's own.
+RECORD: json_text.Shape = {"headers": [{"value": {}}]}
+ENVELOPE: json_text.Shape = {"records": [RECORD]}
 
 
 class Base64Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,20 +37,23 @@ class Base64Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     base64: str
 
 
-class InboundHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+class InboundHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     key: str
-    value: str | Base64Text | None = None
+    value: str | Base64Text | UnsetType | None = UNSET
 
 
-class InboundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """One record as sent; `key` and `value` are JSON text, `null` where absent."""
+class InboundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """One record as sent; `key` and `value` are JSON text, `null` where absent.
+
+    What is absent is UNSET and what is null is None, so that a record has exactly the fields that were sent.
+    """
 
     # msgspec refuses `Raw | None`, so absent and null are both the text `null`.
     key: msgspec.Raw = NULL
     value: msgspec.Raw = NULL
-    partition: int | None = None
-    timestamp: Timestamp | None = None
-    headers: list[InboundHeader] | None = None
+    partition: int | UnsetType | None = UNSET
+    timestamp: Timestamp | UnsetType | None = UNSET
+    headers: list[InboundHeader] | UnsetType | None = UNSET
 
 
 class InlineSchemas(msgspec.Struct, frozen=True):
@@ -54,13 +68,10 @@ class Decoded(msgspec.Struct, frozen=True):
     schemas: InlineSchemas = InlineSchemas()
 
 
-class _Schemas(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    key_schema: msgspec.Raw = NULL
-    value_schema: msgspec.Raw = NULL
-
-
-class _Envelope(_Schemas, forbid_unknown_fields=True, rename="camel"):
-    records: list[InboundRecord] = []
+class _Envelope(msgspec.Struct, Generic[R], forbid_unknown_fields=True, omit_defaults=True):
+    records: list[R] | UnsetType = UNSET
+    keySchema: msgspec.Raw = NULL
+    valueSchema: msgspec.Raw = NULL
 
 
 class _Allowance(threading.local):
@@ -72,7 +83,7 @@ class _Allowance(threading.local):
 _allowance = _Allowance()
 
 
-class _CountedRecord(InboundRecord, frozen=True, forbid_unknown_fields=True, gc=False):
+class _CountedRecord(InboundRecord, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A record of a body that may have too many: decoding ends with the first past the limit."""
 
     def __post_init__(self) -> None:
@@ -81,143 +92,139 @@ class _CountedRecord(InboundRecord, frozen=True, forbid_unknown_fields=True, gc=
             raise _too_many()
 
 
-class _CountedEnvelope(_Schemas, forbid_unknown_fields=True, rename="camel"):
-    records: list[_CountedRecord] = []
-
-
-class _RawEnvelope(_Schemas, forbid_unknown_fields=True, rename="camel"):
-    records: msgspec.Raw = msgspec.Raw()
-
-
-_envelopes = msgspec.json.Decoder(_Envelope)
-_counted_envelopes = msgspec.json.Decoder(_CountedEnvelope)
-_raw_envelopes = msgspec.json.Decoder(_RawEnvelope)
+_envelopes = msgspec.json.Decoder(_Envelope[InboundRecord])
+_counted_envelopes = msgspec.json.Decoder(_Envelope[_CountedRecord])
 _records = msgspec.json.Decoder(InboundRecord)
-_one_member = re.compile(rb"\s*\{\s*\"[^\"]*\"\s*:\s*")
-_SQUARE = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
-_strings = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_blank = re.compile(rb"\s*")
 
 
 def decode(body: bytes, ndjson: bool) -> Decoded:
-    """The body's records, in order, and its inline schemas. Raises InvalidBody, NoRecords, TooManyRecords."""
+    """The body's records, in order, and its inline schemas; the body is UTF-8.
+
+    Raises InvalidBody, NoRecords, TooManyRecords.
+    """
+    read = _read_lines if ndjson else _read_envelope
     try:
-        # msgspec does not look inside the values it skips.
-        str(body, "utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidBody(f"the body is not UTF-8: byte {error.start} is {body[error.start]:#04x}") from None
-    decoded = Decoded(_decode_lines(body)) if ndjson else _decode_envelope(body)
+        decoded = read(body)
+    except InvalidJson as error:
+        hidden = surrogates.hide(body)
+        if hidden is None:
+            raise InvalidBody(str(error)) from None
+        decoded = _read_hidden(hidden, ndjson)
     if not decoded.records:
-        raise NoRecords("the body has no records; send at least one")
+        raise NoRecords(f"the body has no records; send at least one, such as {EXAMPLE}")
     return decoded
 
 
-def _decode_envelope(body: bytes) -> Decoded:
+def _read_hidden(hidden: Hidden, ndjson: bool) -> Decoded:
+    """Half a surrogate pair is a fault of the record that has it, or none at all: `json` stores it as it is."""
+    try:
+        decoded = (_read_lines if ndjson else _read_envelope)(hidden.text)
+    except InvalidJson as error:
+        raise InvalidBody(hidden.restore_words(str(error))) from None
+    for part, schema in (("key", decoded.schemas.key), ("value", decoded.schemas.value)):
+        if schema is not None and hidden.marker in schema:
+            raise InvalidBody(f"$.{part}Schema: holds half of a surrogate pair")
+    return Decoded([_restored(record, hidden) for record in decoded.records], decoded.schemas)
+
+
+def _restored(record: InboundRecord, hidden: Hidden) -> InboundRecord:
+    key, value = (msgspec.Raw(hidden.restore(bytes(raw))) for raw in (record.key, record.value))
+    headers = [_restored_header(header, hidden) for header in record.headers] if record.headers else record.headers
+    return msgspec.structs.replace(record, key=key, value=value, headers=headers)
+
+
+def _restored_header(header: InboundHeader, hidden: Hidden) -> InboundHeader:
+    value = header.value
+    if isinstance(value, str):
+        value = hidden.restore_string(value)
+    elif isinstance(value, Base64Text):
+        value = Base64Text(hidden.restore_string(value.base64))
+    return InboundHeader(hidden.restore_string(header.key), value)
+
+
+def _read_envelope(body: bytes) -> Decoded:
     if not body.strip():
-        raise InvalidBody('the body is empty; expected {"records": [...]}')
-    envelope = _decode_members(body)
-    schemas = InlineSchemas(_inline("key", envelope.key_schema), _inline("value", envelope.value_schema))
-    if schemas != InlineSchemas():
-        _refuse_any_repeated_member(body)
-    # Escapes can hide a second member of the same name.
-    elif body.count(b'"records"') != 1 or b"\\u00" in body:
-        _refuse_repeated_member(body)
-    for index, record in enumerate(envelope.records):
-        excess = _excess(record)
-        if excess:
-            raise InvalidBody(f"$.records[{index}]{excess}")
-    return Decoded(list(envelope.records), schemas)
+        raise InvalidJson('the body is empty; expected {"records": [...]}')
+    try:
+        envelope = _parse_envelope(body)
+    except InvalidJson as error:
+        raise InvalidJson(f"{error}; expected {EXAMPLE}" if error.place == "$" else str(error)) from None
+    json_text.check_fields(body, envelope, ENVELOPE)
+    records: list[InboundRecord] = [] if envelope.records is UNSET else list(envelope.records)
+    for index, excess in _excesses(records):
+        raise InvalidJson(f"$.records[{index}]{excess}")
+    return Decoded(records, InlineSchemas(_inline("key", envelope.keySchema), _inline("value", envelope.valueSchema)))
 
 
-def _decode_members(body: bytes) -> _Envelope | _CountedEnvelope:
+def _parse_envelope(body: bytes) -> "_Envelope[InboundRecord] | _Envelope[_CountedRecord]":
     # Counting costs a call for each record. There are no more records than opening braces.
     if body.count(b"{") <= settings.TAKHIN_MAX_RECORDS:
-        return _located(_envelopes, body, "")
+        return json_text.parse(_envelopes, body)
     _allowance.left = settings.TAKHIN_MAX_RECORDS
-    return _located(_counted_envelopes, body, "")
+    return json_text.parse(_counted_envelopes, body)
 
 
 def _inline(part: str, raw: msgspec.Raw) -> bytes | None:
     text = bytes(raw)
-    if _is_deeper(text, settings.TAKHIN_MAX_NESTING):
-        raise InvalidBody(f"$.{part}Schema: nested deeper than {settings.TAKHIN_MAX_NESTING} levels")
+    if is_deeper(text, settings.TAKHIN_MAX_NESTING):
+        raise InvalidJson(f"nested deeper than {settings.TAKHIN_MAX_NESTING} levels", f"$.{part}Schema")
     return None if text == b"null" else text
 
 
-def _refuse_any_repeated_member(body: bytes) -> None:
-    """The same for a body with inline schemas, which is rare enough to be read twice."""
-    names = [name for name, _ in json.loads(body, object_pairs_hook=list)]
-    if len(names) != len(set(names)):
-        raise InvalidBody("$: a member stands more than once")
-
-
-def _refuse_repeated_member(body: bytes) -> None:
-    """Raise InvalidBody unless `records` stands once: a JSON decoder would silently keep the last."""
-    last = bytes(_raw_envelopes.decode(body).records)
-    if last and not _one_member.fullmatch(body[: body.rindex(last)]):
-        raise InvalidBody("$: the member records stands more than once")
-
-
-def _decode_lines(body: bytes) -> list[InboundRecord]:
+def _read_lines(body: bytes) -> Decoded:
     records: list[InboundRecord] = []
-    # Line by line, for a list of them all may be many times the body.
-    for number, line in enumerate(io.BytesIO(body), 1):
-        if not line.strip():
-            continue
+    for end, line in _lines_of(body):
         if len(records) == settings.TAKHIN_MAX_RECORDS:
             raise _too_many()
-        record = _located(_records, line, f"line {number}: ")
-        excess = _excess(record)
-        if excess:
-            raise InvalidBody(f"line {number}: ${excess}")
-        records.append(record)
-    return records
+        try:
+            records.append(json_text.parse(_records, line))
+        except InvalidJson as error:
+            raise _on_line(body, end, str(error)) from None
+    if json_text.loses_fields(body, records):
+        _refuse_repeated_fields(body)
+    for index, excess in _excesses(records):
+        end, _ = next(islice(_lines_of(body), index, None))
+        raise _on_line(body, end, f"${excess}")
+    return Decoded(records)
 
 
-def _located(decoder: "msgspec.json.Decoder[T]", text: bytes, where: str) -> T:
-    try:
-        return decoder.decode(text)
-    except msgspec.DecodeError as error:
-        raise InvalidBody(where + _in_our_words(str(error))) from None
-    except RecursionError:
-        raise InvalidBody(f"{where}nested deeper than {settings.TAKHIN_MAX_NESTING} levels") from None
+def _lines_of(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Each line that is not blank, and where it ends."""
+    stream = io.BytesIO(body)
+    # One by one, for a list of them all may be many times the body.
+    for line in stream:
+        if line.isspace():
+            # A million blank lines are one step.
+            if blank := _blank.match(body, stream.tell()):
+                stream.seek(blank.end())
+        else:
+            # Where files were joined, one may stand in the middle.
+            yield stream.tell(), line.removeprefix(json_text.BYTE_ORDER_MARK)
 
 
-def _in_our_words(message: str) -> str:
-    """`$.records[1].partition: expected int, got str` from msgspec's own wording."""
-    message = message.replace("`", "").replace(" | null", "")
-    if message == "Input data was truncated":
-        return "the JSON text ends too early, or holds half of a surrogate pair"
-    if message.startswith("JSON is malformed"):
-        return message
-    what, found, place = message.rpartition(" - at ")
-    if not found:
-        what, place = message, "$"
-    return f"{place}: {what[:1].lower()}{what[1:]}"
+def _refuse_repeated_fields(body: bytes) -> None:
+    for end, line in _lines_of(body):
+        if repeated := json_text.find_repeated(line, RECORD):
+            raise _on_line(body, end, str(repeated.error))
+
+
+def _on_line(body: bytes, end: int, what: str) -> InvalidJson:
+    line = body.count(b"\n", 0, end - 1) + 1
+    return InvalidJson(what, f"line {line}")
 
 
 def _too_many() -> TooManyRecords:
     return TooManyRecords(f"a request may have at most {settings.TAKHIN_MAX_RECORDS} records (TAKHIN_MAX_RECORDS)")
 
 
-def _excess(record: InboundRecord) -> str:
-    """The place and the limit that a record passes; empty for nearly every record."""
+def _excesses(records: Sequence[InboundRecord]) -> Iterator[tuple[int, str]]:
+    """The index of each record that passes a limit, and which: none for nearly every body."""
     nesting, most_headers = settings.TAKHIN_MAX_NESTING, settings.TAKHIN_MAX_HEADERS
-    if record.headers is not None and len(record.headers) > most_headers:
-        return f".headers: expected at most {most_headers} headers, got {len(record.headers)}"
-    if _is_deeper(bytes(record.key), nesting):
-        return f".key: nested deeper than {nesting} levels"
-    if _is_deeper(bytes(record.value), nesting):
-        return f".value: nested deeper than {nesting} levels"
-    return ""
-
-
-def _is_deeper(text: bytes, nesting: int) -> bool:
-    # Every level takes two brackets, and no text is deeper than its opening ones are many: this settles nearly all.
-    if len(text) <= 2 * nesting or text.count(b"{") + text.count(b"[") <= nesting:
-        return False
-    # Each pass takes away the innermost level everywhere, at the speed of C.
-    brackets = _strings.sub(b"", text).translate(_SQUARE, _NO_BRACKETS)
-    for _ in range(nesting):
-        brackets = brackets.replace(b"[]", b"")
-    return bool(brackets)
+    for index, record in enumerate(records):
+        if record.headers and len(record.headers) > most_headers:
+            yield index, f".headers: expected at most {most_headers} headers, got {len(record.headers)}"
+        if len(text := bytes(record.key)) > 2 * nesting and is_deeper(text, nesting):
+            yield index, f".key: nested deeper than {nesting} levels"
+        if len(text := bytes(record.value)) > 2 * nesting and is_deeper(text, nesting):
+            yield index, f".value: nested deeper than {nesting} levels"

@@ -10,6 +10,8 @@ from producer.errors import SerializationFailed
 
 NAMES = {b"{": "an object", b"[": "an array", b'"': "a string", b"t": "a boolean", b"f": "a boolean"}
 
+HALF_A_PAIR = "the text has half of a surrogate pair, which UTF-8 cannot hold"
+
 
 def kind(text: bytes) -> str:
     """What a JSON text is, for a message: `an object`, `a number`."""
@@ -24,7 +26,7 @@ def to_json(text: bytes) -> bytes:
 def to_string(text: bytes) -> bytes:
     """A string's characters in UTF-8; a number or boolean as its JSON text."""
     if text[:1] == b'"':
-        return msgspec.json.decode(text, type=str).encode()
+        return _characters(text).encode()
     if text[:1] in b"{[":
         raise SerializationFailed(f"expected a string, a number or a boolean, got {kind(text)}")
     return text
@@ -34,7 +36,23 @@ def to_binary(text: bytes) -> bytes:
     """The bytes behind a string of standard base64, padded (RFC 4648, section 4)."""
     if text[:1] != b'"':
         raise SerializationFailed(f"expected a string of base64, got {kind(text)}")
-    return from_base64(msgspec.json.decode(text, type=str))
+    return from_base64(_characters(text))
+
+
+def _characters(text: bytes) -> str:
+    """What a JSON string holds. Raises SerializationFailed."""
+    try:
+        return msgspec.json.decode(text, type=str)
+    except msgspec.DecodeError:
+        raise SerializationFailed(HALF_A_PAIR) from None
+
+
+def to_utf8(text: str) -> bytes:
+    """Raises SerializationFailed."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise SerializationFailed(HALF_A_PAIR) from None
 
 
 def from_base64(text: str) -> bytes:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+from django.conf import settings
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
@@ -10,8 +11,11 @@ from rest_framework.request import Request
 
 from producer import bodies
 from producer.errors import InvalidBody
+from topics import json_text
+from topics.nesting import is_deeper
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
+_decoder = msgspec.json.Decoder()
 
 
 class MsgspecParser(BaseParser):
@@ -22,11 +26,11 @@ class MsgspecParser(BaseParser):
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         body = bodies.read(parser_context["request"]._request)
         try:
-            return msgspec.json.decode(body.data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if is_deeper(body.data, settings.TAKHIN_MAX_NESTING):
+                raise InvalidBody(f"nested deeper than {settings.TAKHIN_MAX_NESTING} levels")
+            return json_text.decode(_decoder, body.data)
+        except json_text.InvalidJson as error:
             raise InvalidBody(str(error)) from None
-        except RecursionError:
-            raise InvalidBody("nested too deep") from None
 
 
 class MsgspecRenderer(BaseRenderer):

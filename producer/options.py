@@ -79,9 +79,10 @@ def parse(query: str) -> Options:
 
 
 def _boolean(name: str, value: str) -> bool:
-    if value not in BOOLEANS:
+    """In any case, for Python's clients send `True`."""
+    if value.lower() not in BOOLEANS:
         raise InvalidParameter(f"{name} must be true or false, got {value!r}")
-    return BOOLEANS[value]
+    return BOOLEANS[value.lower()]
 
 
 def _timeout(value: str | None) -> int | None:

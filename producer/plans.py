@@ -43,7 +43,8 @@ class Plan:
             try:
                 record = serializer.serialize(inbound)
                 check_record(record)
-                place = partitioner.choose(inbound.partition, record.key)
+                given = inbound.partition if isinstance(inbound.partition, int) else None
+                place = partitioner.choose(given, record.key)
                 by_partition.setdefault(place, []).append(record)
             except (RecordError, DeliveryFailed, UnknownPartition) as error:
                 place = _failure(index, error)

@@ -7,7 +7,7 @@ from django.conf import settings
 from producer.avro import AvroMismatch
 from producer.decoding import Base64Text, InboundHeader, InboundRecord
 from producer.errors import RecordTooLarge, SerializationFailed
-from producer.formats import FORMATS, from_base64
+from producer.formats import FORMATS, from_base64, to_utf8
 from producer.options import Options
 from producer.schemas import framing
 from topics.records import Header, Record
@@ -39,7 +39,7 @@ class Serializer:
         except SerializationFailed as error:
             raise SerializationFailed(f"serialize {part}: {error}") from None
         headers = [_header(header) for header in inbound.headers] if inbound.headers else []
-        timestamp = self._accepted_ms if inbound.timestamp is None else inbound.timestamp
+        timestamp = inbound.timestamp if isinstance(inbound.timestamp, int) else self._accepted_ms
         record = Record(key, value, timestamp, headers)
         if record.size > self._most_bytes:
             raise RecordTooLarge(f"has {record.size} bytes, more than {self._most_bytes} (TAKHIN_MAX_RECORD_BYTES)")
@@ -51,9 +51,11 @@ def _to_bytes(name: str, schema_id: int | None) -> Callable[[bytes], bytes]:
 
 
 def _header(header: InboundHeader) -> Header:
-    if isinstance(header.value, Base64Text):
-        try:
+    try:
+        if not header.key.isascii():
+            to_utf8(header.key)
+        if isinstance(header.value, Base64Text):
             return header.key, from_base64(header.value.base64)
-        except SerializationFailed as error:
-            raise SerializationFailed(f"serialize header {header.key[:40]!r}: {error}") from None
-    return header.key, None if header.value is None else header.value.encode()
+        return header.key, to_utf8(header.value) if isinstance(header.value, str) else None
+    except SerializationFailed as error:
+        raise SerializationFailed(f"serialize header {header.key[:40]!r}: {error}") from None

@@ -3,6 +3,7 @@
 https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 """
 
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,18 +20,30 @@ from rest_framework.viewsets import ViewSet
 
 from registry import errors
 from registry.entries import Reference
-from topics import commits
+from topics import commits, encodings, json_text
 from topics.errors import LogUnavailable, OutcomeUnknown
+from topics.nesting import is_deeper
 
 T = TypeVar("T")
 log = structlog.get_logger("takhin.registry")
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 ACCEPTED = {MEDIA_TYPE, "application/vnd.schemaregistry+json", "application/json", "application/*", "*/*"}
-CONTENT_TYPES = {"", "application/octet-stream", MEDIA_TYPE, "application/vnd.schemaregistry+json", "application/json"}
-# curl -d sends this type unless told otherwise.
-CONTENT_TYPES.add("application/x-www-form-urlencoded")
+CONTENT_TYPES = {
+    "",
+    "application/octet-stream",
+    MEDIA_TYPE,
+    "application/vnd.schemaregistry+json",
+    "application/json",
+    "text/json",
+    "text/plain",
+    # curl -d sends this type unless told otherwise.
+    "application/x-www-form-urlencoded",
+}
 STORE_ERROR = 50001
+# Any 64-bit integer, and never more digits than Python turns into a number.
+WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
 BOOLEANS = {"true": True, "false": False}
+_anything = msgspec.json.Decoder()
 
 
 class SchemaBody(msgspec.Struct, frozen=True):
@@ -46,6 +59,10 @@ class SchemaBody(msgspec.Struct, frozen=True):
     ruleSet: Any = None
 
 
+class UnsupportedEncoding(drf.APIException):
+    status_code = 415
+
+
 class RegistryParser(BaseParser):
     """The body's bytes; `decode_body` makes a value of them."""
 
@@ -56,9 +73,23 @@ class RegistryParser(BaseParser):
         media = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
         if media not in CONTENT_TYPES:
             raise drf.UnsupportedMediaType(media)
-        if int(request.META.get("CONTENT_LENGTH") or 0) > settings.TAKHIN_MAX_BODY_BYTES:
-            raise errors.BodyTooLarge(f"the body may have at most {settings.TAKHIN_MAX_BODY_BYTES} bytes")
-        return {"body": request.body}
+        return {"body": _decoded(request)}
+
+
+def _decoded(request: HttpRequest) -> bytes:
+    """The body without its Content-Encoding. Raises BodyTooLarge, InvalidBody and, for an unknown one, 415."""
+    limit = settings.TAKHIN_MAX_BODY_BYTES
+    try:
+        decoder = encodings.decoder(request.META.get("HTTP_CONTENT_ENCODING", ""))
+        if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
+            raise encodings.DecodedTooLarge
+        return json_text.utf8(decoder(request.body, limit))
+    except encodings.UnsupportedEncoding as error:
+        raise UnsupportedEncoding(str(error)) from None
+    except encodings.DecodedTooLarge:
+        raise errors.BodyTooLarge(f"the body may have at most {limit} bytes, as sent and as decoded") from None
+    except (encodings.CorruptEncoding, json_text.InvalidJson) as error:
+        raise errors.InvalidBody(str(error)) from None
 
 
 class RegistryRenderer(BaseRenderer):
@@ -130,9 +161,12 @@ def decode_body(request: Request, kind: type[T]) -> T:
     parsed: Any = request.data
     data = parsed.get("body", b"") or b"{}"
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise errors.InvalidBody(f"the body is not what was expected: {str(error)[:200]}") from None
+        if is_deeper(data, settings.TAKHIN_MAX_NESTING):
+            raise json_text.InvalidJson(f"nested deeper than {settings.TAKHIN_MAX_NESTING} levels")
+        json_text.decode(_anything, data)
+        return json_text.parse(msgspec.json.Decoder(kind), data)
+    except json_text.InvalidJson as error:
+        raise errors.InvalidBody(f"the body is not what was expected: {error}") from None
 
 
 def flag(request: Request, name: str) -> bool:
@@ -145,13 +179,10 @@ def flag(request: Request, name: str) -> bool:
 
 def page(request: Request, found: list[T]) -> list[T]:
     """What `offset` and `limit` leave; a negative limit is none. Raises InvalidParameter."""
-    try:
-        offset, limit = (
-            int(request.query_params.get(name, default)) for name, default in (("offset", 0), ("limit", -1))
-        )
-    except ValueError:
-        raise errors.InvalidParameter("offset and limit must be whole numbers") from None
-    return found[max(0, offset) :][: None if limit < 0 else limit]
+    offset, limit = (request.query_params.get(name, default) for name, default in (("offset", "0"), ("limit", "-1")))
+    if not WHOLE_NUMBER.fullmatch(offset) or not WHOLE_NUMBER.fullmatch(limit):
+        raise errors.InvalidParameter("offset and limit must be whole numbers")
+    return found[max(0, int(offset)) :][: None if int(limit) < 0 else int(limit)]
 
 
 def version_number(given: str) -> int | None:

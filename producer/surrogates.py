@@ -1,0 +1,46 @@
+"""Hide the halves of surrogate pairs in a JSON text from a decoder that refuses the whole text for one of them."""
+
+import re
+import secrets
+
+import msgspec
+
+_HALF = re.compile(
+    rb"(?<!\\)((?:\\\\)*)"
+    rb"(?:(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u([dD][89a-fA-F][0-9a-fA-F]{2}))"
+)
+
+
+class Hidden(msgspec.Struct, frozen=True):
+    """A JSON text in which a marker stands for the `\\u` of each half of a pair; the marker occurs nowhere else."""
+
+    text: bytes
+    marker: bytes
+
+    def restore(self, part: bytes) -> bytes:
+        """A part of the text as it was sent."""
+        return part.replace(self.marker, b"\\u")
+
+    def restore_words(self, words: str) -> str:
+        """The same for a message about the text."""
+        return words.replace(self.marker.decode(), "\\u")
+
+    def restore_string(self, decoded: str) -> str:
+        """A decoded string with each half of a pair as what Python has for it, which no encoding takes."""
+        return re.sub(f"{self.marker.decode()}(.{{4}})", lambda half: chr(int(half[1], 16)), decoded)
+
+
+def hide(text: bytes) -> Hidden | None:
+    """The text without halves of surrogate pairs; None where it has none."""
+    if b"\\ud" not in text and b"\\uD" not in text:
+        return None
+    marker = _unused(text)
+    hidden, _ = _HALF.subn(lambda found: found[0] if found[2] else found[1] + marker + found[3], text)
+    return None if hidden == text else Hidden(hidden, marker)
+
+
+def _unused(text: bytes) -> bytes:
+    # Only its first character is a tilde, so that it cannot overlap with itself.
+    while (marker := b"~" + secrets.token_hex(4).encode()) in text:
+        pass
+    return marker
