@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _escaped_colon = re.compile(rb"(?<!\\)(?:\\\\)*\\u003[aA]")
 _unknown_field = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-_python_name = re.compile(r"`(int|str|bool|float)\b")
+_python_name = re.compile(r"\b(int|str|bool|float)\b")
 _python_names = {"int": "integer", "str": "string", "bool": "boolean", "float": "number"}
 # UTF-16 and UTF-32: their own byte order marks, or the zero bytes around the first character of a JSON text.
 _other_utf = re.compile(rb"\xff\xfe|\xfe\xff|\x00\x00\xfe\xff|\x00|[^\x00]\x00")
@@ -84,7 +84,11 @@ def parse(decoder: "msgspec.json.Decoder[T]", text: bytes) -> T:
 
 def check_fields(text: bytes, value: object, shape: Shape = ALL) -> None:
     """Raise InvalidJson if an object has two fields of one name; the text was decoded to this value."""
-    if loses_fields(text, value) and (repeated := find_repeated(text, shape)):
+    try:
+        repeated = find_repeated(text, shape) if loses_fields(text, value) else None
+    except RecursionError:
+        raise _too_deep() from None
+    if repeated is not None:
         raise repeated.error
 
 
@@ -102,38 +106,45 @@ def _colons(text: bytes) -> int:
     return text.count(b":") + escaped
 
 
-class _Occurrence:
-    """A field's name as the key of a dictionary that keeps each of two equal names."""
+class _Name(str):
+    """A field's name, of which `_fields` hears before msgspec puts it in place of an equal one."""
 
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
+    __slots__ = ()
 
 
-_occurrences = msgspec.json.Decoder(dict[_Occurrence, msgspec.Raw], dec_hook=lambda _, name: _Occurrence(name)).decode
+class _Twice(Exception):
+    """Carries the name. No ValueError, for msgspec makes errors of its own of those."""
+
+
+def _fields(text: bytes) -> dict[_Name, msgspec.Raw]:
+    """The fields of a JSON object. Raises _Twice at the first that stands there again."""
+    seen: set[str] = set()
+
+    def hear(_: type, name: str) -> _Name:
+        if name in seen:
+            raise _Twice(name)
+        seen.add(name)
+        return _Name(name)
+
+    return msgspec.json.decode(text, type=dict[_Name, msgspec.Raw], dec_hook=hear)
 
 
 def find_repeated(text: bytes, shape: Shape = ALL) -> Repeated | None:
     """The first field that an object of a valid JSON text has more than once."""
-    try:
-        return next(_repeated(text, shape, []), None)
-    except RecursionError:
-        raise _too_deep() from None
+    return next(_repeated(text, shape, []), None)
 
 
 def _repeated(text: bytes, shape: Shape, path: list[str | int]) -> Iterator[Repeated]:
     text = text.lstrip()
     if text.startswith(b"{") and not isinstance(shape, list):
-        fields = [(occurrence.name, bytes(raw)) for occurrence, raw in _occurrences(text).items()]
-        seen: set[str] = set()
-        for name, _ in fields:
-            if name in seen:
-                yield Repeated(name, path)
-            seen.add(name)
-        for name, value in fields:
+        try:
+            fields = _fields(text)
+        except _Twice as twice:
+            yield Repeated(str(twice), path)
+            return
+        for name, value in fields.items():
             if shape is None or name in shape:
-                yield from _repeated(value, None if shape is None else shape[name], [*path, name])
+                yield from _repeated(bytes(value), None if shape is None else shape[name], [*path, name])
     elif text.startswith(b"[") and not isinstance(shape, Mapping):
         for index, item in enumerate(_items(text)):
             yield from _repeated(bytes(item), None if shape is None else shape[0], [*path, index])
@@ -153,8 +164,8 @@ def _in_our_words(message: str) -> InvalidJson:
         return InvalidJson(what)
     if unknown := _unknown_field.fullmatch(what):
         return InvalidJson(f"object contains unknown field {_short(unknown[1])}", place)
-    words = _python_name.sub(lambda name: _python_names[name[1]], what).replace(" | null", "").replace("`", "")
-    return InvalidJson(words[:1].lower() + words[1:], place)
+    words = _python_name.sub(lambda name: _python_names[name[1]], what.replace(" | null", "").replace("`", ""))
+    return InvalidJson(words[:1].lower() + words[1:].replace(" | ", " or "), place)
 
 
 def _short(name: str) -> str:

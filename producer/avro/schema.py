@@ -5,12 +5,13 @@ from typing import Any
 
 import msgspec
 
+from producer.avro import texts
 from producer.avro.binary import Cursor, Output
 from producer.avro.errors import AvroMismatch, InvalidAvroSchema, Refusal
 from producer.avro.kinds import Mode
 from producer.avro.parsing import parse
 from producer.avro.readers import Readers
-from producer.avro.values import Words, decoder
+from producer.avro.values import Words
 from producer.avro.writers import Writers
 
 NO_NAMES: Mapping[str, object] = {}
@@ -45,7 +46,7 @@ class AvroSchema:
         out = Output()
         out.tried = {}
         try:
-            self._write(decoder.decode(text), out)
+            self._write(texts.decode(text), out)
         except Refusal as refusal:
             raise refusal.mismatch() from None
         except RecursionError:
