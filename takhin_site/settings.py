@@ -159,6 +159,7 @@ MIDDLEWARE = [
     "takhin_site.middleware.RequestLog",
     "takhin_site.middleware.KnownHost",
     "takhin_site.middleware.CompleteBody",
+    "takhin_site.methods.AnswerOptions",
     "takhin_site.middleware.AdminAddress",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "takhin_site.middleware.AdminSecurity",
