@@ -37,14 +37,32 @@ class ParameterSerializer(serializers.Serializer[Any]):
         return super().to_internal_value(data.dict())
 
 
+JSON_TYPES = {
+    type(None): "null",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
+
+
+def unexpected(expected: str, data: object) -> serializers.ValidationError:
+    """Names types as JSON does."""
+    return serializers.ValidationError(f"expected {expected}, got {JSON_TYPES[type(data)]}")
+
+
 class StrictSerializer(serializers.Serializer[Any]):
     """A JSON body; an unknown member is an error."""
 
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict):
-            for name in data:
-                if name not in self.fields:
-                    raise serializers.ValidationError({name: "unknown member"})
+        if not isinstance(data, dict):
+            expected = f"an object with fields of {', '.join(self.fields)}"
+            raise serializers.ValidationError({"non_field_errors": unexpected(expected, data).detail})
+        for name in data:
+            if name not in self.fields:
+                raise serializers.ValidationError({name[:60]: "unknown member"})
         return super().to_internal_value(data)
 
 
@@ -53,7 +71,7 @@ class IntegerField(serializers.IntegerField):
 
     def to_internal_value(self, data: Any) -> int:
         if type(data) is not int:
-            raise serializers.ValidationError(f"expected int, got {type(data).__name__}")
+            raise unexpected("integer", data)
         return super().to_internal_value(data)
 
 
@@ -71,8 +89,20 @@ class BooleanField(serializers.BooleanField):
 
     def to_internal_value(self, data: Any) -> bool:
         if type(data) is not bool:
-            raise serializers.ValidationError(f"expected bool, got {type(data).__name__}")
+            raise unexpected("boolean", data)
         return data
+
+
+class BooleanParameter(serializers.ChoiceField):
+    """`true` or `false` in any case, for Python's clients send `True`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(choices=["true", "false"], **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        if str(data).lower() not in self.choices:
+            raise serializers.ValidationError(f"must be true or false, got {str(data)[:60]!r}")
+        return str(data).lower()
 
 
 class TopicNameField(serializers.RegexField):
@@ -83,7 +113,7 @@ class TopicNameField(serializers.RegexField):
 
     def to_internal_value(self, data: Any) -> str:
         if type(data) is not str:
-            raise serializers.ValidationError(f"expected str, got {type(data).__name__}")
+            raise unexpected("string", data)
         return super().to_internal_value(data)
 
 
@@ -135,8 +165,7 @@ class ReadParameters(ParameterSerializer):
         help_text="Negative counts from the end; without it, reading starts at the first kept offset.",
     )
     limit = IntegerParameter(min_value=1, max_value=1000, default=100, help_text="Of the whole answer.")
-    decode = serializers.ChoiceField(
-        choices=["true", "false"],
+    decode = BooleanParameter(
         default="false",
         help_text="Show Avro keys and values as JSON, with their schema ids.",
     )
