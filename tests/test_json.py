@@ -6,7 +6,11 @@ import time
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.test import Client
 
+from producer.models import ProduceRequest
+from producer.worker import Worker
 from tests.conftest import Api
 from topics.models import RecordBatch
 from topics.nesting import is_deeper
@@ -341,8 +345,6 @@ def test_half_a_pair_fails_its_own_record_alone(api: Api, avro: str, query: str,
 
 
 def finished(api: Api, answer: Any) -> Any:
-    from producer.worker import Worker
-
     assert answer.status_code == 202, answer.content
     Worker().run_once()
     status = api.get(f"/api/produce/status/{answer.json()['requestId']}").json()
@@ -401,6 +403,23 @@ def test_half_a_pair_hides_no_other_fault(api: Api, topic: str, body: str, detai
 def test_half_a_pair_in_other_bodies_is_refused(api: Api, topic: str) -> None:
     assert api.post("/api/topics", r'{"name":"\ud800"}').status_code == 400
     assert api.post("/registry/subjects/s/versions", r'{"schema":"\ud800"}').status_code == 422
+
+
+def test_half_a_pair_is_shown_wherever_records_and_requests_are(api: Api, topic: str) -> None:
+    admin = Client()
+    admin.force_login(User.objects.create_superuser("admin", password="correct horse battery"))
+    body = r'{"records":[{"key":"\ud800","value":{"a":"\ud83d"},"partition":0},{"headers":[{"key":"\udfff"}]}]}'
+    assert api.post("/api/topics/orders/produce", body).status_code == 200
+    row = ProduceRequest.objects.get()
+
+    records = admin.get("/admin/topics/recordbatch/records/?topic=orders&partition=0")
+    request = admin.get(f"/admin/producer/producerequest/{row.pk.replace('_', '_5F')}/change/")
+    status = api.get(f"/api/produce/status/{row.pk}")
+
+    assert r"\ud83d" in records.content.decode()
+    assert r"\udfff" in request.content.decode()
+    assert status.json()["offsets"][1]["code"] == "serialization_failed"
+    assert api.get("/api/topics/orders/messages?decode=true").json()[0]["key"] == r'"\ud800"'
 
 
 # Bytes before and within the text
