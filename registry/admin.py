@@ -1,8 +1,8 @@
 """Show subjects and their versions, and the registry's history."""
 
-import json
 from typing import Any
 
+import msgspec
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -42,9 +42,7 @@ class SubjectVersionAdmin(Facts, ModelAdmin):  # type: ignore[misc]
 
     @admin.display(description="schema")
     def text(self, row: SubjectVersion) -> SafeString:
-        return format_html(
-            '<pre class="takhin-pre" dir="ltr">{}</pre>', json.dumps(json.loads(row.schema.text), indent=2)
-        )
+        return format_html('<pre class="takhin-pre" dir="ltr">{}</pre>', msgspec.json.format(row.schema.text, indent=2))
 
     @admin.display(description="references")
     def references(self, row: SubjectVersion) -> str:

@@ -1,9 +1,9 @@
 """One subject on a page: its versions and level, two of them side by side, and a schema to try."""
 
 import difflib
-import json
 from typing import Any
 
+import msgspec
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -56,7 +56,9 @@ def _versions(name: str, left: str, right: str) -> dict[str, Any]:
 
 
 def _chosen(given: str, numbers: list[int], otherwise: int) -> int:
-    return int(given) if given.isascii() and given.isdigit() and int(given[:10]) in numbers else otherwise
+    return (
+        int(given) if given.isascii() and given.isdigit() and len(given) <= 10 and int(given) in numbers else otherwise
+    )
 
 
 def _difference(older: store.Version, newer: store.Version) -> str:
@@ -68,4 +70,4 @@ def _difference(older: store.Version, newer: store.Version) -> str:
 
 
 def _lines(version: store.Version) -> list[str]:
-    return json.dumps(json.loads(version.schema.text), indent=2, ensure_ascii=False).splitlines()
+    return msgspec.json.format(version.schema.text, indent=2).splitlines()

@@ -12,6 +12,7 @@ from django.test import Client
 from producer.models import ProduceRequest
 from producer.worker import Worker
 from tests.conftest import Api
+from topics import json_text
 from topics.models import RecordBatch
 from topics.nesting import is_deeper
 
@@ -138,6 +139,36 @@ def test_no_field_of_these_is_repeated(api: Api, topic: str, body: str) -> None:
     assert api.post("/api/topics/orders/produce", body).status_code == 200
     lines = "\n".join(part + "}" for part in ['{"value":{"a":1,"a":2}', '{"key":null,"value":":"'])
     assert api.post("/api/topics/orders/produce", lines, "application/x-ndjson").status_code == 200
+
+
+def test_a_body_is_looked_into_only_where_a_field_was_lost(
+    api: Api, avro: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To look costs several times what it costs to decode, so no usual body may make it necessary."""
+    looked: list[bytes] = []
+    monkeypatch.setattr(json_text, "find_repeated", lambda text, *_: looked.append(text))
+    nested = {"key": 1, "value": {"headers": [{"key": "a:b", "value": "COLON"}], "records": []}, "partition": {}}
+    records = [
+        {"key": None, "value": nested, "partition": None, "timestamp": None, "headers": None},
+        {"key": "k:\u00e9", "value": "\U0001f600", "headers": [{"key": "url", "value": "http://a:1/COLON"}]},
+        {
+            "timestamp": 0,
+            "partition": 0,
+            "headers": [{"key": "k", "value": {"base64": "AA=="}}, {"key": "n", "value": None}],
+        },
+        {},
+    ]
+    for text in (json.dumps({"records": records}), json.dumps({"records": records}, ensure_ascii=False, indent=2)):
+        assert api.post("/api/topics/orders/produce", text.replace("COLON", "\\u003a")).status_code == 200
+    lines = "\r\n".join(map(json.dumps, records))
+    assert api.post("/api/topics/orders/produce", lines, "application/x-ndjson").status_code == 200
+    values = [{"id": 1}, {"note": "a:b", "tags": {"x:y": 1, "\u00e9": 2}, "rows": [{}, {"a": 1}]}]
+    body = json.dumps({"records": [{"value": value} for value in values]})
+    assert api.post(f"/api/topics/orders/produce{avro}", body).status_code == 200
+
+    assert looked == []
+    api.post("/api/topics/orders/produce", '{"records":[{"value":1,"value":2}]}')
+    assert len(looked) == 1
 
 
 def test_what_json_stores_is_not_looked_into(api: Api, topic: str) -> None:
@@ -296,6 +327,19 @@ def test_nor_is_it_in_other_bodies(api: Api, topic: str, text: str) -> None:
     for query in (f"offset={text}", f"limit=-{text}", f"offset={text}&limit={text}"):
         assert api.get(f"/registry/subjects?{query}").status_code == 400
         assert api.get(f"/api/topics/orders/messages?{query}").status_code == 400
+
+
+def test_the_admin_shows_any_schema_that_is_registered(api: Api) -> None:
+    admin = Client()
+    admin.force_login(User.objects.create_superuser("admin", password="correct horse battery"))
+    for extra in ("[" * 90 + "]" * 90, "9" * 300, '"\u2028é"'):
+        schema = f'{{"type":"record","name":"R{len(extra)}","fields":[],"extra":{extra}}}'
+        subject = f"s{len(extra)}"
+        assert api.post(f"/registry/subjects/{subject}/versions", {"schema": schema}).status_code == 200
+
+        for right in ("1", "", "0000000001" + HUGE, HUGE):
+            page = admin.get(f"/admin/registry/subjectversion/subject/?subject={subject}&right={right}")
+            assert page.status_code == 200
 
 
 # Half a surrogate pair
