@@ -9,6 +9,7 @@ _HALF = re.compile(
     rb"(?<!\\)((?:\\\\)*)"
     rb"(?:(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u([dD][89a-fA-F][0-9a-fA-F]{2}))"
 )
+_BYTE = re.compile(r" \(byte [0-9]+\)$")
 
 
 class Hidden(msgspec.Struct, frozen=True):
@@ -22,8 +23,8 @@ class Hidden(msgspec.Struct, frozen=True):
         return part.replace(self.marker, b"\\u")
 
     def restore_words(self, words: str) -> str:
-        """The same for a message about the text."""
-        return words.replace(self.marker.decode(), "\\u")
+        """A message about the text, without a place that counts the markers' bytes."""
+        return _BYTE.sub("", words.replace(self.marker.decode(), "\\u"))
 
     def restore_string(self, decoded: str) -> str:
         """A decoded string with each half of a pair as what Python has for it, which no encoding takes."""

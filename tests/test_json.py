@@ -5,10 +5,14 @@ import re
 import time
 from typing import Any
 
+import hypothesis
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from hypothesis import strategies as st
 
+from producer.decoding import decode
+from producer.errors import InvalidBody
 from producer.models import ProduceRequest
 from producer.worker import Worker
 from tests.conftest import Api
@@ -637,3 +641,60 @@ def test_nesting_is_told_as_it_is() -> None:
         for text in (json.dumps(value).encode(), json.dumps(value, indent=1).encode()):
             for levels in range(1, 40):
                 assert is_deeper(text, levels) is (depth(value) > levels), (text, levels)
+
+
+# Whatever the body
+
+
+def spelled(name: str) -> st.SearchStrategy[str]:
+    """A field's name with some of its letters escaped."""
+    letters = [
+        st.sampled_from([letter, letter, letter, f"\\u{ord(letter):04x}", f"\\u{ord(letter):04X}"]) for letter in name
+    ]
+    return st.tuples(*letters).map("".join)
+
+
+TEXTS = st.lists(
+    st.sampled_from([":", "\\u003a", "\\u003A", "\\\\", '\\"', "{", "]", "u003a", "é", "\\ud800", "\\udfff"])
+)
+STRINGS = TEXTS.map(lambda parts: f'"{"".join(parts)}"')
+VALUES = st.one_of(STRINGS, st.sampled_from(["null", "1", '{"value":1,"value":2}', '[{"key":":"}]']))
+HEADERS = st.sampled_from(["null", "[]", '[{"key":":\\u003a","value":"\\u003A"},{"key":"","value":null}]'])
+FIELDS = st.one_of(
+    st.tuples(st.just("key"), VALUES),
+    st.tuples(st.just("value"), VALUES),
+    st.tuples(st.just("partition"), st.sampled_from(["null", "0"])),
+    st.tuples(st.just("headers"), HEADERS),
+)
+
+
+@st.composite
+def sent_records(draw: st.DrawFn) -> tuple[list[str], int | None]:
+    """Records as text, and the index of the first that has a field twice."""
+    records, first = [], None
+    for index, fields in enumerate(draw(st.lists(st.lists(FIELDS, max_size=4), min_size=1, max_size=4))):
+        names = [name for name, _ in fields]
+        if len(set(names)) < len(names) and first is None:
+            first = index
+        space = draw(st.sampled_from(["", " ", "\t"]))
+        members = (f'"{draw(spelled(name))}"{space}:{space}{value}' for name, value in fields)
+        records.append(f"{{{space}{f',{space}'.join(members)}}}")
+    return records, first
+
+
+@pytest.mark.no_database
+@hypothesis.settings(max_examples=300, deadline=None, database=None, derandomize=True)
+@hypothesis.given(sent_records(), st.booleans())
+def test_a_field_that_is_sent_is_kept_or_refused(sent: tuple[list[str], int | None], is_lines: bool) -> None:
+    records, first = sent
+    body = "\n".join(records) if is_lines else f'{{"records":[{",".join(records)}]}}'
+    place = f"line {(first or 0) + 1}: $:" if is_lines else f"$.records[{first}]:"
+    try:
+        decoded, fault = decode(body.encode(), is_lines).records, ""
+    except InvalidBody as error:
+        decoded, fault = [], str(error)
+
+    assert fault.startswith(place if first is not None else "")
+    assert bool(fault) is (first is not None)
+    for record, text in zip(decoded, records, strict=False):
+        assert bytes(record.value) in text.encode() or bytes(record.value) == b"null"
