@@ -26,6 +26,7 @@ R = TypeVar("R")
 NULL = msgspec.Raw(b"null")
 Timestamp = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 EXAMPLE = '{"records": [{"key": "k", "value": 1}]}'
+LINE_EXAMPLE = 'one record on each line, such as {"key": "k", "value": 1}'
 # Where fields of one name are looked for; what a key or value holds is the sender's own.
 RECORD: json_text.Shape = {"headers": [{"value": {}}]}
 ENVELOPE: json_text.Shape = {"records": [RECORD]}
@@ -149,7 +150,7 @@ def _read_envelope(body: bytes) -> Decoded:
     try:
         envelope = _parse_envelope(body)
     except InvalidJson as error:
-        raise InvalidJson(f"{error}; expected {EXAMPLE}" if error.place == "$" else str(error)) from None
+        raise InvalidJson(_expecting(EXAMPLE, error)) from None
     json_text.check_fields(body, envelope, ENVELOPE)
     records: list[InboundRecord] = [] if envelope.records is UNSET else list(envelope.records)
     for index, excess in _excesses(records):
@@ -180,7 +181,7 @@ def _read_lines(body: bytes) -> Decoded:
         try:
             records.append(json_text.parse(_records, line))
         except InvalidJson as error:
-            raise _on_line(body, end, str(error)) from None
+            raise _on_line(body, end, _expecting(LINE_EXAMPLE, error)) from None
     if json_text.loses_fields(body, records):
         _refuse_repeated_fields(body)
     for index, excess in _excesses(records):
@@ -212,6 +213,11 @@ def _refuse_repeated_fields(body: bytes) -> None:
 def _on_line(body: bytes, end: int, what: str) -> InvalidJson:
     line = body.count(b"\n", 0, end - 1) + 1
     return InvalidJson(what, f"line {line}")
+
+
+def _expecting(example: str, error: InvalidJson) -> str:
+    """What is wrong, with an example where it is the whole text that is something else."""
+    return f"{error}; expected {example}" if error.place == "$" else str(error)
 
 
 def _too_many() -> TooManyRecords:

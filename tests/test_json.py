@@ -526,6 +526,14 @@ def test_json_that_is_no_envelope_is_shown_one(api: Api, topic: str, body: str) 
     assert detail.startswith("$: ")
 
 
+@pytest.mark.parametrize("line", ['[{"value":1}]', "5", '{"records":[{"value":1}]}', '{"vlaue":1}'])
+def test_a_line_that_is_no_record_is_shown_one(api: Api, topic: str, line: str) -> None:
+    detail = refused(api, f'{{"value":0}}\n{line}', "application/x-ndjson")
+
+    assert detail.endswith('; expected one record on each line, such as {"key": "k", "value": 1}')
+    assert detail.startswith("line 2: $: ")
+
+
 def test_an_empty_object_has_no_records(api: Api, topic: str) -> None:
     answer = api.post("/api/topics/orders/produce", "{}")
 
