@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import msgspec
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import path, reverse
 from django.utils.html import format_html
@@ -13,12 +12,23 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
 from registry import pages
+from registry.elsewhere import is_elsewhere
 from registry.models import Change, SubjectConfig, SubjectVersion
 from topics.windows import Facts
 
 
+class ServedHere(Facts):
+    """Tables of the registry inside, which say nothing where another registry is in use."""
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return not is_elsewhere() and super().has_module_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return not is_elsewhere() and super().has_view_permission(request, obj)
+
+
 @admin.register(SubjectVersion)
-class SubjectVersionAdmin(Facts, ModelAdmin):  # type: ignore[misc]
+class SubjectVersionAdmin(ServedHere, ModelAdmin):  # type: ignore[misc]
     list_display = ("subject", "version", "schema_id", "deleted", "created_at", "compare")
     list_select_related = ("schema",)
     search_fields = ("subject__startswith",)
@@ -42,7 +52,7 @@ class SubjectVersionAdmin(Facts, ModelAdmin):  # type: ignore[misc]
 
     @admin.display(description="schema")
     def text(self, row: SubjectVersion) -> SafeString:
-        return format_html('<pre class="takhin-pre" dir="ltr">{}</pre>', msgspec.json.format(row.schema.text, indent=2))
+        return format_html('<pre class="takhin-pre" dir="ltr">{}</pre>', pages.readable(row.schema.text))
 
     @admin.display(description="references")
     def references(self, row: SubjectVersion) -> str:
@@ -50,12 +60,12 @@ class SubjectVersionAdmin(Facts, ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(SubjectConfig)
-class SubjectConfigAdmin(Facts, ModelAdmin):  # type: ignore[misc]
+class SubjectConfigAdmin(ServedHere, ModelAdmin):  # type: ignore[misc]
     list_display = ("__str__", "compatibility", "mode")
 
 
 @admin.register(Change)
-class ChangeAdmin(Facts, ModelAdmin):  # type: ignore[misc]
+class ChangeAdmin(ServedHere, ModelAdmin):  # type: ignore[misc]
     list_display = ("made_at", "what", "subject", "version", "schema_id", "setting", "by")
     search_fields = ("subject__startswith",)
     search_help_text = "The beginning of a subject's name"

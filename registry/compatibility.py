@@ -1,116 +1,223 @@
 """Judge whether one schema reads what another wrote, by the Apache `avro` package's rules, and say where not."""
 
-from collections.abc import Sequence
-from types import SimpleNamespace
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from avro.compatibility import (
+    PRIMITIVE_TYPES,
     ReaderWriterCompatibilityChecker,
     SchemaCompatibilityResult,
     SchemaCompatibilityType,
-    SchemaIncompatibilityType,
-    incompatible,
-    merge,
 )
-from avro.schema import Schema
+from avro.schema import Field, Schema
 
+from registry import errors
 from registry.models import Level
 from registry.schemas import LOGICAL
 
 BACKWARD = (Level.BACKWARD, Level.BACKWARD_TRANSITIVE, Level.FULL, Level.FULL_TRANSITIVE)
 FORWARD = (Level.FORWARD, Level.FORWARD_TRANSITIVE, Level.FULL, Level.FULL_TRANSITIVE)
 TRANSITIVE = (Level.BACKWARD_TRANSITIVE, Level.FORWARD_TRANSITIVE, Level.FULL_TRANSITIVE)
+RECORDS = ("record", "error")
+NAMED = (*RECORDS, "enum", "fixed")
+# A reason in a type that is used in many places is told for each, so their number can double with each level.
+MOST_MESSAGES = 100
+MOST_CHARACTERS = 500
+# Of one schema with all versions it is judged by, in both directions: 1 MiB of nested records takes 100,000. The
+# slowest kind, records of many fields that share one name in a union, takes 5 s for all.
+MOST_COMPARISONS = 500_000
+COMPATIBLE = SchemaCompatibilityResult(SchemaCompatibilityType.compatible)
 
 
-def check(new: Schema, old: Schema, level: str, old_name: str = "the earlier schema") -> list[str]:
-    """What the level forbids in this change, in sentences; empty when it is compatible."""
+class Budget:
+    """How many pairs of types one request may still compare."""
+
+    def __init__(self) -> None:
+        self.left = MOST_COMPARISONS
+
+    def spend(self) -> None:
+        """Raises SchemaTooLarge."""
+        self.left -= 1
+        if self.left < 0:
+            raise errors.SchemaTooLarge(
+                f"comparing the schema with earlier versions takes more than {MOST_COMPARISONS} comparisons of types"
+            )
+
+
+def check(new: Schema, old: Schema, level: str, old_name: str, budget: Budget) -> list[str]:
+    """What the level forbids in this change, in at most MOST_MESSAGES sentences a direction; empty when compatible.
+
+    Raises SchemaTooLarge.
+    """
     found: list[str] = []
     if level in BACKWARD:
-        found += [f"the new schema cannot read records of {old_name}: {reason}" for reason in unreadable(new, old)]
+        reasons = unreadable(new, old, budget)
+        found += [f"the new schema cannot read records of {old_name}: {reason}" for reason in reasons]
     if level in FORWARD:
-        found += [f"{old_name} cannot read records of the new schema: {reason}" for reason in unreadable(old, new)]
+        reasons = unreadable(old, new, budget)
+        found += [f"{old_name} cannot read records of the new schema: {reason}" for reason in reasons]
     return found
 
 
-def unreadable(reader: Schema, writer: Schema) -> list[str]:
-    """Why `reader` cannot read what `writer` wrote."""
-    result = _Checker().get_compatibility(reader, writer)
+def unreadable(reader: Schema, writer: Schema, budget: Budget) -> list[str]:
+    """Why `reader` cannot read what `writer` wrote. Raises SchemaTooLarge."""
+    try:
+        result = _Checker(budget).get_compatibility(reader, writer)
+    except RecursionError:
+        raise errors.SchemaTooLarge("the schemas are nested too deep to be compared") from None
     return [] if _reads(result) else sorted(result.messages)
+
+
+def to_judge(versions: Sequence[int], level: str) -> list[int]:
+    """Which of a subject's version numbers a new schema is judged against, latest first."""
+    latest_first = sorted(versions, reverse=True)
+    if level == Level.NONE:
+        return []
+    return latest_first if level in TRANSITIVE else latest_first[:1]
+
+
+class _Checker(ReaderWriterCompatibilityChecker):  # type: ignore[misc]
+    """The package's rules, the decimal rule that it lacks, and each message with the path to its place.
+
+    Bounded where the package is not: it compares a record with every record of a union, looks each field up in a
+    dictionary made for it, and hands on all messages of a type to each of its uses.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        super().__init__()
+        self._budget = budget
+        self._found: dict[tuple[int, int], SchemaCompatibilityResult] = {}
+        self._fields: dict[int, dict[str, Field]] = {}
+        self._aliases: dict[int, frozenset[str]] = {}
+        self._branches: dict[int, dict[str, list[Schema]]] = {}
+
+    def get_compatibility(
+        self, reader: Schema, writer: Schema, reference_token: str = "", location: list[str] | None = None
+    ) -> SchemaCompatibilityResult:
+        self._budget.spend()
+        if reader.type == writer.type and reader.type in PRIMITIVE_TYPES and LOGICAL not in reader.props:
+            return COMPATIBLE
+        pair = (id(reader), id(writer))
+        result = self._found.get(pair)
+        if result is None:
+            # A type that is reached from itself reads what it reads otherwise.
+            self._found[pair] = COMPATIBLE
+            result = self._found[pair] = self.calculate_compatibility(reader, writer, [])
+        return _under(reference_token, result) if reference_token in ("items", "values") else result
+
+    def calculate_compatibility(self, reader: Schema, writer: Schema, location: list[str]) -> SchemaCompatibilityResult:
+        if writer.type == "union":
+            return self._reads_every_branch(reader, writer)
+        if reader.type == "union":
+            return self._has_branch(reader, writer)
+        is_record = reader.type in RECORDS and writer.type in RECORDS
+        is_named = is_record or (reader.type == writer.type and reader.type in NAMED)
+        if is_named and not self._is_named_alike(reader, writer):
+            return _refused([f"{reader.type} {reader.fullname} is not {writer.fullname}, nor has it that alias"])
+        if is_record:
+            return self.check_reader_writer_record_fields(reader, writer, location)
+        result: SchemaCompatibilityResult = super().calculate_compatibility(reader, writer, location)
+        if reader.type == writer.type == "enum" and not _reads(result):
+            lacking = set(writer.symbols).difference(reader.symbols)
+            symbols = ", ".join(symbol for symbol in writer.symbols if symbol in lacking)
+            return _refused([f"enum {reader.fullname} lacks {symbols} and has no default"])
+        if _is_decimal(reader) and _is_decimal(writer) and _decimal(reader) != _decimal(writer):
+            return _refused([*result.messages, f"{_decimal(reader)} cannot read {_decimal(writer)}"])
+        return result
+
+    def check_reader_writer_record_fields(
+        self, reader: Schema, writer: Schema, location: list[str]
+    ) -> SchemaCompatibilityResult:
+        messages: list[str] = []
+        for field in reader.fields:
+            written = self._written(field, writer)
+            if written is not None:
+                messages += _under(field.name, self.get_compatibility(field.type, written.type)).messages
+            elif not field.has_default:
+                messages.append(f"field {field.name} is not in {writer.fullname} and has no default")
+            if len(messages) >= MOST_MESSAGES:
+                break
+        return _refused(messages) if messages else COMPATIBLE
+
+    def _reads_every_branch(self, reader: Schema, writer: Schema) -> SchemaCompatibilityResult:
+        """A union that lacks branches says which; within a branch of the same name, why that does not fit."""
+        messages: list[str] = []
+        own = {_shown(branch): branch for branch in reader.schemas} if reader.type == "union" else {}
+        for branch in writer.schemas:
+            result = self.get_compatibility(reader, branch)
+            if _reads(result):
+                continue
+            if reader.type != "union":
+                messages += result.messages
+            elif (same := own.get(_shown(branch))) is not None and not _reads(self.get_compatibility(same, branch)):
+                messages += _under(_shown(branch), self.get_compatibility(same, branch)).messages
+            else:
+                messages.append(f"the union has no {_shown(branch)}")
+            if len(messages) >= MOST_MESSAGES:
+                break
+        return _refused(messages) if messages else COMPATIBLE
+
+    def _has_branch(self, reader: Schema, writer: Schema) -> SchemaCompatibilityResult:
+        for branch in self._candidates(reader, writer):
+            if _reads(self.get_compatibility(branch, writer)):
+                return COMPATIBLE
+        return _refused([f"reader union lacking writer type {writer.type}"])
+
+    def _candidates(self, union: Schema, writer: Schema) -> Iterable[Schema]:
+        """The branches that may read it: those without a name, or those that have this one."""
+        by_name = self._branches.get(id(union))
+        if by_name is None:
+            by_name = self._branches[id(union)] = {}
+            for branch in union.schemas:
+                names = {branch.name, *self._aliases_of(branch)} if branch.type in NAMED else {""}
+                for name in names:
+                    by_name.setdefault(name, []).append(branch)
+        if writer.type not in NAMED:
+            return by_name.get("", ())
+        return [*by_name.get(writer.name, ()), *by_name.get(writer.fullname, ())]
+
+    def _is_named_alike(self, reader: Schema, writer: Schema) -> bool:
+        """By the last part of the name, or by an alias, as Java's SchemaCompatibility."""
+        return bool(reader.name == writer.name) or writer.fullname in self._aliases_of(reader)
+
+    def _aliases_of(self, schema: Schema) -> frozenset[str]:
+        """As full names: one without dots is in its schema's own namespace."""
+        found = self._aliases.get(id(schema))
+        if found is None:
+            given = schema.props.get("aliases")
+            space, _, _ = schema.fullname.rpartition(".")
+            names = [alias for alias in given if isinstance(alias, str)] if isinstance(given, list) else []
+            full = (f"{space}.{alias}" if space and "." not in alias else alias for alias in names)
+            found = self._aliases[id(schema)] = frozenset(full)
+        return found
+
+    def _written(self, field: Field, writer: Schema) -> Field | None:
+        """The writer's field that this one reads, by its name or by an alias."""
+        fields = self._fields.get(id(writer))
+        if fields is None:
+            fields = self._fields[id(writer)] = writer.fields_dict
+        aliases = field.props.get("aliases")
+        names = [field.name, *(aliases if isinstance(aliases, list) else ())]
+        return next((fields[name] for name in names if isinstance(name, str) and name in fields), None)
 
 
 def _reads(result: SchemaCompatibilityResult) -> bool:
     return result.compatibility is SchemaCompatibilityType.compatible
 
 
-class _Checker(ReaderWriterCompatibilityChecker):  # type: ignore[misc]
-    """The package's rules, the decimal rule that it lacks, and each message with the path to its place."""
-
-    def get_compatibility(
-        self,
-        reader: Schema,
-        writer: Schema,
-        reference_token: str = "/",  # noqa: S107 (a place in a schema)
-        location: list[str] | None = None,
-    ) -> SchemaCompatibilityResult:
-        result: SchemaCompatibilityResult = super().get_compatibility(reader, writer, reference_token, location)
-        return result if reference_token not in ("items", "values") else _under(reference_token, result)
-
-    def calculate_compatibility(self, reader: Schema, writer: Schema, location: list[str]) -> SchemaCompatibilityResult:
-        result: SchemaCompatibilityResult = super().calculate_compatibility(reader, writer, location)
-        if reader.type == writer.type == "union" and not _reads(result):
-            return self._lacking_branches(reader, writer, location)
-        if reader.type == writer.type == "enum" and not _reads(result):
-            return _reworded(result, _enum_messages(reader, writer))
-        if reader.type == writer.type and reader.type in ("record", "fixed") and not _reads(result):
-            expected = f"expected: {writer.fullname}"
-            renamed = f"{reader.type} {reader.fullname} is not {writer.fullname}, nor has it that alias"
-            result = _reworded(result, {renamed if text == expected else text for text in result.messages})
-        if _is_decimal(reader) and _is_decimal(writer) and _decimal(reader) != _decimal(writer):
-            message = f"{_decimal(reader)} cannot read {_decimal(writer)}"
-            return merge(result, incompatible(SchemaIncompatibilityType.type_mismatch, message, location))
-        return result
-
-    def check_reader_writer_record_fields(
-        self, reader: Schema, writer: Schema, location: list[str]
-    ) -> SchemaCompatibilityResult:
-        result = SchemaCompatibilityResult(SchemaCompatibilityType.compatible)
-        for field in reader.fields:
-            # The package is asked field by field, so that a message can be given its field's name.
-            single: Any = SimpleNamespace(fields=[field])
-            found = super().check_reader_writer_record_fields(single, writer, location)
-            if found.incompatibilities == [SchemaIncompatibilityType.reader_field_missing_default_value]:
-                text = f"field {field.name} is not in {writer.fullname} and has no default"
-                found = _reworded(found, {text})
-            else:
-                found = _under(field.name, found)
-            result = merge(result, found)
-        return result
-
-    def _lacking_branches(self, reader: Schema, writer: Schema, location: list[str]) -> SchemaCompatibilityResult:
-        """The branches that the reader lacks, by name; within a branch of the same name, why it does not fit."""
-        messages: set[str] = set()
-        for branch in writer.schemas:
-            if _reads(self.get_compatibility(reader, branch)):
-                continue
-            same = [own for own in reader.schemas if _shown(own) == _shown(branch)]
-            nested = self.get_compatibility(same[0], branch).messages if same else set()
-            messages |= {f"{_shown(branch)}: {text}" for text in nested} or {f"the union has no {_shown(branch)}"}
-        return _reworded(incompatible(SchemaIncompatibilityType.missing_union_branch, "", location), messages)
+def _refused(messages: Sequence[str]) -> SchemaCompatibilityResult:
+    kept = {_shortened(text) for text in messages[:MOST_MESSAGES]}
+    return SchemaCompatibilityResult(SchemaCompatibilityType.incompatible, messages=kept)
 
 
 def _under(place: str, result: SchemaCompatibilityResult) -> SchemaCompatibilityResult:
-    return _reworded(result, {f"{place}: {text}" for text in result.messages})
+    return result if _reads(result) else _refused([f"{place}: {text}" for text in sorted(result.messages)])
 
 
-def _reworded(result: SchemaCompatibilityResult, messages: set[str]) -> SchemaCompatibilityResult:
-    return SchemaCompatibilityResult(result.compatibility, result.incompatibilities, messages, result.locations)
-
-
-def _enum_messages(reader: Schema, writer: Schema) -> set[str]:
-    lacking = [symbol for symbol in writer.symbols if symbol not in reader.symbols]
-    if not lacking or reader.name != writer.name:
-        return {f"enum {reader.fullname} is not {writer.fullname}, nor has it that alias"}
-    return {f"enum {reader.fullname} lacks {', '.join(lacking)} and has no default"}
+def _shortened(text: str) -> str:
+    """The path's beginning and the reason's end, where it is long."""
+    half = MOST_CHARACTERS // 2
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:half]} … {text[-half:]}"
 
 
 def _shown(schema: Schema) -> str:
@@ -122,13 +229,5 @@ def _is_decimal(schema: Schema) -> bool:
     return bool(schema.props.get(LOGICAL) == "decimal")
 
 
-def _decimal(schema: Schema) -> str:
+def _decimal(schema: Any) -> str:
     return f"decimal({schema.props.get('precision')}, {schema.props.get('scale') or 0})"
-
-
-def to_judge(versions: Sequence[int], level: str) -> list[int]:
-    """Which of a subject's version numbers a new schema is judged against, latest first."""
-    latest_first = sorted(versions, reverse=True)
-    if level == Level.NONE:
-        return []
-    return latest_first if level in TRANSITIVE else latest_first[:1]

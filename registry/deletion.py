@@ -1,11 +1,13 @@
 """Delete versions of subjects: softly first, for good after that, and never what another schema still needs."""
 
+from django.db.models import Exists, OuterRef
+
 from registry import changes, configuration, errors
-from registry.models import Action, Change, SchemaReference, SubjectVersion
+from registry.models import Action, Change, SchemaReference, SubjectVersion, SubjectVersionQuerySet
 
 
 def delete_subject(subject: str, *, permanent: bool = False, by: str = "") -> list[int]:
-    """Delete every version; softly first, and only then for good.
+    """Delete every version; softly first, and only then for good. Its versions may refer to one another.
 
     Raises SubjectNotFound, SubjectSoftDeleted, SubjectNotSoftDeleted, VersionReferenced, ReadOnlyMode.
     """
@@ -20,13 +22,15 @@ def delete_subject(subject: str, *, permanent: bool = False, by: str = "") -> li
             raise errors.SubjectNotSoftDeleted(subject)
         if not permanent and not live.exists():
             raise errors.SubjectSoftDeleted(subject)
-        return [_delete(row, permanent, by) for row in (every if permanent else live).order_by("version")]
+        return _delete(subject, every if permanent else live, permanent, by)
 
     return changes.run(job)
 
 
 def delete_version(subject: str, number: int | None, *, permanent: bool = False, by: str = "") -> int:
-    """Raises VersionNotFound, VersionSoftDeleted, VersionNotSoftDeleted, VersionReferenced, ReadOnlyMode."""
+    """Raises SubjectNotFound, VersionNotFound, VersionSoftDeleted, VersionNotSoftDeleted, VersionReferenced,
+    ReadOnlyMode.
+    """
 
     def job() -> int:
         _check_writable(subject)
@@ -40,23 +44,34 @@ def delete_version(subject: str, number: int | None, *, permanent: bool = False,
             raise errors.VersionNotSoftDeleted(subject, row.version)
         if not permanent and row.deleted:
             raise errors.VersionSoftDeleted(subject, row.version)
-        return _delete(row, permanent, by)
+        (deleted,) = _delete(subject, SubjectVersion.objects.filter(pk=row.pk), permanent, by)
+        return deleted
 
     return changes.run(job)
 
 
-def _delete(row: SubjectVersion, permanent: bool, by: str) -> int:
-    users = SchemaReference.objects.filter(subject=row.subject, version=row.version)
-    if users.filter(schema__versions__deleted=False).exists():
-        raise errors.VersionReferenced(row.subject, row.version)
+def _delete(subject: str, rows: SubjectVersionQuerySet, permanent: bool, by: str) -> list[int]:
+    """In a few statements, however many versions: everybody's writes wait meanwhile."""
+    _check_unused(subject, rows)
     what = Action.DELETED if permanent else Action.SOFT_DELETED
-    Change.objects.create(what=what, subject=row.subject, version=row.version, schema_id=row.schema_id, by=by)
+    found = list(rows.order_by("version").values_list("version", "schema_id"))
+    Change.objects.bulk_create(
+        Change(what=what, subject=subject, version=version, schema_id=schema_id, by=by) for version, schema_id in found
+    )
     if permanent:
-        row.delete()
+        rows.delete()
     else:
-        row.deleted = True
-        row.save(update_fields=["deleted"])
-    return row.version
+        rows.update(deleted=True)
+    return [version for version, _ in found]
+
+
+def _check_unused(subject: str, rows: SubjectVersionQuerySet) -> None:
+    """Raise VersionReferenced when a version that stays refers to one of these."""
+    staying = SubjectVersion.objects.filter(schema=OuterRef("schema"), deleted=False).exclude(pk__in=rows.values("pk"))
+    users = SchemaReference.objects.filter(subject=subject, version__in=rows.values("version"))
+    used = users.filter(Exists(staying)).order_by("version").values_list("version", flat=True).first()
+    if used is not None:
+        raise errors.VersionReferenced(subject, used)
 
 
 def _check_writable(subject: str) -> None:

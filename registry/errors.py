@@ -1,6 +1,8 @@
 """What the registry refuses, under the numbers that Confluent's clients know.
 
 RegistryError
+├── SubjectNotAllowed         40301
+├── GlobalNotAllowed          40301
 ├── SubjectNotFound           40401
 ├── VersionNotFound           40402
 ├── SchemaNotFound            40403
@@ -16,11 +18,13 @@ RegistryError
 ├── InvalidVersion            42202
 ├── InvalidLevel              42203
 ├── InvalidMode               42204
-├── ReadOnlyMode              42205
+├── OperationNotPermitted     42205
+│   └── ReadOnlyMode
 ├── VersionReferenced         42206
 ├── InvalidSubject            42208
 ├── SchemaTooLarge            42209
 ├── InvalidParameter            400
+├── ServedElsewhere             404
 ├── InvalidBody                 422
 └── BodyTooLarge                413
 """
@@ -32,6 +36,24 @@ class RegistryError(Exception):
     """Base of every error; a code of five digits begins with its HTTP status."""
 
     error_code: int
+
+
+class SubjectNotAllowed(RegistryError):
+    """The key's topics do not include the subject's."""
+
+    # https://docs.confluent.io/platform/current/schema-registry/develop/api.html
+    error_code = 40301
+
+    def __init__(self, subject: str, topic: str | None) -> None:
+        missing = f"topic {topic}" if topic is not None else "a topic pattern that matches the subject, or *"
+        super().__init__(f"this API key may not use subject {subject}: it lacks {missing}")
+
+
+class GlobalNotAllowed(RegistryError):
+    error_code = 40301
+
+    def __init__(self) -> None:
+        super().__init__("this API key may not use what is set for all subjects: it lacks the topic pattern *")
 
 
 class SubjectNotFound(RegistryError):
@@ -138,9 +160,11 @@ class InvalidMode(RegistryError):
     error_code = 42204
 
 
-class ReadOnlyMode(RegistryError):
+class OperationNotPermitted(RegistryError):
     error_code = 42205
 
+
+class ReadOnlyMode(OperationNotPermitted):
     def __init__(self, subject: str) -> None:
         super().__init__(f"Subject '{subject}' is in read-only mode")
 
@@ -156,7 +180,10 @@ class InvalidSubject(RegistryError):
     error_code = 42208
 
     def __init__(self, subject: str) -> None:
-        super().__init__(f"The specified subject '{subject[:100]}' is not a valid")
+        super().__init__(
+            f"The specified subject '{subject[:100]}' is not valid: use 1 to 255 characters, no control characters, "
+            "and no ':.' at its start (this registry has no contexts)"
+        )
 
 
 class SchemaTooLarge(RegistryError):
@@ -165,6 +192,15 @@ class SchemaTooLarge(RegistryError):
 
 class InvalidParameter(RegistryError):
     error_code = 400
+
+
+class ServedElsewhere(RegistryError):
+    """This server takes its schemas from another registry."""
+
+    error_code = 404
+
+    def __init__(self, urls: str) -> None:
+        super().__init__(f"This server uses the schema registry at {urls}; its own registry is not served")
 
 
 class InvalidBody(RegistryError):

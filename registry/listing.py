@@ -15,7 +15,7 @@ def subjects(*, prefix: str = "", deleted: bool = False, deleted_only: bool = Fa
     if not (deleted or deleted_only):
         return live
     every = list(names.distinct())
-    return [name for name in every if name not in set(live)] if deleted_only else every
+    return sorted(set(every).difference(live)) if deleted_only else every
 
 
 def versions(subject: str, *, deleted: bool = False, deleted_only: bool = False) -> list[int]:

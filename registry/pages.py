@@ -7,14 +7,22 @@ import msgspec
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils.safestring import mark_safe
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_http_methods
 
 from registry import configuration, errors, listing, store
+from registry.elsewhere import is_elsewhere
+from topics.errors import LogError
 
 WRAP = 60
+# About a second of difflib, whose effort grows with the square of the lines and of a changed block's characters.
+MOST_LINES = 2000
+MOST_EFFORT = 50_000_000
+MOST_OF_LINE = 1000
+MOST_INDENTED = 64 * 1024
 
 
 class TrialForm(forms.Form):
@@ -28,6 +36,8 @@ def subject(request: HttpRequest) -> HttpResponse:
     """Nothing here registers: a trial only tells what the subject's level would say."""
     if not request.user.has_perm("registry.view_subjectversion"):
         raise PermissionDenied
+    if is_elsewhere():
+        raise Http404
     name = request.GET.get("subject", "")
     context: dict[str, Any] = {**admin.site.each_context(request), "title": name or "Subjects", "subject": name}
     form = TrialForm(request.POST or None)
@@ -36,7 +46,7 @@ def subject(request: HttpRequest) -> HttpResponse:
         if request.method == "POST" and form.is_valid():
             context["tried"] = True
             context["messages_of_trial"] = store.incompatibilities(name, form.cleaned_data["text"], None, every=True)
-    except errors.RegistryError as error:
+    except (errors.RegistryError, LogError) as error:
         context["error"] = str(error)
     return TemplateResponse(request, "registry/subject.html", {**context, "form": form})
 
@@ -61,13 +71,34 @@ def _chosen(given: str, numbers: list[int], otherwise: int) -> int:
     )
 
 
-def _difference(older: store.Version, newer: store.Version) -> str:
-    table = difflib.HtmlDiff(wrapcolumn=WRAP).make_table(
-        _lines(older), _lines(newer), f"Version {older.version}", f"Version {newer.version}"
+def _difference(older: store.Version, newer: store.Version) -> SafeString:
+    """Side by side where that is cheap, else the changed lines alone."""
+    before, after = _lines(older), _lines(newer)
+    names = f"Version {older.version}", f"Version {newer.version}"
+    if _effort(before, after) <= MOST_EFFORT:
+        # HtmlDiff escapes the lines itself.
+        return mark_safe(difflib.HtmlDiff(wrapcolumn=WRAP).make_table(before, after, *names))  # noqa: S308
+    changed = difflib.unified_diff(before, after, *names, lineterm="")
+    return format_html('<pre class="takhin-pre" dir="ltr">{}</pre>', "\n".join(changed))
+
+
+def _effort(before: list[str], after: list[str]) -> int:
+    """How many pairs of characters difflib may compare: it looks for the most similar lines of a changed block."""
+    blocks = difflib.SequenceMatcher(None, before, after).get_opcodes()
+    return sum(
+        sum(map(len, before[start:end])) * sum(map(len, after[new_start:new_end]))
+        for what, start, end, new_start, new_end in blocks
+        if what == "replace"
     )
-    # HtmlDiff escapes the lines itself.
-    return mark_safe(table)  # noqa: S308
 
 
 def _lines(version: store.Version) -> list[str]:
-    return msgspec.json.format(version.schema.text, indent=2).splitlines()
+    lines = readable(version.schema.text).splitlines()
+    shown = [line[:MOST_OF_LINE] for line in lines[:MOST_LINES]]
+    rest = len(lines) - len(shown)
+    return [*shown, f"… {rest} more lines are not compared"] if rest else shown
+
+
+def readable(text: str) -> str:
+    """A schema's text, indented, but less where it is long: each line gets as many spaces as it is deep."""
+    return msgspec.json.format(text, indent=1 if len(text) > MOST_INDENTED else 2)

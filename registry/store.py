@@ -1,26 +1,26 @@
 """Register schemas and look them up."""
 
-import re
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 from django.db.models import Max
 
-from registry import changes, compatibility, configuration, entries, errors, schemas
+from registry import changes, configuration, effort, entries, errors, judging, references, schemas, subjects
 from registry.entries import Reference, StoredSchema, Version
 from registry.models import Action, Change, Schema, SchemaReference, SubjectVersion
+from topics.errors import LogUnavailable
 
 __all__ = ["Reference", "StoredSchema", "Version"]
-MAX_SUBJECT = 255
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Each time, another registration under the same subject came first; only what is new then is judged again.
+MOST_ROUNDS = 50
 
 
 class _Candidate(msgspec.Struct, frozen=True):
     """A schema that was sent: judged, and ready to be found or stored."""
 
     parsed: schemas.Parsed
-    references: list[Reference]
-    targets: list[Schema]
+    targets: list[references.Target]
     dependencies: list[str]
     fingerprint: str
 
@@ -36,31 +36,51 @@ def register(
 ) -> Version:
     """The subject's live version of this schema, made when there is none; `by` names who in the history.
 
-    Raises InvalidSubject, InvalidSchema, ReadOnlyMode, Incompatible.
+    1. Judge the schema, and then what it changes, while others may write.
+    2. Take the writer's turn, and store it if what it was judged by still stands; else judge what is new.
+
+    Raises InvalidSubject, InvalidSchema, ReadOnlyMode, Incompatible, SchemaTooLarge, LogUnavailable.
     """
-    check_subject(subject)
+    subjects.check(subject)
     candidate = _candidate(text, schema_type, references)
-
-    def find() -> Version | None:
-        live = SubjectVersion.objects.of(subject).filter(schema__fingerprint=candidate.fingerprint)
-        row = live.select_related("schema").first()
-        return None if row is None else _version(row)
-
-    def job() -> Version:
-        if (live := find()) is not None:
+    judged: judging.Standing | None = None
+    for _ in range(MOST_ROUNDS):
+        if (live := _live(subject, candidate)) is not None:
             return live
-        if configuration.effective_mode(subject) != configuration.WRITABLE:
-            raise errors.ReadOnlyMode(subject)
-        if messages := _incompatibilities(subject, candidate, configuration.effective_level(subject)):
+        _check_writable(subject)
+        stands = judging.standing(subject)
+        if messages := _incompatibilities(candidate, stands.beyond(judged)):
             raise errors.Incompatible(subject, messages)
-        same = Schema.objects.filter(fingerprint=candidate.fingerprint).first()
-        row = same or _store(candidate, normalize)
-        last = SubjectVersion.objects.of(subject, deleted=True).aggregate(last=Max("version"))["last"] or 0
-        made = SubjectVersion.objects.create(subject=subject, version=last + 1, schema=row)
-        Change.objects.create(what=Action.REGISTERED, subject=subject, version=made.version, schema=row, by=by)
-        return _version(made)
+        judged = stands
+        made = changes.run(partial(_make, subject, candidate, stands, normalize, by))
+        if made is not None:
+            return made
+    raise LogUnavailable(f"{MOST_ROUNDS} other registrations under subject {subject!r} came first")
 
-    return find() or changes.run(job)
+
+def _make(subject: str, candidate: _Candidate, judged_by: judging.Standing, normalize: bool, by: str) -> Version | None:
+    """Store a new version; None when what it was judged by no longer stands."""
+    if (live := _live(subject, candidate)) is not None:
+        return live
+    _check_writable(subject)
+    if judging.standing(subject) != judged_by:
+        return None
+    row = Schema.objects.filter(fingerprint=candidate.fingerprint).first() or _store(candidate, normalize)
+    last = SubjectVersion.objects.of(subject, deleted=True).aggregate(last=Max("version"))["last"] or 0
+    made = SubjectVersion.objects.create(subject=subject, version=last + 1, schema=row)
+    Change.objects.create(what=Action.REGISTERED, subject=subject, version=made.version, schema=row, by=by)
+    return _version(made)
+
+
+def _live(subject: str, candidate: _Candidate) -> Version | None:
+    rows = SubjectVersion.objects.of(subject).filter(schema__fingerprint=candidate.fingerprint)
+    row = rows.select_related("schema").first()
+    return None if row is None else _version(row)
+
+
+def _check_writable(subject: str) -> None:
+    if configuration.effective_mode(subject) != configuration.WRITABLE:
+        raise errors.ReadOnlyMode(subject)
 
 
 def lookup(
@@ -74,7 +94,7 @@ def lookup(
 ) -> Version:
     """The subject's version of this schema; equal schemas are one whether normalized or not.
 
-    Raises SubjectNotFound, SchemaNotFound, InvalidSchema.
+    Raises SubjectNotFound, SchemaNotFound, InvalidSchema, SchemaTooLarge, LogUnavailable.
     """
     candidate = _candidate(text, schema_type, references)
     found = SubjectVersion.objects.of(subject, deleted=deleted).filter(schema__fingerprint=candidate.fingerprint)
@@ -114,87 +134,51 @@ def incompatibilities(
 ) -> list[str]:
     """What the subject's level forbids in this schema beside one version, or beside all that it is judged by.
 
-    Raises InvalidSchema; SubjectNotFound and VersionNotFound for one version.
+    A subject without versions forbids nothing; the version `None` is its latest. Raises InvalidSchema, SchemaTooLarge,
+    LogUnavailable; VersionNotFound for a number.
     """
     candidate = _candidate(text, schema_type, references)
-    level = configuration.effective_level(subject)
     if every:
-        return _incompatibilities(subject, candidate, level)
-    found = version(subject, number)
-    return _judged(candidate, found, level)
-
-
-def named_types(schema: StoredSchema) -> dict[str, object]:
-    """The full schema, decoded, of every type that is reached through references, by its name."""
-    named: dict[str, object] = {}
-    for row in SchemaReference.objects.filter(schema_id=schema.id).select_related("target"):
-        named |= named_types(_stored(row.target))
-        named[row.name] = msgspec.json.decode(row.target.text)
-    return named
-
-
-def check_subject(subject: str) -> None:
-    """Raise InvalidSubject for a name that no client could ask for again."""
-    if not subject or len(subject) > MAX_SUBJECT or _CONTROL.search(subject):
-        raise errors.InvalidSubject(subject)
-
-
-def _candidate(text: str, schema_type: str, references: Sequence[Reference]) -> _Candidate:
-    schemas.check_type(schema_type)
-    targets = [_target(reference) for reference in references]
-    dependencies: list[str] = []
-    for target in targets:
-        _add_dependencies(target, dependencies)
-    parsed = schemas.parse(text, dependencies)
-    fingerprint = schemas.fingerprint(parsed.canonical, references)
-    return _Candidate(parsed, list(references), targets, dependencies, fingerprint)
-
-
-def _target(reference: Reference) -> Schema:
-    rows = SubjectVersion.objects.of(reference.subject, deleted=True).select_related("schema")
-    row = (rows.order_by("-version") if reference.version == -1 else rows.filter(version=reference.version)).first()
+        return _incompatibilities(candidate, judging.standing(subject))
+    rows = SubjectVersion.objects.of(subject).order_by("-version")
+    row = (rows if number is None else rows.filter(version=number)).first()
     if row is None:
-        raise errors.InvalidSchema(
-            f"Invalid schema: there is no version {reference.version} of the referenced subject '{reference.subject}'"
-        )
-    return row.schema
+        if number is None:
+            return []
+        raise errors.VersionNotFound(number)
+    level = configuration.effective_level(subject)
+    return _incompatibilities(candidate, judging.Standing(level, ((row.version, row.schema_id),)))
 
 
-def _add_dependencies(schema: Schema, texts: list[str]) -> None:
-    """Add the texts that a schema needs, each after its own, and then its own."""
-    for row in schema.references.select_related("target"):
-        _add_dependencies(row.target, texts)
-    if schema.text not in texts:
-        texts.append(schema.text)
+def _candidate(text: str, schema_type: str, given: Sequence[Reference]) -> _Candidate:
+    schemas.check_type(schema_type)
+    targets = references.resolve(given)
+    dependencies = references.dependencies(targets)
+    with effort.on(len(text) + sum(map(len, dependencies))):
+        parsed = schemas.parse(text, dependencies)
+        fingerprint = schemas.fingerprint(parsed.canonical, [target.reference for target in targets])
+    return _Candidate(parsed, targets, dependencies, fingerprint)
 
 
 def _store(candidate: _Candidate, normalize: bool) -> Schema:
     text = candidate.parsed.canonical if normalize else candidate.parsed.text
     row = Schema.objects.create(fingerprint=candidate.fingerprint, text=text)
-    for position, (reference, target) in enumerate(zip(candidate.references, candidate.targets, strict=True)):
-        SchemaReference.objects.create(
+    SchemaReference.objects.bulk_create(
+        SchemaReference(
             schema=row,
             position=position,
-            name=reference.name,
-            subject=reference.subject,
-            version=reference.version,
-            target=target,
+            name=target.reference.name,
+            subject=target.reference.subject,
+            version=target.reference.version,
+            target_id=target.schema_id,
         )
+        for position, target in enumerate(candidate.targets)
+    )
     return row
 
 
-def _incompatibilities(subject: str, candidate: _Candidate, level: str) -> list[str]:
-    live = {row.version: row for row in SubjectVersion.objects.of(subject).select_related("schema")}
-    judged_by = compatibility.to_judge(list(live), level)
-    return [text for number in judged_by for text in _judged(candidate, _version(live[number]), level)]
-
-
-def _judged(candidate: _Candidate, old: Version, level: str) -> list[str]:
-    new = schemas.with_avro(candidate.parsed.text, candidate.dependencies)
-    dependencies: list[str] = []
-    for row in SchemaReference.objects.filter(schema_id=old.schema.id).select_related("target"):
-        _add_dependencies(row.target, dependencies)
-    return compatibility.check(new, schemas.with_avro(old.schema.text, dependencies), level, f"version {old.version}")
+def _incompatibilities(candidate: _Candidate, stands: judging.Standing) -> list[str]:
+    return judging.incompatibilities(candidate.parsed.text, candidate.dependencies, stands)
 
 
 def _check_exists(subject: str, deleted: bool) -> None:
@@ -207,5 +191,10 @@ def _version(row: SubjectVersion) -> Version:
 
 
 def _stored(row: Schema) -> StoredSchema:
-    references = [entries.Reference(found.name, found.subject, found.version) for found in row.references.all()]
-    return StoredSchema(row.pk, row.text, row.schema_type, references)
+    found = [entries.Reference(link.name, link.subject, link.version) for link in row.references.all()]
+    return StoredSchema(row.pk, row.text, row.schema_type, found)
+
+
+def named_types(schema: StoredSchema) -> dict[str, object]:
+    """The full schema, decoded, of every type that is reached through references, by its name."""
+    return references.named_types(schema.id)

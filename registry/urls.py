@@ -6,34 +6,38 @@ from django.urls import re_path
 
 from registry import views, wire
 
-SUBJECT = r"(?P<subject>.+)"
+# With line feeds too, so that a subject with one is refused as a subject and not as an address.
+SUBJECT = r"(?P<subject>[\s\S]+)"
 VERSION = r"versions/(?P<version>[^/]+)"
 _version = views.VersionViewSet.as_view
 _schema = views.SchemaViewSet.as_view
+_compatibility = views.CompatibilityViewSet.as_view
 _configured: dict[str, Any] = {"get": "retrieve", "put": "update", "delete": "destroy"}
 
 urlpatterns = [
-    re_path(r"^/?$", views.RootViewSet.as_view({"get": "root"})),
-    re_path(r"^/contexts/?$", views.RootViewSet.as_view({"get": "contexts"})),
-    re_path(r"^/schemas/types/?$", _schema({"get": "types"})),
-    re_path(r"^/schemas/ids/(?P<number>[^/]+)/?$", _schema({"get": "retrieve"})),
-    re_path(r"^/schemas/ids/(?P<number>[^/]+)/schema/?$", _schema({"get": "text"})),
-    re_path(r"^/schemas/ids/(?P<number>[^/]+)/subjects/?$", _schema({"get": "subjects"})),
-    re_path(r"^/schemas/ids/(?P<number>[^/]+)/versions/?$", _schema({"get": "versions"})),
-    re_path(r"^/subjects/?$", views.SubjectViewSet.as_view({"get": "list"})),
-    re_path(rf"^/subjects/{SUBJECT}/{VERSION}/schema/?$", _version({"get": "text"})),
-    re_path(rf"^/subjects/{SUBJECT}/{VERSION}/referencedby/?$", _version({"get": "referenced_by"})),
-    re_path(rf"^/subjects/{SUBJECT}/{VERSION}/?$", _version({"get": "retrieve", "delete": "destroy"})),
-    re_path(rf"^/subjects/{SUBJECT}/versions/?$", _version({"get": "list", "post": "create"})),
-    re_path(rf"^/subjects/{SUBJECT}$", views.SubjectViewSet.as_view({"post": "lookup", "delete": "destroy"})),
+    re_path(r"^/?\Z", views.RootViewSet.as_view({"get": "root"})),
+    re_path(r"^/contexts/?\Z", views.RootViewSet.as_view({"get": "contexts"})),
+    re_path(r"^/schemas/types/?\Z", _schema({"get": "types"})),
+    re_path(r"^/schemas/ids/(?P<number>[^/]+)/?\Z", _schema({"get": "retrieve"})),
+    re_path(r"^/schemas/ids/(?P<number>[^/]+)/schema/?\Z", _schema({"get": "text"})),
+    re_path(r"^/schemas/ids/(?P<number>[^/]+)/subjects/?\Z", _schema({"get": "subjects"})),
+    re_path(r"^/schemas/ids/(?P<number>[^/]+)/versions/?\Z", _schema({"get": "versions"})),
+    re_path(r"^/subjects/?\Z", views.SubjectViewSet.as_view({"get": "list"})),
+    re_path(rf"^/subjects/{SUBJECT}/{VERSION}/schema/?\Z", _version({"get": "text"})),
+    re_path(rf"^/subjects/{SUBJECT}/{VERSION}/referencedby/?\Z", _version({"get": "referenced_by"})),
+    re_path(rf"^/subjects/{SUBJECT}/{VERSION}/?\Z", _version({"get": "retrieve", "delete": "destroy"})),
+    re_path(rf"^/subjects/{SUBJECT}/versions/?\Z", _version({"get": "list", "post": "create"})),
+    re_path(rf"^/subjects/{SUBJECT}\Z", views.SubjectViewSet.as_view({"post": "lookup", "delete": "destroy"})),
     re_path(
-        rf"^/compatibility/subjects/{SUBJECT}/{VERSION}/?$", views.CompatibilityViewSet.as_view({"post": "create"})
+        rf"^/compatibility/subjects/{SUBJECT}/{VERSION}/?\Z", views.CompatibilityViewSet.as_view({"post": "create"})
     ),
-    re_path(rf"^/compatibility/subjects/{SUBJECT}/versions/?$", views.CompatibilityViewSet.as_view({"post": "create"})),
-    re_path(r"^/config/?$", views.ConfigViewSet.as_view(_configured)),
-    re_path(rf"^/config/{SUBJECT}$", views.ConfigViewSet.as_view(_configured)),
-    re_path(r"^/mode/?$", views.ModeViewSet.as_view(_configured)),
-    re_path(rf"^/mode/{SUBJECT}$", views.ModeViewSet.as_view(_configured)),
+    re_path(
+        rf"^/compatibility/subjects/{SUBJECT}/versions/?\Z", views.CompatibilityViewSet.as_view({"post": "create"})
+    ),
+    re_path(r"^/config/?\Z", views.ConfigViewSet.as_view(_configured)),
+    re_path(rf"^/config/{SUBJECT}\Z", views.ConfigViewSet.as_view(_configured)),
+    re_path(r"^/mode/?\Z", views.ModeViewSet.as_view(_configured)),
+    re_path(rf"^/mode/{SUBJECT}\Z", views.ModeViewSet.as_view(_configured)),
     # Among them /associations, which confluent-kafka asks first: a 404 sends it on to the topic's own subject.
-    re_path(r"^.*$", wire.not_found),
+    re_path(r"^[\s\S]*\Z", wire.not_found),
 ]

@@ -8,8 +8,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry import configuration, deletion, errors, listing, schemas, store
+from registry.access import Access
+from registry.bodies import LevelBody, ModeBody
 from registry.entries import Reference, StoredSchema, Version
 from registry.models import Level, Mode
+from registry.references import MOST_REFERENCES
 from registry.wire import (
     MEDIA_TYPE,
     RegistryViewSet,
@@ -22,6 +25,7 @@ from registry.wire import (
 )
 
 READ, CHANGE = "read", "schemas"
+Uses = list[tuple[str, int]]
 
 
 class SubjectViewSet(RegistryViewSet):
@@ -31,14 +35,13 @@ class SubjectViewSet(RegistryViewSet):
         # The first is Python's client's name for it, the second the Java server's.
         deleted_only = flag(request, "deleted_only") or flag(request, "deletedOnly")
         prefix = request.query_params.get("subjectPrefix", "")
-        return Response(
-            page(request, listing.subjects(prefix=prefix, deleted=flag(request, "deleted"), deleted_only=deleted_only))
-        )
+        found = listing.subjects(prefix=prefix, deleted=flag(request, "deleted"), deleted_only=deleted_only)
+        return Response(page(request, [name for name in found if self.access.sees(name)]))
 
     def lookup(self, request: Request, subject: str) -> Response:
         body = decode_body(request, SchemaBody)
         found = store.lookup(
-            subject, **_given(body), normalize=flag(request, "normalize"), deleted=flag(request, "deleted")
+            subject, **_given(body, self.access), normalize=flag(request, "normalize"), deleted=flag(request, "deleted")
         )
         return Response(_shown(found))
 
@@ -64,7 +67,9 @@ class VersionViewSet(RegistryViewSet):
 
     def create(self, request: Request, subject: str) -> Response:
         body = decode_body(request, SchemaBody)
-        made = store.register(subject, **_given(body), normalize=flag(request, "normalize"), by=_by(request))
+        _check_not_imported(subject, body)
+        given = _given(body, self.access)
+        made = store.register(subject, **given, normalize=flag(request, "normalize"), by=_by(request))
         return Response({"id": made.schema.id})
 
     def retrieve(self, request: Request, subject: str, version: str) -> Response:
@@ -76,7 +81,8 @@ class VersionViewSet(RegistryViewSet):
         return HttpResponse(found.schema.text, content_type=MEDIA_TYPE)
 
     def referenced_by(self, request: Request, subject: str, version: str) -> Response:
-        return Response(page(request, listing.referenced_by(subject, version_number(version))))
+        found = listing.referenced_by(subject, version_number(version))
+        return Response(page(request, self.access.visible_schemas(found)))
 
     def destroy(self, request: Request, subject: str, version: str) -> Response:
         number = version_number(version)
@@ -90,18 +96,26 @@ class SchemaViewSet(RegistryViewSet):
         return Response([schemas.AVRO])
 
     def retrieve(self, request: Request, number: str) -> Response:
-        return Response(_schema_members(store.by_id(schema_id(number))))
+        return Response(_schema_members(store.by_id(self._visible(number))))
 
     def text(self, request: Request, number: str) -> HttpResponse:
-        return HttpResponse(store.by_id(schema_id(number)).text, content_type=MEDIA_TYPE)
+        return HttpResponse(store.by_id(self._visible(number)).text, content_type=MEDIA_TYPE)
 
     def subjects(self, request: Request, number: str) -> Response:
-        uses = listing.uses(schema_id(number), deleted=flag(request, "deleted"))
-        return Response(page(request, sorted({subject for subject, _ in uses})))
+        return Response(page(request, sorted({subject for subject, _ in self._uses(request, number)})))
 
     def versions(self, request: Request, number: str) -> Response:
-        uses = listing.uses(schema_id(number), deleted=flag(request, "deleted"))
+        uses = self._uses(request, number)
         return Response(page(request, [{"subject": subject, "version": version} for subject, version in uses]))
+
+    def _visible(self, number: str) -> int:
+        found = schema_id(number)
+        self.access.check_schema(found)
+        return found
+
+    def _uses(self, request: Request, number: str) -> Uses:
+        uses = listing.uses(self._visible(number), deleted=flag(request, "deleted"))
+        return [(subject, version) for subject, version in uses if self.access.sees(subject)]
 
 
 class CompatibilityViewSet(RegistryViewSet):
@@ -110,18 +124,24 @@ class CompatibilityViewSet(RegistryViewSet):
     def create(self, request: Request, subject: str, version: str | None = None) -> Response:
         body = decode_body(request, SchemaBody)
         number = None if version is None else version_number(version)
-        messages = store.incompatibilities(subject, number=number, every=version is None, **_given(body))
+        given = _given(body, self.access)
+        messages = store.incompatibilities(subject, number=number, every=version is None, **given)
         said = {"messages": messages} if flag(request, "verbose") else {}
         return Response({"is_compatible": not messages, **said})
 
 
-class LevelBody(msgspec.Struct, frozen=True):
-    compatibility: str
+class SettingViewSet(RegistryViewSet):
+    """Of one subject, or of all where the address names none."""
 
-
-class ConfigViewSet(RegistryViewSet):
     scopes: ClassVar[dict[str, str]] = {"retrieve": READ, "update": CHANGE, "destroy": CHANGE}
 
+    def check_permissions(self, request: Request) -> None:
+        super().check_permissions(request)
+        if "subject" not in self.kwargs:
+            self.access.check_every_topic()
+
+
+class ConfigViewSet(SettingViewSet):
     def retrieve(self, request: Request, subject: str = configuration.GLOBAL) -> Response:
         level = configuration.level(subject)
         if level is None:
@@ -131,8 +151,7 @@ class ConfigViewSet(RegistryViewSet):
         return Response({"compatibilityLevel": level})
 
     def update(self, request: Request, subject: str = configuration.GLOBAL) -> Response:
-        level = decode_body(request, LevelBody).compatibility.upper()
-        _check_name(subject)
+        level = decode_body(request, LevelBody).level()
         configuration.set_level(subject, level, _by(request))
         return Response({"compatibility": level})
 
@@ -140,13 +159,7 @@ class ConfigViewSet(RegistryViewSet):
         return Response({"compatibilityLevel": str(Level(configuration.unset_level(subject, _by(request))))})
 
 
-class ModeBody(msgspec.Struct, frozen=True):
-    mode: str
-
-
-class ModeViewSet(RegistryViewSet):
-    scopes: ClassVar[dict[str, str]] = {"retrieve": READ, "update": CHANGE, "destroy": CHANGE}
-
+class ModeViewSet(SettingViewSet):
     def retrieve(self, request: Request, subject: str = configuration.GLOBAL) -> Response:
         mode = configuration.mode(subject)
         if mode is None:
@@ -157,7 +170,6 @@ class ModeViewSet(RegistryViewSet):
 
     def update(self, request: Request, subject: str = configuration.GLOBAL) -> Response:
         mode = decode_body(request, ModeBody).mode.upper()
-        _check_name(subject)
         configuration.set_mode(subject, mode, _by(request))
         return Response({"mode": mode})
 
@@ -175,10 +187,20 @@ class RootViewSet(RegistryViewSet):
         return Response(["."])
 
 
-def _given(body: SchemaBody) -> dict[str, Any]:
-    if body.metadata is not None or body.ruleSet is not None:
-        raise errors.UnsupportedSchema("metadata and ruleSet are not supported by this registry yet")
+def _check_not_imported(subject: str, body: SchemaBody) -> None:
+    """Raise OperationNotPermitted for an id or a version of the client's own; -1 and 0 are none, as for Confluent."""
+    if (body.id is not None and body.id >= 0) or (body.version is not None and body.version > 0):
+        raise errors.OperationNotPermitted(f"Subject {subject} is not in import mode: leave out id and version")
+
+
+def _given(body: SchemaBody, access: Access) -> dict[str, Any]:
+    """What to register or to look for. Raises UnsupportedSchema, SubjectNotAllowed."""
+    for name in ("metadata", "ruleSet", "schemaTagsToAdd", "schemaTagsToRemove"):
+        if getattr(body, name) is not None:
+            raise errors.UnsupportedSchema(f"{name} is not supported by this registry yet")
     references = body.references or []
+    for reference in references[:MOST_REFERENCES]:
+        access.check_subject(reference.subject)
     return {"text": body.schema, "schema_type": body.schemaType or schemas.AVRO, "references": references}
 
 
@@ -186,11 +208,6 @@ def _by(request: Request) -> str:
     # Whatever the site authenticates with names itself by a prefix.
     key: Any = request.auth
     return "" if key is None else str(key.prefix)
-
-
-def _check_name(subject: str) -> None:
-    if subject != configuration.GLOBAL:
-        store.check_subject(subject)
 
 
 def _schema_members(schema: StoredSchema) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from registry import errors
+from registry import elsewhere, errors, subjects
+from registry.access import Access
 from registry.entries import Reference
 from topics import commits, encodings, json_text
 from topics.errors import LogUnavailable, OutcomeUnknown
@@ -49,7 +50,8 @@ _anything = msgspec.json.Decoder()
 class SchemaBody(msgspec.Struct, frozen=True):
     """A schema as clients send it; members of newer servers are passed over, as Confluent's clients expect.
 
-    Not so `metadata` and `ruleSet`, which say something of the records and would be lost.
+    Not so `metadata` and `ruleSet`, which say something of the records and would be lost, and the tags, which would
+    change the schema. `id` and `version` are for a registry that imports another one's schemas.
     """
 
     schema: str
@@ -57,6 +59,10 @@ class SchemaBody(msgspec.Struct, frozen=True):
     references: list[Reference] | None = None
     metadata: Any = None
     ruleSet: Any = None
+    schemaTagsToAdd: Any = None
+    schemaTagsToRemove: Any = None
+    id: int | None = None
+    version: int | None = None
 
 
 class UnsupportedEncoding(drf.APIException):
@@ -115,15 +121,28 @@ class Negotiation(BaseContentNegotiation):
 
 
 class RegistryViewSet(ViewSet):
-    """Base of the registry's views; `scopes` says which scope of an API key an action takes."""
+    """Base of the registry's views; `scopes` says which scope of an API key an action takes.
+
+    The key's topics bound the subject in the address; what else a view answers with, it asks `access` for.
+    """
 
     parser_classes = (RegistryParser,)
     renderer_classes = (RegistryRenderer,)
     content_negotiation_class = Negotiation
     schema = None
+    access: Access
 
     def get_exception_handler(self) -> Any:
         return answer
+
+    def check_permissions(self, request: Request) -> None:
+        elsewhere.check_here()
+        super().check_permissions(request)
+        # Whatever the site authenticates with says which subjects it allows.
+        self.access = Access(request.auth)  # type: ignore[arg-type]
+        if (subject := self.kwargs.get("subject")) is not None:
+            subjects.check(subject)
+            self.access.check_subject(subject)
 
 
 def answer(error: Exception, context: dict[str, Any]) -> Response:

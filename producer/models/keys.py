@@ -10,6 +10,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from registry.subjects import topic_of
+
 
 class Scope(models.TextChoices):
     PRODUCE = "produce", "Produce records and ask for the status of its own requests"
@@ -67,6 +69,14 @@ class ApiKey(models.Model):
             topic.startswith(pattern[:-1]) if pattern.endswith("*") else topic == pattern
             for pattern in self.topics.split(",")
         )
+
+    def allows_every_topic(self) -> bool:
+        return "*" in self.topics.split(",")
+
+    def allows_subject(self, subject: str) -> bool:
+        """A registry's subject is its topic's; one that belongs to no topic needs a pattern of its own."""
+        topic = topic_of(subject)
+        return self.allows_topic(subject if topic is None else topic)
 
 
 def digest_of(secret: str) -> str:

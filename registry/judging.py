@@ -1,0 +1,76 @@
+"""Judge a schema beside a subject's versions, within bounds, and outside of any transaction."""
+
+from collections.abc import Sequence
+
+import msgspec
+from django.db.models.functions import Length
+
+from registry import compatibility, configuration, effort, errors, references, schemas
+from registry.models import Level, Schema, SubjectVersion
+
+# What a transitive level compares with: a million characters take a second to parse, and 1000 small versions as well.
+# Only other large schemas wait meanwhile.
+MOST_VERSIONS = 1000
+MOST_CHARACTERS = 4 * 1024 * 1024
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What a new version of a subject is judged by: a level, and versions with the ids of their schemas."""
+
+    level: str
+    versions: tuple[tuple[int, int], ...]
+
+    def beyond(self, other: "Standing | None") -> "Standing":
+        """Without what a schema was judged by before, under the same level."""
+        if other is None or other.level != self.level:
+            return self
+        passed = set(other.versions)
+        return Standing(self.level, tuple(found for found in self.versions if found not in passed))
+
+
+def standing(subject: str) -> Standing:
+    level = configuration.effective_level(subject)
+    if level == Level.NONE:
+        return Standing(level, ())
+    ids = dict(SubjectVersion.objects.of(subject).order_by().values_list("version", "schema_id"))
+    return Standing(level, tuple((number, ids[number]) for number in compatibility.to_judge(list(ids), level)))
+
+
+def incompatibilities(text: str, dependencies: Sequence[str], stands: Standing) -> list[str]:
+    """What the level forbids in this schema beside these versions, in at most MOST_MESSAGES sentences.
+
+    Raises SchemaTooLarge, and LogUnavailable while others judge large schemas.
+    """
+    if not stands.versions or stands.level == Level.NONE:
+        return []
+    ids = [schema_id for _, schema_id in stands.versions]
+    graph = references.graph(ids)
+    needs = {schema_id: graph.needs([schema_id]) for schema_id in ids}
+    characters = _measure(stands, needs)
+    texts = references.texts(set(ids).union(*needs.values()))
+    budget, found = compatibility.Budget(), list[str]()
+    with effort.on(characters + len(text)):
+        new = schemas.with_avro(text, dependencies)
+        for number, schema_id in stands.versions:
+            old = schemas.with_avro(texts[schema_id], references.distinct(texts[need] for need in needs[schema_id]))
+            found += compatibility.check(new, old, stands.level, f"version {number}", budget)
+            if len(found) >= compatibility.MOST_MESSAGES:
+                break
+    return found[: compatibility.MOST_MESSAGES]
+
+
+def _measure(stands: Standing, needs: dict[int, list[int]]) -> int:
+    """How many characters are to be parsed. Raises SchemaTooLarge."""
+    versions = len(stands.versions)
+    lengths = dict(
+        Schema.objects.filter(pk__in=set(needs).union(*needs.values())).order_by().values_list("pk", Length("text"))
+    )
+    characters: int = sum(
+        lengths[found] for _, schema_id in stands.versions for found in (schema_id, *needs[schema_id])
+    )
+    if versions > MOST_VERSIONS or characters > MOST_CHARACTERS:
+        raise errors.SchemaTooLarge(
+            f"{stands.level} compares with {versions} versions of {characters} characters; at most {MOST_VERSIONS} "
+            f"and {MOST_CHARACTERS} are allowed: delete old versions, or choose a level that is not transitive"
+        )
+    return characters
