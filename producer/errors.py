@@ -14,6 +14,7 @@ RequestError                  the whole request; its HTTP status stands in excep
 ├── SchemaNotFound
 ├── InvalidSchema
 ├── RegistrationForbidden
+├── SubjectNotAllowed
 ├── RegistryUnavailable
 └── RequestNotFound
 RecordError                   one record; becomes that record's RecordFailure
@@ -116,6 +117,15 @@ class RegistrationForbidden(RequestError):
             f"this schema is not registered under {subject!r}; to register it takes an API key with the scope schemas, "
             "and a topic that lets its producers register"
         )
+
+
+class SubjectNotAllowed(RequestError):
+    code = "subject_not_allowed"
+
+    def __init__(self, subject: str, topic: str | None) -> None:
+        missing = f"topic {topic}" if topic is not None else "a topic pattern that matches the subject, or *"
+        self.title = f"this API key may not use subject {subject}"
+        super().__init__(f"this API key may not use subject {subject}: it lacks {missing}")
 
 
 class RegistryUnavailable(RequestError):

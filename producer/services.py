@@ -17,7 +17,7 @@ from producer.formats import AVRO
 from producer.models import ApiKey, Mode, Outcome, ProduceRequest, Scope
 from producer.options import Options
 from producer.plans import Outcomes, Plan
-from producer.schemas import current_source
+from producer.schemas.guarded import source_for
 from producer.schemas.resolution import resolve
 from topics import commits
 from topics.backends.base import Log, Results
@@ -55,7 +55,7 @@ def with_schemas(
 
     if AVRO not in (options.key_format, options.value_format) and inline == InlineSchemas():
         return options
-    return resolve(current_source(), topic, options, inline, registrar)
+    return resolve(source_for(api_key), topic, options, inline, registrar)
 
 
 def produce(topic_log: Log, inbound: Inbound) -> Outcomes:

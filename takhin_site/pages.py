@@ -18,6 +18,8 @@ def root(request: HttpRequest) -> JsonResponse:
         "openapi": "/openapi.json",
         "admin": "/admin/",
     }
+    if settings.SCHEMA_REGISTRY_URL:
+        del links["registry"]
     return JsonResponse({"product": "Takhin HTTP Producer", "version": settings.VERSION, "links": links})
 
 

@@ -14,9 +14,9 @@ def _may(permission: str) -> Callable[[HttpRequest], bool]:
     return lambda request: request.user.has_perm(permission)
 
 
-def _has_partitions(request: HttpRequest) -> bool:
-    """Not where the log keeps its partitions elsewhere than in tables."""
-    return admin.site.get_model_admin(apps.get_model("topics.partition")).has_view_permission(request)
+def _may_view(model: str) -> Callable[[HttpRequest], bool]:
+    """Not where what the table would show is kept elsewhere: the log in Kafka, the schemas in another registry."""
+    return lambda request: admin.site.get_model_admin(apps.get_model(model)).has_view_permission(request)
 
 
 def _link(title: str, icon: str, view: str, permission: str | Callable[[HttpRequest], bool]) -> dict[str, Any]:
@@ -49,7 +49,9 @@ UNFOLD: dict[str, Any] = {
                 "title": "Log",
                 "items": [
                     _link("Topics", "topic", "admin:topics_topic_changelist", "topics.view_topic"),
-                    _link("Partitions", "splitscreen", "admin:topics_partition_changelist", _has_partitions),
+                    _link(
+                        "Partitions", "splitscreen", "admin:topics_partition_changelist", _may_view("topics.partition")
+                    ),
                     _link("Record browser", "search", "admin:topics_records", "topics.view_recordbatch"),
                 ],
             },
@@ -60,9 +62,9 @@ UNFOLD: dict[str, Any] = {
                         "Subjects",
                         "schema",
                         "admin:registry_subjectversion_changelist",
-                        "registry.view_subjectversion",
+                        _may_view("registry.subjectversion"),
                     ),
-                    _link("History", "history", "admin:registry_change_changelist", "registry.view_change"),
+                    _link("History", "history", "admin:registry_change_changelist", _may_view("registry.change")),
                 ],
             },
             {

@@ -130,13 +130,37 @@ def test_a_partition_that_was_added_is_written_at_once(cluster: MockCluster, api
     assert produce(3)["offsets"] == [{"partition": 3, "offset": 0, "timestamp": 1234}]
 
 
-@pytest.mark.parametrize("topic", ["__consumer_offsets", "_takhin_outcomes"])
-def test_internal_topics_are_nobodys(cluster: MockCluster, api: Api, topic: str) -> None:
+@pytest.mark.parametrize(
+    "topic", ["__consumer_offsets", "__transaction_state", "_schemas", "_takhin_outcomes", "_takhin_new"]
+)
+@pytest.mark.parametrize("exists", [True, False])
+def test_internal_topics_are_nobodys(cluster: MockCluster, api: Api, settings: Any, topic: str, exists: bool) -> None:
+    """Who wrote to `_schemas` changed the schemas of every subject."""
+    settings.TAKHIN_AUTO_CREATE_TOPICS = True
+    if exists:
+        cluster.create_topic(topic, 1)
+
+    answers = [
+        api.produce(topic, [{"value": 1}]),
+        api.produce(topic, [{"value": 1}], async_="true"),
+        api.produce(topic, b'{"value": 1}'),
+        api.get(f"/api/topics/{topic}/messages"),
+        api.get(f"/api/topics/{topic}"),
+        api.post("/api/topics", {"name": topic, "partitions": 1}),
+        api.client.patch(f"/api/topics/{topic}", "{}", content_type="application/json"),
+        api.client.delete(f"/api/topics/{topic}"),
+    ]
+
+    assert {answer.status_code for answer in answers} == {403}
+    assert {answer.json()["code"] for answer in answers} == {"reserved_topic"}
+    assert topic not in [found["name"] for found in api.get("/api/topics").json()]
+
+
+@pytest.mark.parametrize("topic", ["_own", "schemas", "_schemas2", "takhin_x", "x__y"])
+def test_other_names_are_not_reserved(cluster: MockCluster, api: Api, topic: str) -> None:
     cluster.create_topic(topic, 1)
 
-    assert api.produce(topic, [{"value": 1}]).status_code == 404
-    assert api.get(f"/api/topics/{topic}/messages").status_code == 404
-    assert api.post("/api/topics", {"name": topic, "partitions": 1}).status_code == 400
+    assert api.produce(topic, [{"value": 1}]).status_code == 200
 
 
 # What the broker says once of a produce request -> (status, code of the record, retriable).

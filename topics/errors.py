@@ -2,6 +2,7 @@
 
 LogError
 ├── TopicNotFound
+│   └── ReservedTopic
 ├── TopicExists
 ├── InvalidTopic
 ├── UnknownPartition
@@ -28,6 +29,15 @@ class TopicNotFound(LogError):
 
     def __init__(self, topic: str) -> None:
         super().__init__(f"there is no topic named {topic!r}")
+
+
+class ReservedTopic(TopicNotFound):
+    """The topic belongs to the cluster, to a schema registry or to the gateway, whether it exists or not."""
+
+    code = "reserved_topic"
+
+    def __init__(self, topic: str) -> None:
+        LogError.__init__(self, f"topic {topic!r} is reserved: it is not written, read or changed here")
 
 
 class TopicExists(LogError):

@@ -79,8 +79,10 @@ class TopicViewSet(ViewSet):
         partition, offset = wanted.validated_data.get("partition"), wanted.validated_data.get("offset")
         numbers = range(count) if partition is None else [partition]
         records = _read(topic, numbers, offset, wanted.validated_data["limit"])
-        is_decoded = wanted.validated_data["decode"] == "true"
-        return Response([_message(record, is_decoded) for record in records])
+        shown = [_message(record) for record in records]
+        if wanted.validated_data["decode"] == "true":
+            shown = [message | _decoded(record, request.auth) for message, record in zip(shown, records, strict=True)]
+        return Response(shown)
 
 
 def _read(topic: str, partitions: Iterable[int], offset: int | None, limit: int) -> list[StoredRecord]:
@@ -128,10 +130,10 @@ def _shown(topic: TopicInfo) -> dict[str, Any]:
     }
 
 
-def _message(record: StoredRecord, is_decoded: bool) -> dict[str, Any]:
+def _message(record: StoredRecord) -> dict[str, Any]:
     key, key_encoding = as_text(record.key)
     value, value_encoding = as_text(record.value)
-    shown = {
+    return {
         "partition": record.partition,
         "offset": record.offset,
         "timestamp": record.timestamp,
@@ -141,8 +143,13 @@ def _message(record: StoredRecord, is_decoded: bool) -> dict[str, Any]:
         "keyEncoding": key_encoding,
         "valueEncoding": value_encoding,
     }
-    for part, data in (("key", record.key), ("value", record.value)) if is_decoded else ():
-        if (decoded := decoders.decode(data)) is not None:
+
+
+def _decoded(record: StoredRecord, key: Any) -> dict[str, Any]:
+    """What was written by a schema that the API key may see, as JSON."""
+    shown: dict[str, Any] = {}
+    for part, data in (("key", record.key), ("value", record.value)):
+        if (decoded := decoders.decode(data, key)) is not None:
             text, schema_id = decoded
             shown |= {part: text, f"{part}Encoding": "avro", f"{part}SchemaId": schema_id}
     return shown

@@ -34,7 +34,11 @@ CONNECTIONS = 4
 
 
 class ConfluentRegistry(SchemaSource):
+    # Each time is a request, and a page of records may hold a thousand schemas of others.
+    again_seconds = 1.0
+
     def __init__(self) -> None:
+        super().__init__()
         self._client = SchemaRegistryClient(_configuration())
         self._pool = concurrent.futures.ThreadPoolExecutor(CONNECTIONS, "takhin-registry")
         self._free = threading.BoundedSemaphore(CONNECTIONS)
@@ -72,6 +76,10 @@ class ConfluentRegistry(SchemaSource):
             return self._client.lookup_schema(subject, schema)
 
         return self._remembered((subject, text), ask, float("inf"))
+
+    def subjects_of(self, schema_id: int) -> frozenset[str]:
+        found = self._ask(lambda: self._client.get_subjects_by_schema_id(schema_id, deleted=True))
+        return frozenset(found or ())
 
     def check(self) -> None:
         """By its last answer, so that a probe never waits; asks it in the background when that is a while ago."""

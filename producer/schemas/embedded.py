@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from producer.avro import AvroSchema
 from producer.errors import InvalidSchema, RegistryUnavailable, SchemaNotFound
 from producer.schemas.sources import SchemaSource, compile_schema
-from registry import errors, store
+from registry import access, errors, store
 from topics import commits
 from topics.errors import LogUnavailable, OutcomeUnknown
 
 
 class EmbeddedRegistry(SchemaSource):
     def __init__(self) -> None:
+        super().__init__()
         self._compiled: dict[int, AvroSchema] = {}
 
     def schema(self, schema_id: int) -> AvroSchema:
@@ -38,6 +39,10 @@ class EmbeddedRegistry(SchemaSource):
             return None
         except errors.RegistryError as error:
             raise InvalidSchema(str(error)) from error
+
+    def subjects_of(self, schema_id: int) -> frozenset[str]:
+        with _translated():
+            return frozenset(access.subjects_of(schema_id))
 
     def check(self) -> None:
         """The registry lives and fails with the database, which has a check of its own."""

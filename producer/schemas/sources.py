@@ -1,8 +1,9 @@
 """The contract of a schema source, and which one is in use: a backend named by dotted path, as the log is."""
 
 import functools
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from django.conf import settings
@@ -12,12 +13,21 @@ from django.utils.module_loading import import_string
 from producer.avro import AvroSchema, InvalidAvroSchema
 from producer.errors import InvalidSchema
 
+# Whose subjects are remembered.
+MOST_SUBJECTS = 10_000
+
 
 class SchemaSource(ABC):
     """A schema registry as this gateway needs it. Every method may raise RegistryUnavailable.
 
     One instance serves all threads of a process.
     """
+
+    # How long it may take until a schema is known under one more subject.
+    again_seconds = 0.0
+
+    def __init__(self) -> None:
+        self._subjects: dict[int, tuple[float, frozenset[str]]] = {}
 
     @abstractmethod
     def schema(self, schema_id: int) -> AvroSchema:
@@ -33,6 +43,23 @@ class SchemaSource(ABC):
 
         Raises InvalidSchema when it is none, or not compatible with the subject's versions.
         """
+
+    def is_under(self, schema_id: int, allows: Callable[[str], bool]) -> bool:
+        """Whether one of the subjects that have or had this schema is allowed; the schema may be unknown."""
+        asked_at, known = self._subjects.get(schema_id, (float("-inf"), frozenset[str]()))
+        # Subjects are only added, so what was seen once is seen.
+        if any(map(allows, known)):
+            return True
+        if time.monotonic() - asked_at < self.again_seconds:
+            return False
+        if len(self._subjects) >= MOST_SUBJECTS:
+            self._subjects.clear()
+        _, known = self._subjects[schema_id] = time.monotonic(), self.subjects_of(schema_id)
+        return any(map(allows, known))
+
+    @abstractmethod
+    def subjects_of(self, schema_id: int) -> frozenset[str]:
+        """Every subject that has or had this schema; none for an unknown one."""
 
     @abstractmethod
     def check(self) -> None:

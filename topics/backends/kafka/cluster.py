@@ -19,9 +19,15 @@ RECEIPTS = "_takhin_outcomes"
 FLUSH_SECONDS = 10.0
 
 
+# Where a schema registry keeps its schemas, unless its kafkastore.topic names another topic. Who writes there changes
+# every subject, and who reads there sees every subject.
+SCHEMAS = "_schemas"
+RESERVED = ("__", "_takhin")
+
+
 def is_hidden(topic: str) -> bool:
-    """Kafka's own topics and the gateway's are nobody's to read or write here."""
-    return topic.startswith("__") or topic == RECEIPTS
+    """Kafka's own topics, a schema registry's and the gateway's are nobody's to read or write here."""
+    return topic == SCHEMAS or topic.startswith(RESERVED)
 
 
 class Cluster:

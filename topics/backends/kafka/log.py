@@ -25,11 +25,11 @@ from topics.backends.kafka.cluster import Cluster, is_hidden
 from topics.backends.kafka.sessions import KafkaSession
 from topics.errors import (
     DeliveryFailed,
-    InvalidTopic,
     LogUnavailable,
     NotAttempted,
     OutcomeUnknown,
     QueueFull,
+    ReservedTopic,
     TopicNotFound,
 )
 from topics.records import DEFAULT_CONFIG, PartitionInfo, Record, StoredRecord, TopicConfig, TopicInfo, Write
@@ -190,7 +190,7 @@ class KafkaLog(Log):
         """Retention that is not given is the cluster's own; so is the number of replicas (KIP-464)."""
         validate_topic(name, partitions)
         if is_hidden(name):
-            raise InvalidTopic(f"topic name {name!r} is reserved")
+            raise ReservedTopic(name)
         self._admit()
         given = {key: value for key, value in config_of(config).items() if value != FOR_EVER}
         self.cluster.administration.create(name, partitions, -1, given)

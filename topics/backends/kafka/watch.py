@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from topics.backends.kafka import errors
 from topics.backends.kafka.breaker import Breaker
-from topics.errors import LogUnavailable, TopicNotFound
+from topics.errors import LogUnavailable, ReservedTopic, TopicNotFound
 
 log = structlog.get_logger("takhin.kafka")
 # A topic made elsewhere is seen within 5 seconds.
@@ -45,9 +45,9 @@ class Watch:
         self._thread.start()
 
     def partition_count(self, topic: str) -> int:
-        """Raises TopicNotFound, and LogUnavailable for a topic that was not known before the cluster went silent."""
+        """Raises TopicNotFound, ReservedTopic, and LogUnavailable for a topic that the cluster has not told of."""
         if self._is_hidden(topic):
-            raise TopicNotFound(topic)
+            raise ReservedTopic(topic)
         count = self._counts.get(topic)
         if count is not None:
             return count

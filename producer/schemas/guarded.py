@@ -1,0 +1,51 @@
+"""Let an API key use the schemas of its own topics' subjects alone."""
+
+from producer.avro import AvroSchema
+from producer.errors import SchemaNotFound, SubjectNotAllowed
+from producer.models import ApiKey
+from producer.schemas.sources import SchemaSource, current_source
+from registry.subjects import topic_of
+
+
+class GuardedSource(SchemaSource):
+    """A source as one key may use it, whichever registry it is."""
+
+    def __init__(self, source: SchemaSource, key: ApiKey) -> None:
+        super().__init__()
+        self._source = source
+        self._key = key
+
+    def schema(self, schema_id: int) -> AvroSchema:
+        """Raises SchemaNotFound for a schema of others, as for an unknown one."""
+        if not self._sees(schema_id):
+            raise SchemaNotFound(f"there is no schema with id {schema_id}")
+        return self._source.schema(schema_id)
+
+    def id_of(self, subject: str, version: int | None) -> int | None:
+        """Raises SubjectNotAllowed."""
+        self._check(subject)
+        return self._source.id_of(subject, version)
+
+    def id_of_text(self, subject: str, text: str, register_by: str | None) -> int | None:
+        """Raises SubjectNotAllowed."""
+        self._check(subject)
+        return self._source.id_of_text(subject, text, register_by)
+
+    def subjects_of(self, schema_id: int) -> frozenset[str]:
+        return self._source.subjects_of(schema_id)
+
+    def check(self) -> None:
+        self._source.check()
+
+    def _sees(self, schema_id: int) -> bool:
+        return self._source.is_under(schema_id, self._key.allows_subject)
+
+    def _check(self, subject: str) -> None:
+        if not self._key.allows_subject(subject):
+            raise SubjectNotAllowed(subject, topic_of(subject))
+
+
+def source_for(key: ApiKey | None) -> SchemaSource:
+    """The source of this process as a key may use it."""
+    source = current_source()
+    return source if key is None or key.allows_every_topic() else GuardedSource(source, key)
