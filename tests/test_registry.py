@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import requests
@@ -74,6 +75,21 @@ def test_it_works(api: Api, user: int) -> None:
         ("POST", "/compatibility/subjects/user/versions/latest", schema(CITY), {"is_compatible": True}),
         ("POST", "/compatibility/subjects/user/versions", schema(CITY), {"is_compatible": True}),
         ("POST", "/compatibility/subjects/new/versions", schema(CITY), {"is_compatible": True}),
+        ("POST", "/compatibility/subjects/new/versions/latest", schema(CITY), {"is_compatible": True}),
+        ("POST", "/compatibility/subjects/new/versions/-1", schema(CITY), {"is_compatible": True}),
+        (
+            "POST",
+            "/compatibility/subjects/new/versions/latest?verbose=true",
+            schema(CITY),
+            {"is_compatible": True, "messages": []},
+        ),
+        ("PUT", "/config", {"compatibilityLevel": "FULL"}, {"compatibility": "FULL"}),
+        (
+            "PUT",
+            "/config/user",
+            {"compatibility": "FULL", "alias": None, "normalize": False, "defaultRuleSet": None},
+            {"compatibility": "FULL"},
+        ),
         ("POST", "/compatibility/subjects/user/versions/1", schema(BAD), {"is_compatible": False}),
         ("DELETE", "/subjects/user", None, [1]),
         ("DELETE", "/subjects/user/versions/latest", None, 1),
@@ -124,7 +140,24 @@ def test_an_answer(api: Api, user: int, method: str, path: str, body: Any, expec
         ("POST", "/subjects/user/versions", "{", 422, 422),
         ("POST", "/subjects/user/versions", "[" * 100_000, 422, 422),
         ("POST", f"/subjects/{'x' * 256}/versions", schema(USER), 422, 42208),
-        ("POST", "/subjects/a%00b/versions", schema(USER), 422, 42208),
+        ("POST", "/compatibility/subjects/new/versions/1", schema(CITY), 404, 40402),
+        ("POST", "/compatibility/subjects/user/versions/9", schema(CITY), 404, 40402),
+        ("POST", "/compatibility/subjects/new/versions/latest", schema("nonsense"), 422, 42201),
+        ("POST", "/subjects/new/versions", schema(CITY, id=4711), 422, 42205),
+        ("POST", "/subjects/user/versions", schema(CITY, id=0), 422, 42205),
+        ("POST", "/subjects/user/versions", schema(USER, id=1), 422, 42205),
+        ("POST", "/subjects/new/versions", schema(CITY, version=3), 422, 42205),
+        ("POST", "/subjects/new/versions", schema(CITY, id="x"), 422, 422),
+        ("POST", "/subjects/user/versions", schema(USER, schemaTagsToAdd=[]), 422, 42201),
+        ("PUT", "/config/user", {"compatibility": "FULL", "alias": "other"}, 422, 422),
+        ("PUT", "/config/user", {"compatibility": "FULL", "normalize": True}, 422, 422),
+        ("PUT", "/config/user", {"alias": "other"}, 422, 422),
+        ("PUT", "/config", {"compatibility": "FULL", "compatibilityGroup": "application.version"}, 422, 422),
+        ("PUT", "/config", {"compatibility": "FULL", "defaultMetadata": {"properties": {}}}, 422, 422),
+        ("PUT", "/config", {"compatibility": "FULL", "overrideMetadata": {}}, 422, 422),
+        ("PUT", "/config", {"compatibility": "FULL", "defaultRuleSet": {"domainRules": []}}, 422, 422),
+        ("PUT", "/config", {"compatibility": "FULL", "overrideRuleSet": {}}, 422, 422),
+        ("PUT", "/config", {"compatibility": "FULL", "somethingNew": 1}, 422, 422),
         ("DELETE", "/subjects/nobody", None, 404, 40401),
         ("DELETE", "/subjects/user?permanent=true", None, 404, 40405),
         ("DELETE", "/subjects/user/versions/1?permanent=True", None, 404, 40407),
@@ -142,6 +175,87 @@ def test_a_refusal(api: Api, user: int, method: str, path: str, body: Any, statu
     assert answer["Content-Type"] == MEDIA_TYPE
     assert answer.json()["error_code"] == code
     assert answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a%00b", "a%01b", "a%0Ab", "a%0A", "%0D", "a%7F", "a%C2%85b", ":.ctx:user", ":.:user", ":."]
+)
+def test_a_name_that_is_no_subjects(api: Api, user: int, name: str) -> None:
+    """Each call refused some of them, answered others with 404 in HTML, and took the rest."""
+    calls = [
+        ("GET", f"/subjects/{name}/versions", None),
+        ("GET", f"/subjects/{name}/versions/latest", None),
+        ("GET", f"/subjects/{name}/versions/1/schema", None),
+        ("GET", f"/subjects/{name}/versions/1/referencedby", None),
+        ("POST", f"/subjects/{name}/versions", schema(USER)),
+        ("POST", f"/subjects/{name}", schema(USER)),
+        ("DELETE", f"/subjects/{name}", None),
+        ("DELETE", f"/subjects/{name}/versions/1", None),
+        ("POST", f"/compatibility/subjects/{name}/versions/latest", schema(USER)),
+        ("POST", f"/compatibility/subjects/{name}/versions", schema(USER)),
+        ("GET", f"/config/{name}", None),
+        ("PUT", f"/config/{name}", {"compatibility": "NONE"}),
+        ("DELETE", f"/config/{name}", None),
+        ("GET", f"/mode/{name}", None),
+        ("PUT", f"/mode/{name}", {"mode": "READONLY"}),
+        ("DELETE", f"/mode/{name}", None),
+    ]
+
+    for method, path, body in calls:
+        answer = call(api, method, path, body)
+        assert (answer.status_code, answer["Content-Type"]) == (422, MEDIA_TYPE), (method, path)
+        assert answer.json()["error_code"] == 42208
+        assert "is not valid" in answer.json()["message"]
+    reference = {"name": "User", "subject": unquote(name), "version": 1}
+    answer = call(api, "POST", "/subjects/x/versions", schema("User", references=[reference]))
+    assert answer.json()["error_code"] == 42208
+
+
+def test_a_client_that_says_it_has_no_id_may_register(api: Api) -> None:
+    """Java's clients send -1 and 0 for what they have not."""
+    answer = call(api, "POST", "/subjects/user/versions", schema(USER, id=-1, version=0))
+    assert answer.status_code == 200
+
+    other = call(api, "POST", "/subjects/user", schema(USER, id=answer.json()["id"], version=1))
+    assert other.json()["version"] == 1
+
+
+def test_a_refused_setting_says_which_and_changes_nothing(api: Api, user: int) -> None:
+    answer = call(api, "PUT", "/config/user", {"compatibility": "FULL", "alias": "other"})
+
+    assert "alias is not supported" in answer.json()["message"]
+    assert call(api, "GET", "/config/user").json()["error_code"] == 40408
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("http://registry:8081", "http://registry:8081"),
+        ("https://me:secret@registry:8081/x?token=secret", "https://registry:8081/x"),
+        ("http://a:1,http://me:secret@b:2", "http://a:1, http://b:2"),
+    ],
+)
+def test_it_is_not_served_beside_another_registry(api: Api, user: int, settings: Any, url: str, named: str) -> None:
+    """What was registered here was used by nobody."""
+    settings.SCHEMA_REGISTRY_URL = url
+
+    for method, path, body in (
+        ("GET", "", None),
+        ("GET", "/subjects", None),
+        ("GET", f"/schemas/ids/{user}", None),
+        ("POST", "/subjects/user/versions", schema(CITY)),
+        ("PUT", "/config", {"compatibility": "NONE"}),
+        ("DELETE", "/subjects/user", None),
+    ):
+        answer = call(api, method, path, body)
+        assert (answer.status_code, answer["Content-Type"]) == (404, MEDIA_TYPE)
+        assert answer.json()["error_code"] == 404
+        assert f"schema registry at {named};" in answer.json()["message"]
+        assert "secret" not in answer.content.decode()
+    assert call(api, "GET", "/nonsense").status_code == 404
+    assert "registry" not in api.get("/").json()["links"]
+    settings.TAKHIN_REQUIRE_API_KEY = True
+    assert call(api, "GET", "/subjects").status_code == 401
 
 
 def test_where_a_schema_is_used(api: Api, user: int) -> None:

@@ -86,3 +86,14 @@ def test_a_user_without_the_permission_sees_nothing(admin: Client) -> None:
     client.login(username="guest", password="a-long-password")
 
     assert client.get(f"{PAGE}subject/?subject=users-value").status_code == 403
+
+
+def test_nothing_is_shown_where_another_registry_is_in_use(admin: Client, settings: Any) -> None:
+    settings.SCHEMA_REGISTRY_URL = "http://registry:8081"
+
+    index = admin.get("/admin/").content.decode()
+
+    assert "/admin/registry/" not in index
+    for path in (PAGE, "/admin/registry/change/", "/admin/registry/subjectconfig/"):
+        assert admin.get(path).status_code == 403
+    assert admin.get(f"{PAGE}subject/?subject=users-value").status_code == 404
