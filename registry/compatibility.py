@@ -68,14 +68,6 @@ def unreadable(reader: Schema, writer: Schema, budget: Budget) -> list[str]:
     return [] if _reads(result) else sorted(result.messages)
 
 
-def to_judge(versions: Sequence[int], level: str) -> list[int]:
-    """Which of a subject's version numbers a new schema is judged against, latest first."""
-    latest_first = sorted(versions, reverse=True)
-    if level == Level.NONE:
-        return []
-    return latest_first if level in TRANSITIVE else latest_first[:1]
-
-
 class _Checker(ReaderWriterCompatibilityChecker):  # type: ignore[misc]
     """The package's rules, the decimal rule that it lacks, and each message with the path to its place.
 

@@ -12,6 +12,8 @@ from registry.models import Level, Schema, SubjectVersion
 # Only other large schemas wait meanwhile.
 MOST_VERSIONS = 1000
 MOST_CHARACTERS = 4 * 1024 * 1024
+# What a schema takes to be parsed and compared beside its length.
+CHARACTERS_OF_PARSING = 200
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -32,8 +34,8 @@ def standing(subject: str) -> Standing:
     level = configuration.effective_level(subject)
     if level == Level.NONE:
         return Standing(level, ())
-    ids = dict(SubjectVersion.objects.of(subject).order_by().values_list("version", "schema_id"))
-    return Standing(level, tuple((number, ids[number]) for number in compatibility.to_judge(list(ids), level)))
+    latest_first = SubjectVersion.objects.of(subject).order_by("-version").values_list("version", "schema_id")
+    return Standing(level, tuple(latest_first if level in compatibility.TRANSITIVE else latest_first[:1]))
 
 
 def incompatibilities(text: str, dependencies: Sequence[str], stands: Standing) -> list[str]:
@@ -43,13 +45,15 @@ def incompatibilities(text: str, dependencies: Sequence[str], stands: Standing) 
     """
     if not stands.versions or stands.level == Level.NONE:
         return []
+    if len(stands.versions) > MOST_VERSIONS:
+        raise _too_much(stands, "")
     ids = [schema_id for _, schema_id in stands.versions]
     graph = references.graph(ids)
     needs = {schema_id: graph.needs([schema_id]) for schema_id in ids}
     characters = _measure(stands, needs)
     texts = references.texts(set(ids).union(*needs.values()))
     budget, found = compatibility.Budget(), list[str]()
-    with effort.on(characters + len(text)):
+    with effort.on(characters + sum(map(len, (text, *dependencies)))):
         new = schemas.with_avro(text, dependencies)
         for number, schema_id in stands.versions:
             old = schemas.with_avro(texts[schema_id], references.distinct(texts[need] for need in needs[schema_id]))
@@ -60,17 +64,20 @@ def incompatibilities(text: str, dependencies: Sequence[str], stands: Standing) 
 
 
 def _measure(stands: Standing, needs: dict[int, list[int]]) -> int:
-    """How many characters are to be parsed. Raises SchemaTooLarge."""
-    versions = len(stands.versions)
-    lengths = dict(
-        Schema.objects.filter(pk__in=set(needs).union(*needs.values())).order_by().values_list("pk", Length("text"))
+    """How much is to be parsed, in characters. Raises SchemaTooLarge."""
+    ids = set(needs).union(*needs.values())
+    if len(ids) > MOST_VERSIONS + references.MOST_REACHED:
+        raise _too_much(stands, f", which refer to {len(ids)} schemas")
+    lengths = dict(Schema.objects.filter(pk__in=ids).order_by().values_list("pk", Length("text")))
+    parsed = (found for _, schema_id in stands.versions for found in (schema_id, *needs[schema_id]))
+    characters: int = sum(lengths[found] for found in parsed)
+    if characters > MOST_CHARACTERS:
+        raise _too_much(stands, f" of {characters} characters")
+    return characters + len(stands.versions) * CHARACTERS_OF_PARSING
+
+
+def _too_much(stands: Standing, what: str) -> errors.SchemaTooLarge:
+    return errors.SchemaTooLarge(
+        f"{stands.level} compares with {len(stands.versions)} versions{what}; at most {MOST_VERSIONS} versions of "
+        f"{MOST_CHARACTERS} characters are allowed: delete old versions, or choose a level that is not transitive"
     )
-    characters: int = sum(
-        lengths[found] for _, schema_id in stands.versions for found in (schema_id, *needs[schema_id])
-    )
-    if versions > MOST_VERSIONS or characters > MOST_CHARACTERS:
-        raise errors.SchemaTooLarge(
-            f"{stands.level} compares with {versions} versions of {characters} characters; at most {MOST_VERSIONS} "
-            f"and {MOST_CHARACTERS} are allowed: delete old versions, or choose a level that is not transitive"
-        )
-    return characters
