@@ -352,6 +352,7 @@ def test_schemas_are_compared_while_others_write(api: Api, topic: str, monkeypat
 
 def test_what_came_meanwhile_is_judged_too(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A schema that was judged by version 1 is not stored beside a version 2 that it cannot read."""
+    call(api, "PUT", "/config", {"compatibility": "BACKWARD_TRANSITIVE"})
     register(api, "user", USER)
     number = {**USER, "fields": [*USER["fields"], {"name": "age", "type": "int", "default": 0}]}
     text = {**USER, "fields": [*USER["fields"], {"name": "age", "type": "string", "default": ""}]}
