@@ -19,7 +19,8 @@ RegistryError
 ├── InvalidLevel              42203
 ├── InvalidMode               42204
 ├── OperationNotPermitted     42205
-│   └── ReadOnlyMode
+│   ├── ReadOnlyMode
+│   └── TooManyVersions
 ├── VersionReferenced         42206
 ├── InvalidSubject            42208
 ├── SchemaTooLarge            42209
@@ -167,6 +168,13 @@ class OperationNotPermitted(RegistryError):
 class ReadOnlyMode(OperationNotPermitted):
     def __init__(self, subject: str) -> None:
         super().__init__(f"Subject '{subject}' is in read-only mode")
+
+
+class TooManyVersions(OperationNotPermitted):
+    def __init__(self, subject: str, most: int) -> None:
+        super().__init__(
+            f"Subject '{subject}' has {most} versions, with the soft-deleted ones; delete some permanently first"
+        )
 
 
 class VersionReferenced(RegistryError):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import msgspec
-from django.db.models import Max
+from django.db.models import Count, Max
 
 from registry import changes, configuration, effort, entries, errors, judging, references, schemas, subjects
 from registry.entries import Reference, StoredSchema, Version
@@ -14,6 +14,8 @@ from topics.errors import LogUnavailable
 __all__ = ["Reference", "StoredSchema", "Version"]
 # Each time, another registration under the same subject came first; only what is new then is judged again.
 MOST_ROUNDS = 50
+# Deleting a subject takes the writer's turn for all of its versions: a second for so many.
+MOST_VERSIONS = 10_000
 
 
 class _Candidate(msgspec.Struct, frozen=True):
@@ -39,7 +41,7 @@ def register(
     1. Judge the schema, and then what it changes, while others may write.
     2. Take the writer's turn, and store it if what it was judged by still stands; else judge what is new.
 
-    Raises InvalidSubject, InvalidSchema, ReadOnlyMode, Incompatible, SchemaTooLarge, LogUnavailable.
+    Raises InvalidSubject, InvalidSchema, OperationNotPermitted, Incompatible, SchemaTooLarge, LogUnavailable.
     """
     subjects.check(subject)
     candidate = _candidate(text, schema_type, references)
@@ -66,10 +68,16 @@ def _make(subject: str, candidate: _Candidate, judged_by: judging.Standing, norm
     if judging.standing(subject) != judged_by:
         return None
     row = Schema.objects.filter(fingerprint=candidate.fingerprint).first() or _store(candidate, normalize)
-    last = SubjectVersion.objects.of(subject, deleted=True).aggregate(last=Max("version"))["last"] or 0
-    made = SubjectVersion.objects.create(subject=subject, version=last + 1, schema=row)
+    made = SubjectVersion.objects.create(subject=subject, version=_next_number(subject), schema=row)
     Change.objects.create(what=Action.REGISTERED, subject=subject, version=made.version, schema=row, by=by)
     return _version(made)
+
+
+def _next_number(subject: str) -> int:
+    found = SubjectVersion.objects.of(subject, deleted=True).aggregate(last=Max("version"), count=Count("pk"))
+    if found["count"] >= MOST_VERSIONS:
+        raise errors.TooManyVersions(subject, MOST_VERSIONS)
+    return int(found["last"] or 0) + 1
 
 
 def _live(subject: str, candidate: _Candidate) -> Version | None:

@@ -435,6 +435,20 @@ def test_few_large_schemas_at_a_time(api: Api, monkeypatch: pytest.MonkeyPatch) 
 # Deletion and lists
 
 
+def test_a_subject_has_so_many_versions_and_no_more(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "MOST_VERSIONS", 2)
+    for number in range(2):
+        assert register(api, "user", {**USER, "doc": f"{number}"}).status_code == 200
+    call(api, "DELETE", "/subjects/user/versions/1")
+
+    answer = register(api, "user", {**USER, "doc": "new"})
+    call(api, "DELETE", "/subjects/user/versions/1?permanent=true")
+
+    assert (answer.status_code, answer.json()["error_code"]) == (422, 42205)
+    assert "has 2 versions" in answer.json()["message"]
+    assert register(api, "user", {**USER, "doc": "new"}).status_code == 200
+
+
 def test_a_subject_of_many_versions_is_deleted_in_few_statements(api: Api) -> None:
     call(api, "PUT", "/config", {"compatibility": "NONE"})
     for subject, count in (("one", 1), ("many", 30)):
