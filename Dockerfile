@@ -1,5 +1,5 @@
 # Python packages are installed in one stage; the other takes them without pip's leftovers.
-FROM python:3.11-slim AS packages
+FROM python:3.11.17-slim-bookworm@sha256:2333bd330d12de02514770b3585cad313644316047cdee24a7acfdece6de6efb AS packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 COPY requirements*.txt /tmp/
@@ -13,7 +13,7 @@ COPY producer /app/producer
 # The root file system may be read-only later, so the bytecode is made now.
 RUN /opt/venv/bin/python -m compileall -q /app
 
-FROM python:3.11-slim
+FROM python:3.11.17-slim-bookworm@sha256:2333bd330d12de02514770b3585cad313644316047cdee24a7acfdece6de6efb
 # This image's SQLite may have the WAL-reset bug; the log then chooses journal mode TRUNCATE by itself.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

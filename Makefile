@@ -2,6 +2,7 @@
 # make lint     ruff and mypy                                 make bench  measure, as ratios
 # make kafka    a development broker on 127.0.0.1:9092        make test-kafka  run the tests that need brokers
 # make test-postgres  run the tests on a private PostgreSQL   make test-abuse  attack a server and measure what others see
+# make requirements   pin what the .in files ask for, with hashes; UPGRADE=--upgrade takes newer versions
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +18,7 @@ ifdef DATA_DIR
 export TAKHIN_DATA_DIR := $(DATA_DIR)
 endif
 
-.PHONY: run kafka test test-kafka test-postgres test-abuse lint format bench clean
+.PHONY: run kafka test test-kafka test-postgres test-abuse lint format bench requirements clean
 
 # On a loopback address it runs open, unless the environment or .env says where it runs or that keys are required.
 ifeq ($(shell grep -Es '^ *(export )?TAKHIN_(HOST|REQUIRE_API_KEY)=' .env),)
@@ -55,6 +56,14 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m bench.avro
 	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.kafka
+
+# Those of the tests include all others, which are therefore pinned to the same versions and can be installed together.
+COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
+	--custom-compile-command "make requirements"
+requirements: $(VENV)/.dev
+	$(BIN)/uv $(COMPILE) requirements-dev.in -o requirements-dev.txt
+	for name in requirements requirements-kafka requirements-postgres requirements-registry; do \
+		$(BIN)/uv $(COMPILE) -c requirements-dev.txt $$name.in -o $$name.txt || exit 1; done
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
