@@ -2,9 +2,9 @@
 
 import os
 import re
-import secrets
 from collections.abc import Iterable
 from importlib.util import find_spec
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,16 @@ def origins(name: str) -> list[str]:
     return values
 
 
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """Addresses and networks: `127.0.0.1, 10.0.0.0/8, ::1`, comma-separated."""
+    values = words(name, "")
+    try:
+        return [ip_network(value, strict=False) for value in values]
+    except ValueError:
+        expected = "addresses or networks such as 127.0.0.1 or 10.0.0.0/8, comma-separated"
+        raise _refuse(name, ",".join(values), expected) from None
+
+
 def database(name: str, default_file: Path) -> dict[str, Any]:
     """Django's DATABASES entry for a URL such as `sqlite:////srv/takhin.sqlite3`."""
     url = text(name, "")
@@ -122,18 +132,6 @@ def database(name: str, default_file: Path) -> dict[str, Any]:
             f"{name} names PostgreSQL, which needs its driver: pip install -r requirements-postgres.txt"
         )
     return config
-
-
-def secret_file(path: Path) -> str:
-    """The secret kept in a file that only its owner may read; made when it is missing."""
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(handle, "w") as file:
-        secret = secrets.token_urlsafe(48)
-        file.write(secret + "\n")
-    return secret
 
 
 def data_folder(name: str, default: Path) -> Path:

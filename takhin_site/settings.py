@@ -1,17 +1,20 @@
 """Read the environment into Django's settings; every limit of the product stands here once."""
 
+import os
 import sqlite3
 from pathlib import Path
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from takhin_site import env, theme
+from takhin_site import env, private, theme
 
 VERSION = "0.1.0"
 BASE_DIR = Path(__file__).resolve().parent.parent
 environ.Env.read_env(BASE_DIR / ".env")
 MIB = 1024 * 1024
+# Every file this process makes is its owner's alone, in a folder of any mode.
+os.umask(0o077)
 
 # The server
 DEBUG = env.boolean("TAKHIN_DEBUG", False)
@@ -30,11 +33,22 @@ if not TAKHIN_REQUIRE_API_KEY and not TAKHIN_LOOPBACK:
         "TAKHIN_REQUIRE_API_KEY must be true unless TAKHIN_HOST is a loopback address "
         f"(127.0.0.1, ::1 or localhost), got false with TAKHIN_HOST={TAKHIN_HOST!r}"
     )
+if DEBUG and not TAKHIN_LOOPBACK:
+    raise ImproperlyConfigured(
+        "TAKHIN_DEBUG must be false unless TAKHIN_HOST is a loopback address (127.0.0.1, ::1 or localhost): "
+        f"debug pages show settings and code, got true with TAKHIN_HOST={TAKHIN_HOST!r}"
+    )
 ALLOWED_HOSTS = env.words("TAKHIN_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]" if TAKHIN_LOOPBACK else "*")
 CSRF_TRUSTED_ORIGINS = env.origins("TAKHIN_TRUSTED_ORIGINS")
 CORS_ALLOWED_ORIGINS = env.origins("TAKHIN_CORS_ORIGINS")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if CSRF_TRUSTED_ORIGINS else None
-SECRET_KEY = env.text("TAKHIN_SECRET_KEY", "") or env.secret_file(TAKHIN_DATA_DIR / "secret-key")
+_secrets = (TAKHIN_DATA_DIR / "secret-key", TAKHIN_DATA_DIR / "admin-password", TAKHIN_DATA_DIR / "migrating.lock")
+private.keep(_secrets)
+SECRET_KEY = env.text("TAKHIN_SECRET_KEY", "")
+if SECRET_KEY:
+    private.judge_secret("TAKHIN_SECRET_KEY", SECRET_KEY)
+else:
+    SECRET_KEY = private.judge_secret(str(_secrets[0]), private.secret(_secrets[0]))
 
 # Limits of one produce request
 TAKHIN_MAX_BODY_BYTES = env.integer("TAKHIN_MAX_BODY_BYTES", 10 * MIB, 1)
@@ -93,6 +107,7 @@ def sqlite_is_free_of_wal_reset_bug(version: tuple[int, int, int]) -> bool:
 DATABASES = {"default": env.database("DATABASE_URL", TAKHIN_DATA_DIR / "takhin.sqlite3")}
 TAKHIN_SQLITE_JOURNAL = "WAL" if sqlite_is_free_of_wal_reset_bug(sqlite3.sqlite_version_info) else "TRUNCATE"
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    private.keep(private.database_files(DATABASES["default"]["NAME"]))
     DATABASES["default"] |= {
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
