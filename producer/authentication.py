@@ -1,10 +1,12 @@
 """Find the API key behind a request, and judge what it may do, without a query per request."""
 
 import base64
+import re
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from django.conf import settings
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -13,6 +15,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from producer import addresses, guesses
 from producer.models import ApiKey, digest_of
 from topics import commits
 from topics.errors import LogError
@@ -27,7 +30,17 @@ CACHE_SECONDS = 5.0
 CACHE_SIZE = 10_000
 LAST_USED_STEP = timedelta(minutes=1)
 
+# The beginning of a key names it in lists and logs; anything else may be a secret of another kind.
+NAMED = re.compile(r"tk_[0-9a-f]{8}(?=_)")
+
+log = structlog.get_logger("takhin.keys")
 _cache: dict[str, tuple[float, ApiKey | None]] = {}
+
+
+class TooManyWrongKeys(exceptions.Throttled):
+    default_detail = "too many wrong API keys from this address"
+    default_code = "too_many_wrong_keys"
+    extra_detail_singular = extra_detail_plural = "try again in {wait} s"
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -43,8 +56,10 @@ class ApiKeyAuthentication(BaseAuthentication):
         secret = _secret(request.META)
         if not secret:
             raise exceptions.AuthenticationFailed("missing authorization header", "missing_authorization")
-        key = _find(secret)
+        client = addresses.client_of(request.META)
+        key = _find(secret, addresses.subscriber_of(client))
         if key is None:
+            _note_wrong(secret, client)
             raise exceptions.AuthenticationFailed("invalid API key", "invalid_api_key")
         request.META["takhin.key"] = key.prefix
         return None, key
@@ -88,21 +103,47 @@ def _password(credentials: str) -> str:
         return ""
 
 
-def _find(secret: str) -> ApiKey | None:
+def _find(secret: str, address: str) -> ApiKey | None:
+    """The usable key with this secret. Raises TooManyWrongKeys before anything is looked up.
+
+    A key that was right in this process before is looked up in any case: a guesser cannot know one, and others behind
+    the same address can.
+    """
     digest = digest_of(secret)
-    known = _cache.get(digest)
-    if known is not None and known[0] > time.monotonic():
-        return known[1] if known[1] is None or _not_expired(known[1]) else None
+    until, key = _cache.get(digest, (0.0, None))
+    if key is None and (seconds := guesses.keys.wait(address)):
+        raise TooManyWrongKeys(seconds)
+    if until <= time.monotonic():
+        key = _look_up(digest, secret)
+    return key if key is None or _not_expired(key) else None
+
+
+def _look_up(digest: str, secret: str) -> ApiKey | None:
     with commits.translated():
         key = ApiKey.objects.usable().filter(digest=digest).first()
     if key is not None and not key.matches(secret):
         key = None
-    if len(_cache) >= CACHE_SIZE:
-        _cache.clear()
+    _make_room()
     _cache[digest] = (time.monotonic() + CACHE_SECONDS, key)
     if key is not None:
         _note_use(key)
     return key
+
+
+def _make_room() -> None:
+    """Guesses are forgotten first."""
+    if len(_cache) >= CACHE_SIZE:
+        for digest in [digest for digest, (_, key) in list(_cache.items()) if key is None]:
+            _cache.pop(digest, None)
+    if len(_cache) >= CACHE_SIZE:
+        _cache.clear()
+
+
+def _note_wrong(secret: str, client: str) -> None:
+    named = NAMED.match(secret)
+    log.warning("api_key_rejected", client=client, key=named[0] if named else None)
+    if guesses.keys.count(addresses.subscriber_of(client)):
+        log.warning("api_key_throttled", client=client)
 
 
 def _not_expired(key: ApiKey) -> bool:
@@ -121,8 +162,9 @@ def _note_use(key: ApiKey) -> None:
 
 
 def forget() -> None:
-    """Drop what is cached; tests call this between databases."""
+    """Drop what is cached and counted; tests call this between databases."""
     _cache.clear()
+    guesses.forget()
 
 
 class HasScope(BasePermission):

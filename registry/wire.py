@@ -10,6 +10,7 @@ import msgspec
 import structlog
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions as drf
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -159,6 +160,8 @@ def answer(error: Exception, context: dict[str, Any]) -> Response:
     if isinstance(error, drf.APIException):
         challenge = getattr(error, "auth_header", None)
         headers = {"WWW-Authenticate": challenge} if challenge else {}
+        if (seconds := getattr(error, "wait", None)) is not None:
+            headers["Retry-After"] = str(int(seconds) + 1)
         return problem(error.status_code, error.status_code, str(error.detail), headers)
     log.exception("unexpected error")
     return problem(500, STORE_ERROR, "Internal error; it is logged under this X-Request-Id")
@@ -168,6 +171,7 @@ def problem(status: int, code: int, message: str, headers: dict[str, str] | None
     return Response({"error_code": code, "message": message}, status, headers=headers, content_type=MEDIA_TYPE)
 
 
+@csrf_exempt
 def not_found(request: HttpRequest, **_: str) -> HttpResponse:
     """Any address under the registry that is none of its own."""
     body = msgspec.json.encode({"error_code": 404, "message": "HTTP 404 Not Found"})

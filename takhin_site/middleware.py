@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 import uuid_utils
+from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
@@ -16,6 +17,7 @@ from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
 
+from producer import addresses
 from takhin_site import pages
 
 log = structlog.get_logger("takhin.request")
@@ -34,6 +36,9 @@ class RequestLog:
         given = request.META.get("HTTP_X_REQUEST_ID", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid_utils.uuid7().hex
         request.META["HTTP_X_REQUEST_ID"] = request_id
+        client = addresses.client_of(request.META)
+        if settings.TAKHIN_TRUSTED_PROXIES and not addresses.comes_from_trusted_proxy(request.META):
+            request.META.pop("HTTP_X_FORWARDED_PROTO", None)
         if request.path_info.startswith("/api/") and request.path_info.endswith("/"):
             request.path_info = request.path_info.rstrip("/")
         with structlog.contextvars.bound_contextvars(requestId=request_id):
@@ -48,6 +53,7 @@ class RequestLog:
                 path=request.path,
                 status=response.status_code,
                 milliseconds=round((time.perf_counter() - started) * 1000, 2),
+                client=client,
                 key=request.META.get("takhin.key"),
             )
         return response

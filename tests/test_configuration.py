@@ -23,6 +23,7 @@ WRONG = {
     "choice": ["nonsense", "INFO "],
     "duration": ["30", "5 m", "-1s", "1w", "soon"],
     "origins": ["takhin.example.com", "https://a.example/path", "ftp://a.example"],
+    "networks": ["proxy.example", "10.0.0.0/33", "127.0.0.1:80", "*"],
     "credentials": ["nobody"],
     "database": [
         "nonsense",
@@ -94,7 +95,11 @@ def test_a_wrong_value_ends_the_start_in_one_line(tmp_path: Path, name: str, val
         assert repr(value.strip()) in line or value in line
 
 
-PARSERS = [(kind, value) for kind in ("integer", "boolean", "choice", "duration", "origins") for value in WRONG[kind]]
+PARSERS = [
+    (kind, value)
+    for kind in ("integer", "boolean", "choice", "duration", "origins", "networks")
+    for value in WRONG[kind]
+]
 
 
 @pytest.mark.parametrize(("kind", "value"), PARSERS)
@@ -106,6 +111,7 @@ def test_every_kind_refuses_what_it_is_not(monkeypatch: pytest.MonkeyPatch, kind
         "choice": lambda: env.choice("TAKHIN_TRIED", "a", ("a", "b")),
         "duration": lambda: env.duration("TAKHIN_TRIED", "1s"),
         "origins": lambda: env.origins("TAKHIN_TRIED"),
+        "networks": lambda: env.networks("TAKHIN_TRIED"),
     }[kind]
 
     with pytest.raises(env.ImproperlyConfigured, match=r"^TAKHIN_TRIED must be "):

@@ -13,8 +13,9 @@ import requests
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
+from structlog.testing import capture_logs
 
-from producer import authentication
+from producer import authentication, guesses
 from producer.models import ApiKey
 from producer.worker import Worker
 from tests.conftest import Api
@@ -259,11 +260,128 @@ def test_a_wrong_key_costs_no_query_per_request_either(required: Api, django_ass
 
 def test_guesses_cannot_fill_the_memory(required: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authentication, "CACHE_SIZE", 10)
+    monkeypatch.setattr(guesses, "MOST_ADDRESSES", 10)
+    secret = make_key()
+    assert call(required, "GET", "/api/topics", secret).status_code == 200
 
     for number in range(50):
-        assert call(required, "GET", "/api/topics", f"guess{number}").status_code == 401
+        assert guess(required, f"guess{number}", f"203.0.113.{number}").status_code == 401
 
     assert len(authentication._cache) <= 10
+    assert len(guesses.keys._counts) <= 10
+    assert authentication.digest_of(secret) in authentication._cache
+
+
+# Guessing
+
+
+def guess(api: Api, secret: str = "wrong", address: str = "203.0.113.7", path: str = "/api/topics") -> Any:
+    return api.client.get(path, headers=bearer(secret), REMOTE_ADDR=address)
+
+
+def test_wrong_keys_are_slowed_down(required: Api, settings: Any, django_assert_num_queries: Any) -> None:
+    """300 wrong keys in half a second were looked up one by one."""
+    settings.TAKHIN_WRONG_KEYS_PER_MINUTE = 5
+    assert [guess(required, f"wrong{number}").status_code for number in range(7)] == [401] * 5 + [429] * 2
+
+    with django_assert_num_queries(0):
+        answers = [guess(required, f"other{number}") for number in range(5)]
+    for answer in answers:
+        assert answer.status_code == 429
+        assert 1 <= int(answer["Retry-After"]) <= 61
+        assert answer.json()["code"] == "too_many_wrong_keys"
+        assert answer.json()["retriable"] is True
+
+
+def test_the_same_wrong_key_counts_each_time(required: Api, settings: Any) -> None:
+    settings.TAKHIN_WRONG_KEYS_PER_MINUTE = 5
+
+    assert [guess(required).status_code for _ in range(7)] == [401] * 5 + [429] * 2
+
+
+def test_the_registry_slows_guesses_down_in_its_own_form(required: Api, settings: Any) -> None:
+    settings.TAKHIN_WRONG_KEYS_PER_MINUTE = 1
+    guess(required)
+
+    answer = guess(required, path="/registry/subjects")
+
+    assert answer.status_code == 429
+    assert answer.json()["error_code"] == 429
+    assert 1 <= int(answer["Retry-After"]) <= 61
+
+
+def test_a_right_key_behind_the_same_address_goes_on(required: Api, settings: Any, clock: Clock) -> None:
+    settings.TAKHIN_WRONG_KEYS_PER_MINUTE = 3
+    secret = make_key()
+    assert guess(required, secret).status_code == 200
+    for _ in range(5):
+        guess(required)
+
+    assert guess(required, secret).status_code == 200
+    # Nor when it is to be looked up again; but no longer once it was revoked.
+    clock.now += 10
+    assert guess(required, secret).status_code == 200
+    ApiKey.objects.update(revoked_at=timezone.now())
+    clock.now += 10
+    assert guess(required, secret).status_code == 401
+    assert guess(required, secret).status_code == 429
+
+
+def test_other_addresses_are_not_slowed_down(required: Api, settings: Any) -> None:
+    settings.TAKHIN_WRONG_KEYS_PER_MINUTE = 3
+    for number in range(5):
+        guess(required, address=f"2001:db8:1:2::{number}")
+
+    assert guess(required, make_key(), "2001:db8:1:2::99").status_code == 429
+    assert guess(required, make_key(), "2001:db8:1:3::1").status_code == 200
+    assert guess(required, "wrong", "203.0.113.8").status_code == 401
+
+
+def test_right_keys_and_missing_ones_are_no_guesses(required: Api, settings: Any) -> None:
+    settings.TAKHIN_WRONG_KEYS_PER_MINUTE = 3
+    secret = make_key(scopes="read", topics="orders")
+    for _ in range(5):
+        assert guess(required, secret).status_code == 200
+        assert guess(required, secret, path="/api/topics/payments").status_code == 403
+        assert guess(required, "").status_code == 401
+
+    assert guess(required).status_code == 401
+
+
+def test_after_a_minute_an_address_may_try_again(
+    required: Api, settings: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guesses, "time", clock)
+    settings.TAKHIN_WRONG_KEYS_PER_MINUTE = 3
+    for _ in range(5):
+        guess(required)
+    clock.now += 59
+    assert guess(required, make_key()).status_code == 429
+    clock.now += 2
+
+    assert [guess(required).status_code for _ in range(4)] == [401, 401, 401, 429]
+
+
+def test_there_may_be_no_limit(required: Api, settings: Any) -> None:
+    settings.TAKHIN_WRONG_KEYS_PER_MINUTE = 0
+
+    assert {guess(required).status_code for _ in range(100)} == {401}
+
+
+def test_a_rejected_key_is_logged_with_its_client(required: Api, settings: Any) -> None:
+    settings.TAKHIN_WRONG_KEYS_PER_MINUTE = 3
+    unknown = ApiKey(name="unknown").issue_secret()
+    with capture_logs() as lines:
+        for secret in (unknown, "hunter2", "tk_", "tk_more"):
+            guess(required, secret)
+
+    rejected = [line for line in lines if line["event"] == "api_key_rejected"]
+    assert [line["key"] for line in rejected] == [unknown[:11], None, None]
+    assert {line["client"] for line in rejected} == {"203.0.113.7"}
+    (throttled,) = [line for line in lines if line["event"] == "api_key_throttled"]
+    assert throttled["client"] == "203.0.113.7"
+    assert unknown not in str(lines)
+    assert "hunter2" not in str(lines)
 
 
 def test_when_a_key_was_last_used_is_noted(required: Api) -> None:

@@ -1,0 +1,57 @@
+"""Count wrong keys and passwords per address, so that guessing costs the guesser and not the database."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from django.conf import settings
+
+WINDOW_SECONDS = 60.0
+# An entry takes about 250 bytes: 2.5 MB at most. The addresses that guessed longest ago are forgotten first.
+MOST_ADDRESSES = 10_000
+# A user may try 5 passwords an hour from one address (AXES_FAILURE_LIMIT). This bounds an address that tries many
+# users: each try costs a hash of half a second, and a row that is kept for an hour.
+LOGINS_PER_MINUTE = 20
+
+
+class Guesses:
+    """The wrong guesses of each address within a minute, in this process.
+
+    `most` returns how many an address may make; 0 is no limit.
+    """
+
+    def __init__(self, most: Callable[[], int]) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        # Address -> the end of its minute, and its guesses until then.
+        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def wait(self, address: str) -> float:
+        """Seconds until the address may guess again; 0 when it may now."""
+        end, count = self._counts.get(address, (0.0, 0))
+        return max(0.0, end - time.monotonic()) if 0 < self._most() <= count else 0.0
+
+    def count(self, address: str) -> bool:
+        """Count one wrong guess; whether it was the last that the address may make for now."""
+        with self._lock:
+            end, count = self._counts.pop(address, (0.0, 0))
+            if end <= time.monotonic():
+                end, count = time.monotonic() + WINDOW_SECONDS, 0
+            self._counts[address] = (end, count + 1)
+            if len(self._counts) > MOST_ADDRESSES:
+                self._counts.popitem(last=False)
+        return count + 1 == self._most()
+
+    def forget(self) -> None:
+        self._counts.clear()
+
+
+keys = Guesses(lambda: settings.TAKHIN_WRONG_KEYS_PER_MINUTE)
+logins = Guesses(lambda: LOGINS_PER_MINUTE)
+
+
+def forget() -> None:
+    """Tests call this between databases."""
+    keys.forget()
+    logins.forget()
