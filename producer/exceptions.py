@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions as drf
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -138,6 +139,7 @@ def _flat(detail: Any, place: str = "") -> str:
     return f"{place}: {detail}" if place else str(detail)
 
 
+@csrf_exempt
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Any address under /api that is no endpoint."""
     return plain(request, 404, "not_found", "not found", f"{request.path} is not an endpoint of this API")

@@ -31,6 +31,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("topics/icon.svg")}],
     "DASHBOARD_CALLBACK": "producer.admin.screens.dashboard",
     "STYLES": [lambda request: static("topics/admin.css")],
+    "SCRIPTS": [lambda request: static("topics/admin.js")],
     "SIDEBAR": {
         "navigation": [
             {

@@ -3,7 +3,9 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularRedocView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularJSONAPIView
+from drf_spectacular.views import SpectacularRedocView as Redoc
+from drf_spectacular.views import SpectacularSwaggerSplitView as Swagger
 
 from producer import exceptions
 from takhin_site import pages
@@ -14,12 +16,11 @@ urlpatterns = [
     re_path(r"^api(?:/.*)?$", exceptions.not_found),
     re_path(r"^registry(?=/|$)", include("registry.urls")),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
-    path("swagger/", SpectacularSwaggerView.as_view(url_name="openapi"), name="swagger"),
-    path("redoc/", SpectacularRedocView.as_view(url_name="openapi", template_name="producer/redoc.html"), name="redoc"),
-    path("admin", RedirectView.as_view(url="/admin/")),
-    path("admin/", admin.site.urls),
+    path("swagger/", Swagger.as_view(url_name="openapi", template_name="producer/swagger.html"), name="swagger"),
+    path("redoc/", Redoc.as_view(url_name="openapi", template_name="producer/redoc.html"), name="redoc"),
     path("", pages.root, name="root"),
 ]
+urlpatterns += [path("admin", RedirectView.as_view(url="/admin/")), path("admin/", admin.site.urls)]
 handler400 = "takhin_site.pages.bad_request"
 handler404 = "takhin_site.pages.not_found"
 handler500 = "takhin_site.pages.server_error"

@@ -110,3 +110,15 @@ def test_the_request_line_names_the_client(api: Api, behind_proxies: None) -> No
         api.get("/api/health/live", **{"X-Forwarded-For": "203.0.113.7"})
 
     assert [line["client"] for line in lines] == ["203.0.113.7"]
+
+
+def test_a_proxy_alone_says_that_it_was_called_by_tls(api: Api, behind_proxies: None, settings: Any) -> None:
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    settings.SECURE_HSTS_SECONDS = 60
+
+    def is_secure(peer: str) -> bool:
+        answer = api.client.get("/api/health/live", headers={"X-Forwarded-Proto": "https"}, REMOTE_ADDR=peer)
+        return "Strict-Transport-Security" in answer
+
+    assert is_secure("10.0.0.8")
+    assert not is_secure("203.0.113.7")

@@ -1,0 +1,11 @@
+// ReDoc's bundle fetches its maker's logo from another host, which this server's pages never ask.
+const icon = document.currentScript.dataset.icon;
+const setAttribute = Element.prototype.setAttribute;
+Element.prototype.setAttribute = function (name, value) {
+    const isForeign = name === "src" && String(value).startsWith("https://cdn.redoc.ly/");
+    setAttribute.call(this, name, isForeign ? icon : value);
+};
+Object.defineProperty(HTMLImageElement.prototype, "src", {
+    get() { return this.getAttribute("src"); },
+    set(value) { this.setAttribute("src", value); },
+});
