@@ -45,7 +45,7 @@ def configure(options: dict[str, Any]) -> None:
             },
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
             "root": {"handlers": ["stderr"], "level": level},
-            # A refused request is logged once, by the request line.
-            "loggers": {"django.request": {"level": "CRITICAL"}, "django.security": {"level": "CRITICAL"}},
+            # A refused request is logged once, by the request line, and a failed login by takhin.login.
+            "loggers": {name: {"level": "CRITICAL"} for name in ("django.request", "django.security", "axes")},
         }
     )

@@ -8,10 +8,6 @@ from typing import Any
 import structlog
 import uuid_utils
 from django.conf import settings
-from django.contrib.auth.middleware import AuthenticationMiddleware
-from django.contrib.messages.middleware import MessageMiddleware
-from django.contrib.sessions.middleware import SessionMiddleware
-from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.request import validate_host
 
@@ -90,7 +86,7 @@ class CompleteBody:
 
     def process_view(self, request: HttpRequest, *_: Any) -> HttpResponse | None:
         stream: Any = request.META.get("wsgi.input")
-        is_admin = request.path_info.startswith("/admin")
+        is_admin = pages.is_admin(request)
         if (refusal := getattr(stream, "refusal", None)) is not None:
             return pages.refused(request, refusal)
         if is_admin and int(request.META.get("CONTENT_LENGTH") or 0) > pages.MAX_FORM_BYTES:
@@ -99,40 +95,3 @@ class CompleteBody:
         if getattr(stream, "is_pending", False) and (is_admin or request.method not in ("POST", "PUT", "PATCH")):
             stream.read()
         return None
-
-
-class AdminAddress:
-    """Refuse a NUL in an address under /admin: its filters would ask PostgreSQL for it, which fails."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        path, query = request.path_info, request.META.get("QUERY_STRING", "")
-        if path.startswith("/admin") and ("\0" in path or "%00" in query):
-            raise BadRequest("the address holds a null character")
-        return self.get_response(request)
-
-
-class _AdminOnly:
-    """Skip the wrapped middleware outside /admin: it costs an API request 50 microseconds."""
-
-    get_response: Any
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.path_info.startswith("/admin/"):
-            return super().__call__(request)  # type: ignore[misc, no-any-return]
-        response: HttpResponse = self.get_response(request)
-        return response
-
-
-class AdminSession(_AdminOnly, SessionMiddleware):
-    pass
-
-
-class AdminAuthentication(_AdminOnly, AuthenticationMiddleware):
-    pass
-
-
-class AdminMessages(_AdminOnly, MessageMiddleware):
-    pass

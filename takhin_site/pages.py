@@ -16,21 +16,26 @@ def root(request: HttpRequest) -> JsonResponse:
         "swagger": "/swagger/",
         "redoc": "/redoc/",
         "openapi": "/openapi.json",
-        "admin": "/admin/",
     }
     if settings.SCHEMA_REGISTRY_URL:
         del links["registry"]
+    if settings.TAKHIN_ADMIN:
+        links["admin"] = "/admin/"
     return JsonResponse({"product": "Takhin HTTP Producer", "version": settings.VERSION, "links": links})
 
 
+def is_admin(request: HttpRequest) -> bool:
+    return bool(settings.TAKHIN_ADMIN) and request.path_info.startswith("/admin/")
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if request.path_info.startswith("/admin"):
+    if is_admin(request):
         return defaults.bad_request(request, exception)
     return exceptions.plain(request, 400, "bad_request", "bad request", "the request's Host or form is not acceptable")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if request.path_info.startswith("/admin"):
+    if is_admin(request):
         return defaults.page_not_found(request, exception)
     return exceptions.plain(request, 404, "not_found", "not found", f"{request.path} is no address of this server")
 
@@ -50,10 +55,9 @@ MAX_FORM_BYTES = 2_621_440
 def refused(request: HttpRequest, code: str) -> HttpResponse:
     """Answer a request without its body, in the form that clients of its address expect."""
     status, error, detail = REFUSALS[code]
-    is_admin = request.path_info.startswith("/admin")
-    detail = detail.format(limit=MAX_FORM_BYTES if is_admin else settings.TAKHIN_MAX_BODY_BYTES)
+    detail = detail.format(limit=MAX_FORM_BYTES if is_admin(request) else settings.TAKHIN_MAX_BODY_BYTES)
     response: HttpResponse
-    if is_admin:
+    if is_admin(request):
         response = HttpResponse(f"{error}: {detail}\n", status=status, content_type="text/plain")
     elif request.path_info.startswith("/registry"):
         response = JsonResponse({"error_code": status, "message": f"{error}: {detail}"}, status=status)
@@ -65,7 +69,7 @@ def refused(request: HttpRequest, code: str) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    if request.path_info.startswith("/admin"):
+    if is_admin(request):
         return defaults.server_error(request)
     return exceptions.plain(
         request, 500, "internal_error", "internal error", "the error is logged under this X-Request-Id"

@@ -8,6 +8,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from takhin_site import env, private, rest, theme
+from takhin_site.accounts import *  # noqa: F403
 
 VERSION = "0.1.0"
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -43,6 +44,9 @@ CSRF_TRUSTED_ORIGINS = env.origins("TAKHIN_TRUSTED_ORIGINS")
 CORS_ALLOWED_ORIGINS = env.origins("TAKHIN_CORS_ORIGINS")
 TAKHIN_TRUSTED_PROXIES = env.networks("TAKHIN_TRUSTED_PROXIES")
 TAKHIN_WRONG_KEYS_PER_MINUTE = env.integer("TAKHIN_WRONG_KEYS_PER_MINUTE", 60)
+
+# The admin
+TAKHIN_ADMIN = env.boolean("TAKHIN_ADMIN", True)
 _secrets = (TAKHIN_DATA_DIR / "secret-key", TAKHIN_DATA_DIR / "admin-password", TAKHIN_DATA_DIR / "migrating.lock")
 private.keep(_secrets)
 SECRET_KEY = env.text("TAKHIN_SECRET_KEY", "")
@@ -164,13 +168,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     }
 
 INSTALLED_APPS = [
-    "unfold",
-    "unfold.contrib.filters",
-    "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "corsheaders",
@@ -192,11 +191,26 @@ MIDDLEWARE = [
     "takhin_site.methods.AnswerOptions",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "takhin_site.middleware.AdminAddress",
-    "takhin_site.middleware.AdminSession",
-    "takhin_site.middleware.AdminAuthentication",
-    "takhin_site.middleware.AdminMessages",
 ]
+if TAKHIN_ADMIN:
+    INSTALLED_APPS = [
+        "unfold",
+        "unfold.contrib.filters",
+        "django.contrib.admin",
+        "django.contrib.sessions",
+        "django.contrib.messages",
+        "axes",
+        *INSTALLED_APPS,
+    ]
+    MIDDLEWARE = [
+        *MIDDLEWARE,
+        "takhin_site.admin_only.AdminAddress",
+        "takhin_site.admin_only.AdminSession",
+        "takhin_site.admin_only.AdminAuthentication",
+        "takhin_site.admin_only.AdminMessages",
+        "takhin_site.admin_only.AdminLogin",
+        "axes.middleware.AxesMiddleware",
+    ]
 if CORS_ALLOWED_ORIGINS:
     MIDDLEWARE.insert(1, "corsheaders.middleware.CorsMiddleware")
 CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ALLOWED_ORIGINS
@@ -219,9 +233,9 @@ TEMPLATES = [
         },
     },
 ]
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
-]
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+if TAKHIN_ADMIN:
+    AUTHENTICATION_BACKENDS.insert(0, "producer.logins.LockoutBackend")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en"
 USE_I18N = False

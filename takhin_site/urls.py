@@ -1,5 +1,6 @@
 """Every address of the site."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
@@ -20,7 +21,8 @@ urlpatterns = [
     path("redoc/", Redoc.as_view(url_name="openapi", template_name="producer/redoc.html"), name="redoc"),
     path("", pages.root, name="root"),
 ]
-urlpatterns += [path("admin", RedirectView.as_view(url="/admin/")), path("admin/", admin.site.urls)]
+if settings.TAKHIN_ADMIN:
+    urlpatterns += [path("admin", RedirectView.as_view(url="/admin/")), path("admin/", admin.site.urls)]
 handler400 = "takhin_site.pages.bad_request"
 handler404 = "takhin_site.pages.not_found"
 handler500 = "takhin_site.pages.server_error"

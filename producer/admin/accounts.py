@@ -1,4 +1,4 @@
-"""Show Django's users and groups in unfold's dress."""
+"""Show Django's users, groups and login in unfold's dress."""
 
 from typing import Any
 
@@ -6,11 +6,25 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.core.exceptions import ValidationError
 from unfold.admin import ModelAdmin
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import AdminPasswordChangeForm, AuthenticationForm, UserChangeForm, UserCreationForm
+
+from producer import logins  # noqa: F401  its receivers log what goes wrong at the login
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
+
+
+class LoginForm(AuthenticationForm):  # type: ignore[misc]
+    def get_invalid_login_error(self) -> ValidationError:
+        if getattr(self.request, "axes_locked_out", False):
+            return ValidationError("Too many failed logins of this user from this address. Try again in an hour.")
+        error: ValidationError = super().get_invalid_login_error()
+        return error
+
+
+admin.site.login_form = LoginForm
 
 
 @admin.register(User)

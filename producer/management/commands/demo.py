@@ -75,13 +75,15 @@ def _short_lived_key() -> str:
 
 def _guide() -> str:
     base = f"http://{_address()}:{settings.TAKHIN_PORT}"
-    password = (settings.TAKHIN_DATA_DIR / "admin-password").read_text().strip()
+    admin = ""
+    if settings.TAKHIN_ADMIN:
+        password = (settings.TAKHIN_DATA_DIR / "admin-password").read_text().strip()
+        admin = f"\nAdmin    {base}/admin/   user admin, password {password}"
     key = " -H 'Authorization: Bearer KEY'" if settings.TAKHIN_REQUIRE_API_KEY else ""
     hint = "  KEY comes from: .venv/bin/python manage.py create_api_key NAME\n" if key else ""
     return f"""
 API      {base}/
-Swagger  {base}/swagger/
-Admin    {base}/admin/   user admin, password {password}
+Swagger  {base}/swagger/{admin}
 
 Try it:
   curl {base}/api/topics/demo/produce{key} -d '{{"records":[{{"value":"hello"}}]}}'

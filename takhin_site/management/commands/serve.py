@@ -100,7 +100,8 @@ def prepare_database(password_file: Path) -> None:
         judge_database()
         with one_at_a_time():
             call_command("migrate", verbosity=0)
-            make_admin(password_file)
+            if settings.TAKHIN_ADMIN:
+                make_admin(password_file)
     except DatabaseError as error:
         reason = " ".join(str(error).split())
         raise CommandError(f"cannot use the database (DATABASE_URL, TAKHIN_DATA_DIR): {reason}") from error

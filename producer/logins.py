@@ -1,0 +1,50 @@
+"""Guard the admin's login: lock a user out per address, slow a guessing address down, and log both."""
+
+from typing import Any
+
+import structlog
+from axes.backends import AxesStandaloneBackend
+from axes.signals import user_locked_out
+from django.conf import settings
+from django.contrib.auth.signals import user_login_failed
+from django.dispatch import receiver
+from django.http import HttpRequest, HttpResponse
+
+from producer import addresses, guesses
+
+log = structlog.get_logger("takhin.login")
+
+
+class LockoutBackend(AxesStandaloneBackend):  # type: ignore[misc]
+    """Stop a locked out login before its password is hashed. A command has no request, and no address to lock out."""
+
+    def authenticate(self, request: HttpRequest | None, *args: Any, **kwargs: Any) -> None:
+        if request is not None:
+            super().authenticate(request, *args, **kwargs)
+
+
+def address_of(request: HttpRequest) -> str | None:
+    """The address that a lockout counts by."""
+    return addresses.subscriber_of(addresses.client_of(request.META)) or None
+
+
+def locked_out(request: HttpRequest, response: HttpResponse, credentials: Any) -> HttpResponse:
+    """The login page as it is, with the status of a lockout."""
+    response.status_code = 429
+    response.headers["Retry-After"] = str(int(settings.AXES_COOLOFF_TIME.total_seconds()))
+    return response
+
+
+@receiver(user_login_failed)
+def note_failure(credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
+    if request is None or getattr(request, "axes_locked_out", False):
+        return
+    client = addresses.client_of(request.META)
+    log.warning("login_failed", client=client, user=credentials.get("username"))
+    if guesses.logins.count(addresses.subscriber_of(client)):
+        log.warning("login_throttled", client=client)
+
+
+@receiver(user_locked_out)
+def note_lockout(request: HttpRequest, username: str, **_: Any) -> None:
+    log.warning("login_locked_out", client=addresses.client_of(request.META), user=username)

@@ -1,0 +1,25 @@
+"""The settings of passwords, logins and sessions, none of which the environment changes."""
+
+from datetime import timedelta
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    {"NAME": "producer.passwords.NotRepeatedValidator"},
+]
+PASSWORD_HASHERS = ["producer.passwords.BoundedHasher"]
+# A user from one address: 5 wrong passwords, then an hour's wait. From other addresses the user still gets in.
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(hours=1)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+# A locked out try is not written down, so that it costs nothing and does not prolong the lockout.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+AXES_CLIENT_IP_CALLABLE = "producer.logins.address_of"
+AXES_LOCKOUT_CALLABLE = "producer.logins.locked_out"
+SESSION_COOKIE_AGE = 12 * 3600
