@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
+from structlog.testing import capture_logs
 
 from producer.admin.screens import lasted
 from producer.models import ApiKey, ProduceRequest, Status, id_at
@@ -472,6 +474,46 @@ def test_a_revoked_key_stops_at_once_in_this_process(admin: Client, settings: An
 
     assert api.get("/api/topics", Authorization=secret).status_code == 401
     assert "0 keys revoked" in _act(admin, "revoke", [key], KEYS)
+
+
+def test_who_revoked_a_key_is_written_down(admin: Client) -> None:
+    keys = [ApiKey(name=name) for name in ("one", "two", "kept")]
+    for key in keys:
+        key.issue_secret()
+        key.save()
+    with capture_logs() as lines:
+        _act(admin, "revoke", keys[:2], KEYS)
+        _act(admin, "revoke", keys[:2], KEYS)
+
+    entries = LogEntry.objects.filter(content_type__model="apikey")
+    assert {(entry.object_id, entry.user.get_username(), entry.change_message) for entry in entries} == {
+        (str(key.pk), "admin", "Revoked.") for key in keys[:2]
+    }
+    assert entries.count() == 2
+    logged = [(line["key"], line["user"]) for line in lines if line["event"] == "api_key_revoked"]
+    assert sorted(logged) == sorted((key.prefix, "admin") for key in keys[:2])
+    assert "Revoked." in _text(admin.get(f"{KEYS}{keys[0].pk}/history/"))
+
+
+@pytest.mark.parametrize("is_in_list", [True, False])
+def test_who_deleted_a_topic_is_written_down(admin: Client, api: Api, topic: str, is_in_list: bool) -> None:
+    row = Topic.objects.get()
+    if is_in_list:
+        admin.post(TOPICS, {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"})
+    else:
+        admin.post(f"{TOPICS}{row.pk}/delete/", {"post": "yes"})
+
+    assert not Topic.objects.exists()
+    (entry,) = LogEntry.objects.all()
+    assert (entry.user.get_username(), entry.is_deletion(), entry.object_repr) == ("admin", True, topic)
+
+
+def test_a_topic_deleted_over_the_api_is_logged(api: Api, topic: str) -> None:
+    with capture_logs() as lines:
+        api.client.delete(f"/api/topics/{topic}")
+        api.client.delete("/api/topics/nowhere")
+
+    assert [line["topic"] for line in lines if line["event"] == "topic_deleted"] == [topic]
 
 
 def test_a_key_keeps_its_secret_when_it_is_changed(admin: Client) -> None:

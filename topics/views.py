@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import msgspec
+import structlog
 from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,6 +17,7 @@ from topics.logs import current_log
 from topics.records import DEFAULT_CONFIG, StoredRecord, TopicConfig, TopicInfo
 from topics.serializers import NewTopicSerializer, ParameterSerializer, ReadParameters, TopicChangeSerializer
 
+log = structlog.get_logger("takhin.topics")
 # A topic's configuration in JSON, and in TopicConfig.
 CONFIG = {"retentionMs": "retention_ms", "retentionBytes": "retention_bytes", "registersSchemas": "registers_schemas"}
 
@@ -69,6 +71,7 @@ class TopicViewSet(ViewSet):
         current_log().partition_count(topic)
         _no_parameters(request)
         current_log().delete_topic(topic)
+        log.info("topic_deleted", topic=topic, key=request.META.get("takhin.key"))
         return Response(status=204)
 
     @docs.read_messages

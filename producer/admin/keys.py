@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import structlog
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -20,6 +21,7 @@ from topics import commits
 from topics.errors import LogError
 from topics.windows import Bounded, OutsideTransaction
 
+log = structlog.get_logger("takhin.keys")
 STATE_COLOURS = {"Usable": "success", "Expired": "warning", "Revoked": "danger"}
 
 
@@ -89,14 +91,24 @@ class ApiKeyAdmin(Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc
     @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         try:
-            revoked = commits.run(lambda: queryset.filter(revoked_at=None).update(revoked_at=Now()))
+            revoked = commits.run(lambda: self._revoke(request, queryset))
         except LogError as error:
             self.message_user(request, str(error), messages.ERROR)
             return
         authentication.forget()
-        noun = "key" if revoked == 1 else "keys"
-        text = f"{revoked} {noun} revoked; every server refuses them within 10 seconds."
+        for key in revoked:
+            log.info("api_key_revoked", key=key.prefix, name=key.name, user=request.user.get_username())
+        noun = "key" if len(revoked) == 1 else "keys"
+        text = f"{len(revoked)} {noun} revoked; every server refuses them within 10 seconds."
         self.message_user(request, text, messages.SUCCESS if revoked else messages.WARNING)
+
+    def _revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> list[ApiKey]:
+        """Revoke what is not revoked yet, and write each down in the admin's history; run it in a transaction."""
+        rows = list(queryset.filter(revoked_at=None))
+        ApiKey.objects.filter(pk__in=[key.pk for key in rows]).update(revoked_at=Now())
+        for key in rows:
+            self.log_change(request, key, "Revoked.")
+        return rows
 
     @admin.display(description="prefix")
     def shown_prefix(self, key: ApiKey) -> str:
