@@ -50,6 +50,14 @@ def _turn() -> Iterator[None]:
         _places.release()
 
 
+def is_full() -> bool:
+    """Whether another password would be turned away now; cheaper to know before the rest of a login is done."""
+    if not _places.acquire(blocking=False):
+        return True
+    _places.release()
+    return False
+
+
 class NotRepeatedValidator:
     """Refuse a short word written several times, such as `passwordpassword`, which lists of common words miss."""
 

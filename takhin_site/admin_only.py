@@ -11,8 +11,7 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 
-from producer import addresses, guesses
-from producer.passwords import WAIT_SECONDS, HashingBusy
+from producer import addresses, guesses, passwords
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -42,12 +41,16 @@ class AdminLogin:
             seconds = guesses.logins.wait(client)
             if seconds:
                 return _wait(429, seconds, "Too many failed logins from this address.")
+            if passwords.is_full():
+                return _busy()
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        if isinstance(error, HashingBusy):
-            return _wait(503, WAIT_SECONDS, "Too many passwords are being checked at this moment.")
-        return None
+        return _busy() if isinstance(error, passwords.HashingBusy) else None
+
+
+def _busy() -> HttpResponse:
+    return _wait(503, passwords.WAIT_SECONDS, "Too many passwords are being checked at this moment.")
 
 
 def _wait(status: int, seconds: float, reason: str) -> HttpResponse:
