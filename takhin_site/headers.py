@@ -12,6 +12,7 @@ EVERY = {
 }
 # JSON, errors, redirects and static files: nothing to load, and no page to be inside of.
 NO_PAGE = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+WITHOUT_PAGE = {**EVERY, "Content-Security-Policy": NO_PAGE}
 _PAGE = (
     "default-src 'none'; connect-src 'self'; font-src 'self'; img-src 'self' data:; "
     "style-src 'self' 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'; "

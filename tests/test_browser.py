@@ -255,6 +255,85 @@ def test_a_topic_elsewhere_lives_and_dies_by_hand(browser: Browser, elsewhere: L
     assert screens.troubles == []
 
 
+def test_a_locked_out_login_says_so(browser: Browser, server: LiveServer) -> None:
+    screens = Screens(browser, server)
+    page = screens.open("/admin/login/")
+    for _ in range(6):
+        page.fill("[name=username]", "nobody")
+        page.fill("[name=password]", "wrong")
+        page.click("button[type=submit]")
+        page.wait_for_load_state("networkidle")
+
+    expect(page.get_by_text("Too many failed logins of this user from this address")).to_be_visible()
+    screens.shoot("locked-out")
+    # The browser itself reports the last two answers, which are 429.
+    assert all("429" in trouble for trouble in screens.troubles)
+
+
+def test_two_versions_are_chosen_and_compared(browser: Browser, server: LiveServer) -> None:
+    """The choices that submit their form once did so by a script inside the page, which browsers now refuse."""
+    for fields in ("[]", '[{"name":"f","type":"int","default":0}]'):
+        schema = f'{{"type":"record","name":"r","fields":{fields}}}'
+        answer = server.http.post(
+            f"{server.url}/registry/subjects/browsed-value/versions", json={"schema": schema}, timeout=10
+        )
+        assert answer.status_code == 200, answer.text
+    screens = Screens(browser, server)
+    screens.log_in()
+    page = screens.open("/admin/registry/subjectversion/subject/?subject=browsed-value&left=1&right=1")
+    page.select_option("select[name=left]", "2")
+    page.wait_for_url(re.compile("left=2"))
+
+    expect(page.locator("select[name=left]")).to_have_value("2")
+    screens.shoot("subject")
+    assert screens.troubles == []
+
+
+def test_no_script_inside_a_page_runs(browser: Browser, server: LiveServer) -> None:
+    screens = Screens(browser, server)
+    screens.log_in()
+    for path in ("/admin/", "/swagger/", "/redoc/"):
+        page = screens.open(path)
+        page.evaluate(
+            """() => {
+                const script = document.createElement("script");
+                script.textContent = "document.title = 'owned'";
+                document.body.append(script);
+                document.body.setAttribute("onclick", "document.title = 'owned'");
+                document.body.click();
+            }"""
+        )
+        assert page.title() != "owned"
+    assert len(screens.troubles) == 6
+    assert all("Content Security Policy" in trouble for trouble in screens.troubles)
+
+
+def test_no_page_is_shown_inside_another(browser: Browser, server: LiveServer) -> None:
+    screens = Screens(browser, server)
+    page = screens.page
+    frames = "".join(f'<iframe src="{server.url}{path}"></iframe>' for path in ("/swagger/", "/redoc/", "/admin/", "/"))
+    page.set_content(frames)
+
+    for frame in page.frames[1:]:
+        frame.wait_for_url("chrome-error://chromewebdata/")
+    assert len(page.frames) == 5
+
+
+def test_swagger_forgets_a_key_with_its_page(browser: Browser, server: LiveServer) -> None:
+    screens = Screens(browser, server)
+    page = screens.open("/swagger/")
+    page.get_by_role("button", name="Authorize").first.click()
+    page.locator(".auth-container input").first.fill("tk_a_secret_key")
+    page.get_by_role("button", name="Apply credentials").first.click()
+    expect(page.get_by_role("button", name="Remove authorization").first).to_be_visible()
+
+    assert "tk_a_secret_key" not in page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])")
+    page.reload()
+    page.get_by_role("button", name="Authorize").first.click()
+    expect(page.get_by_role("button", name="Apply credentials").first).to_be_visible()
+    assert screens.troubles == []
+
+
 def test_swagger_tries_out_a_request(browser: Browser, server: LiveServer) -> None:
     screens = Screens(browser, server)
     page = screens.open("/swagger/")

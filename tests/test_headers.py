@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from django.contrib.auth.models import User
 from django.test import Client
 
 from tests.conftest import Api
-from tests.live import ROOT
+from tests.live import ROOT, LiveServer
 from tests.test_configuration import manage
 
 PRODUCTION = {
@@ -86,6 +87,16 @@ def test_a_refused_host_has_them_too(api: Api) -> None:
     assert answer.status_code == 400
     assert directives(answer)["default-src"] == "'none'"
     assert answer["Referrer-Policy"] == "same-origin"
+
+
+@pytest.mark.no_database
+def test_what_the_server_answers_without_the_application_has_them_too(live: LiveServer) -> None:
+    answer = requests.get(f"{live.url}/{'x' * 100_000}", timeout=10)
+
+    assert answer.status_code in (400, 414, 431)
+    assert directives(answer.headers)["default-src"] == "'none'"
+    assert answer.headers["Referrer-Policy"] == "same-origin"
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 def test_an_error_has_them_too(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

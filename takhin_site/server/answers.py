@@ -12,6 +12,7 @@ import uuid_utils
 
 from producer.exceptions import CONTENT_TYPE, Problem
 from producer.notices import Waiting
+from takhin_site import headers
 from takhin_site.server.incoming import BodyPending
 
 log = structlog.get_logger("takhin.server")
@@ -76,7 +77,7 @@ def _problem(status: int, detail: str) -> Answer:
         retriable=False,
         instance=request_id,
     )
-    fields = [("content-type", CONTENT_TYPE), ("x-request-id", request_id), ("x-content-type-options", "nosniff")]
+    fields = [("content-type", CONTENT_TYPE), ("x-request-id", request_id), *headers.WITHOUT_PAGE.items()]
     return Answer(f"{status} {phrase}", fields, msgspec.json.encode(body))
 
 
