@@ -37,10 +37,16 @@ log = structlog.get_logger("takhin.keys")
 _cache: dict[str, tuple[float, ApiKey | None]] = {}
 
 
-class TooManyWrongKeys(exceptions.Throttled):
+class TooManyWrongKeys(exceptions.APIException):
+    """`wait` is in seconds."""
+
+    status_code = 429
     default_detail = "too many wrong API keys from this address"
     default_code = "too_many_wrong_keys"
-    extra_detail_singular = extra_detail_plural = "try again in {wait} s"
+
+    def __init__(self, wait: float) -> None:
+        super().__init__()
+        self.wait = wait
 
 
 class ApiKeyAuthentication(BaseAuthentication):

@@ -37,7 +37,8 @@ def locked_out(request: HttpRequest, response: HttpResponse, credentials: Any) -
 
 @receiver(user_login_failed)
 def note_failure(credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
-    if request is None or getattr(request, "axes_locked_out", False):
+    """Tries of a locked out user count too: they are cheap, but not free."""
+    if request is None:
         return
     client = addresses.client_of(request.META)
     log.warning("login_failed", client=client, user=credentials.get("username"))

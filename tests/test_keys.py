@@ -290,6 +290,7 @@ def test_wrong_keys_are_slowed_down(required: Api, settings: Any, django_assert_
         assert answer.status_code == 429
         assert 1 <= int(answer["Retry-After"]) <= 61
         assert answer.json()["code"] == "too_many_wrong_keys"
+        assert answer.json()["error"] == "too many wrong API keys from this address"
         assert answer.json()["retriable"] is True
 
 

@@ -129,6 +129,14 @@ def test_an_address_that_tries_many_users_is_stopped_before_the_database(django_
     assert AccessAttempt.objects.count() == guesses.LOGINS_PER_MINUTE
 
 
+def test_tries_of_a_locked_out_user_are_stopped_before_the_database_too(django_assert_num_queries: Any) -> None:
+    for _ in range(guesses.LOGINS_PER_MINUTE):
+        log_in()
+
+    with django_assert_num_queries(0):
+        assert log_in().status_code == 429
+
+
 def test_a_command_has_no_address_to_lock_out() -> None:
     assert authenticate(username="admin", password="wrong") is None
     assert authenticate(username="admin", password=PASSWORD) is not None
@@ -155,6 +163,9 @@ def test_a_lockout_is_logged_with_its_client() -> None:
         for number in range(guesses.LOGINS_PER_MINUTE):
             log_in(f"user{number}")
 
+    failures = [line["user"] for line in lines if line["event"] == "login_failed"]
+    assert failures[:6] == ["admin"] * 5 + ["user0"]
+    assert len(failures) == guesses.LOGINS_PER_MINUTE
     (lockout,) = [line for line in lines if line["event"] == "login_locked_out"]
     assert (lockout["client"], lockout["user"]) == ("203.0.113.7", "admin")
     (throttle,) = [line for line in lines if line["event"] == "login_throttled"]
