@@ -94,11 +94,11 @@ def credentials(name: str, default: str) -> str:
     return value
 
 
-def origins(name: str) -> list[str]:
+def origins(name: str, may_be_any: bool = True) -> list[str]:
     """Origins as a browser names them: `https://app.example.com`, comma-separated; `*` is any."""
     values = words(name, "")
     for value in values:
-        if value != "*" and not re.fullmatch(r"https?://[^/\s*]+", value):
+        if not (may_be_any and value == "*") and not re.fullmatch(r"https?://[^/\s*]+", value):
             raise _refuse(name, value, "origins such as https://app.example.com, comma-separated")
     return values
 

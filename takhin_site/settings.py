@@ -40,7 +40,7 @@ if DEBUG and not TAKHIN_LOOPBACK:
         f"debug pages show settings and code, got true with TAKHIN_HOST={TAKHIN_HOST!r}"
     )
 ALLOWED_HOSTS = env.words("TAKHIN_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]" if TAKHIN_LOOPBACK else "*")
-CSRF_TRUSTED_ORIGINS = env.origins("TAKHIN_TRUSTED_ORIGINS")
+CSRF_TRUSTED_ORIGINS = env.origins("TAKHIN_TRUSTED_ORIGINS", may_be_any=False)
 CORS_ALLOWED_ORIGINS = env.origins("TAKHIN_CORS_ORIGINS")
 TAKHIN_TRUSTED_PROXIES = env.networks("TAKHIN_TRUSTED_PROXIES")
 TAKHIN_WRONG_KEYS_PER_MINUTE = env.integer("TAKHIN_WRONG_KEYS_PER_MINUTE", 60)

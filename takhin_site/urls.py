@@ -4,7 +4,6 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularJSONAPIView
 from drf_spectacular.views import SpectacularRedocView as Redoc
 from drf_spectacular.views import SpectacularSwaggerSplitView as Swagger
 
@@ -16,7 +15,7 @@ urlpatterns = [
     path("api/", include("topics.urls")),
     re_path(r"^api(?:/.*)?$", exceptions.not_found),
     re_path(r"^registry(?=/|$)", include("registry.urls")),
-    path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
+    path("openapi.json", pages.Description.as_view(), name="openapi"),
     path("swagger/", Swagger.as_view(url_name="openapi", template_name="producer/swagger.html"), name="swagger"),
     path("redoc/", Redoc.as_view(url_name="openapi", template_name="producer/redoc.html"), name="redoc"),
     path("", pages.root, name="root"),

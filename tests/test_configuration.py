@@ -47,6 +47,7 @@ MORE_WRONG = {
     "TAKHIN_MAX_NESTING": ["0", "501"],
     "TAKHIN_DEFAULT_PARTITIONS": ["0", "1001"],
     "TAKHIN_WORKERS": ["65"],
+    "TAKHIN_TRUSTED_ORIGINS": ["*", "https://*.example.com"],
 }
 
 

@@ -48,6 +48,17 @@ def test_it_works(spec: Any) -> None:
     assert "/api/topics/{topic}/produce" in spec["paths"]
 
 
+def test_it_is_made_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes 50 ms and needs no key: a few clients that asked for it again and again kept all others waiting."""
+    first = api.get("/openapi.json")
+    monkeypatch.setattr("takhin_site.pages.SchemaGenerator", None)
+
+    again = api.get("/openapi.json")
+    assert again.content == first.content
+    assert again["Content-Type"] == "application/vnd.oai.openapi+json"
+    assert api.post("/openapi.json", {}).status_code == 405
+
+
 @pytest.mark.no_database
 def test_the_description_is_valid_and_without_a_warning() -> None:
     done = subprocess.run(
