@@ -18,6 +18,7 @@ from rest_framework.response import Response
 
 from producer import errors
 from topics import errors as log_errors
+from topics import trouble
 from topics.serializers import InvalidParameters
 
 log = structlog.get_logger("takhin.api")
@@ -41,6 +42,8 @@ STATUSES: dict[type[Exception], int] = {
     log_errors.InvalidTopic: 400,
     log_errors.UnknownPartition: 404,
     log_errors.OffsetOutOfRange: 410,
+    # The fault is the storage's, and neither the request's nor one that passes.
+    log_errors.CorruptRecord: 502,
     log_errors.LogRefused: 502,
     log_errors.LogUnavailable: 503,
     log_errors.DeliveryFailed: 502,
@@ -97,11 +100,15 @@ def answer(error: Exception, context: dict[str, Any]) -> Response:
     """Django REST framework's exception handler: whatever was raised becomes a problem, never a traceback."""
     request: Request = context["request"]
     http_request = request._request
+    if trouble.is_trouble(error):
+        error = trouble.of(error)
     status = status_of(error)
     if status is not None:
         code = getattr(error, "code", "invalid_request")
         title = getattr(error, "title", code.replace("_", " "))
-        return respond(http_request, status, code, title, str(error))
+        response = respond(http_request, status, code, title, str(error))
+        response.data |= getattr(error, "members", {})
+        return response
     if isinstance(error, Http404):
         error = drf.NotFound()
     if isinstance(error, PermissionDenied):

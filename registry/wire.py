@@ -22,7 +22,7 @@ from rest_framework.viewsets import ViewSet
 from registry import elsewhere, errors, subjects
 from registry.access import Access
 from registry.entries import Reference
-from topics import commits, encodings, json_text
+from topics import encodings, json_text, trouble
 from topics.errors import LogUnavailable, OutcomeUnknown
 from topics.nesting import is_deeper
 
@@ -151,8 +151,8 @@ def answer(error: Exception, context: dict[str, Any]) -> Response:
     if isinstance(error, errors.RegistryError):
         code = error.error_code
         return problem(code if code < 1000 else code // 100, code, str(error))
-    if isinstance(error, commits.TROUBLE):
-        error = LogUnavailable("the database cannot be reached or is busy")
+    if trouble.is_trouble(error):
+        error = trouble.of(error)
     if isinstance(error, (LogUnavailable, OutcomeUnknown)):
         return problem(503, STORE_ERROR, f"Error in the backend data store: {error}", {"Retry-After": "1"})
     if isinstance(error, Http404):

@@ -14,8 +14,10 @@ from topics.records import Record, StoredRecord
 
 _HEADER_BYTES = 61
 _LENGTH_AT = 8
+_MAGIC_AT = 16
 _CRC_AT = 17
 _ATTRIBUTES_AT = 21
+_COUNT_AT = 57
 _NO_PRODUCER = (-1, -1, -1)
 # The builder refuses records past this; our own limits are far below it.
 _UNBOUNDED = 2**31 - 1
@@ -46,10 +48,37 @@ def place(batch: bytearray, base_offset: int) -> bytearray:
     return batch
 
 
-def decode(payload: bytes, partition: int) -> list[StoredRecord]:
-    """The records of a stored batch, with their offsets."""
+class Corrupt(Exception):
+    """Says what is wrong with a stored batch."""
+
+
+def check(payload: bytes, base_offset: int, count: int) -> DefaultRecordBatch:
+    """The stored batch of so many records at this offset. Raises Corrupt unless that is what the bytes are."""
+    if len(payload) < _HEADER_BYTES:
+        raise Corrupt(f"the batch has {len(payload)} bytes, fewer than its header")
+    length = struct.unpack_from(">i", payload, _LENGTH_AT)[0] + _LENGTH_AT + 4
+    if length != len(payload):
+        raise Corrupt(f"the batch has {len(payload)} bytes, but its header says {length}")
+    if payload[_MAGIC_AT] != 2:
+        raise Corrupt(f"the batch is of format {payload[_MAGIC_AT]}, not 2")
     batch = DefaultRecordBatch(payload)
-    return [
-        StoredRecord(partition, record.offset, record.timestamp, record.key, record.value, record.headers)
-        for record in batch
-    ]
+    if not batch.validate_crc():
+        raise Corrupt("the batch does not have the bytes that were written: its CRC differs")
+    if batch.base_offset != base_offset:
+        raise Corrupt(f"the batch says that it begins at offset {batch.base_offset}, but is stored at {base_offset}")
+    (found,) = struct.unpack_from(">i", payload, _COUNT_AT)
+    if found != count or batch.last_offset_delta + 1 != count:
+        raise Corrupt(f"the batch has {found} records, but is stored as one of {count}")
+    return batch
+
+
+def decode(payload: bytes, partition: int, base_offset: int, count: int) -> list[StoredRecord]:
+    """The records of a stored batch, with their offsets. Raises Corrupt."""
+    batch = check(payload, base_offset, count)
+    try:
+        return [
+            StoredRecord(partition, record.offset, record.timestamp, record.key, record.value, record.headers)
+            for record in batch
+        ]
+    except Exception as error:
+        raise Corrupt(f"the batch's records cannot be read ({error})") from error

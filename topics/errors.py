@@ -7,9 +7,12 @@ LogError
 ├── InvalidTopic
 ├── UnknownPartition
 ├── OffsetOutOfRange
+├── CorruptRecord
 ├── LogRefused
 ├── LogUnavailable
 │   ├── StorageFull
+│   ├── StorageReadOnly
+│   ├── StorageDamaged
 │   └── QueueFull
 ├── DeliveryFailed            of one record
 ├── NotAttempted              of one record
@@ -67,6 +70,21 @@ class OffsetOutOfRange(LogError):
         self.first = first
 
 
+class CorruptRecord(LogError):
+    """Stored records are not what was written. Reading goes on at `next_offset`."""
+
+    code = "corrupt_record"
+
+    def __init__(self, topic: str, partition: int, first: int, last: int, reason: str) -> None:
+        which = f"offset {first}" if first == last else f"offsets {first} to {last}"
+        super().__init__(
+            f"{which} of partition {partition} of topic {topic} cannot be read: {reason}; "
+            f"records after them can be read from offset {last + 1} on"
+        )
+        self.next_offset = last + 1
+        self.members = {"topic": topic, "partition": partition, "firstOffset": first, "lastOffset": last}
+
+
 class LogRefused(LogError):
     """The log does not let this gateway do that: its credentials or its configuration must change first."""
 
@@ -82,6 +100,16 @@ class LogUnavailable(LogError):
 
 class StorageFull(LogUnavailable):
     code = "storage_full"
+
+
+class StorageReadOnly(LogUnavailable):
+    code = "storage_read_only"
+
+
+class StorageDamaged(LogUnavailable):
+    """The database's own file is damaged, so that it cannot read or write what was asked."""
+
+    code = "storage_damaged"
 
 
 class QueueFull(LogUnavailable):

@@ -6,9 +6,8 @@ from collections.abc import Collection, Sequence
 import msgspec
 from django.db import IntegrityError, connection
 
-from topics import batches, commits, retention
+from topics import batches, commits, reading, retention
 from topics.backends.base import (
-    MAX_READ_BYTES,
     Also,
     Log,
     Results,
@@ -18,7 +17,7 @@ from topics.backends.base import (
     validate_topic,
     within_bytes,
 )
-from topics.errors import LogError, TopicExists, TopicNotFound
+from topics.errors import CorruptRecord, LogError, StorageDamaged, TopicExists, TopicNotFound
 from topics.models import Partition, Topic
 from topics.records import DEFAULT_CONFIG, PartitionInfo, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
 
@@ -152,13 +151,15 @@ class EmbeddedLog(Log):
     def read(self, topic: str, partition: int, offset: int | None, limit: int) -> list[StoredRecord]:
         check_partition(partition, self.partition_count(topic))
         with commits.translated():
-            row = Partition.objects.filter(topic__name=topic, number=partition).first()
-            if row is None:
-                raise TopicNotFound(topic)
+            row = _partition(topic, partition)
             start = resolve_offset(offset, row.first_offset, row.next_offset)
-            stored = _payloads(row, start, start + limit)
-        records = [record for payload in stored for record in batches.decode(payload, partition)]
-        return within_bytes([record for record in records if start <= record.offset < start + limit])
+            try:
+                return within_bytes(reading.read(topic, row, start, limit))
+            except CorruptRecord:
+                # Unless retention has deleted meanwhile what was looked for.
+                if _partition(topic, partition).first_offset == row.first_offset:
+                    raise
+        return self.read(topic, partition, offset, limit)
 
     def enforce_retention(self, now_ms: int) -> int:
         return retention.delete_orphans() + retention.enforce(now_ms)
@@ -185,24 +186,22 @@ def _insert(topic: str, prepared: _Prepared) -> list[RecordMetadata | LogError]:
         base = row[0] - count
         payload = bytes(batches.place(prepared.batch, base))
         row = [prepared.partition_id, base, count, write.codec, prepared.max_timestamp, size, payload]
-        cursor.execute(_INSERT, row)
+        try:
+            cursor.execute(_INSERT, row)
+        except IntegrityError as error:
+            raise StorageDamaged(
+                f"partition {write.partition} of topic {topic} has a batch at its next offset {base} already; "
+                "manage.py check_log tells what is wrong"
+            ) from error
     number = write.partition
     return [RecordMetadata(number, base + index, record.timestamp) for index, record in enumerate(write.records)]
 
 
-def _payloads(partition: Partition, start: int, end: int) -> list[bytes]:
-    """The stored batches that hold offsets `start` to `end`, as many as MAX_READ_BYTES allows."""
-    kept = partition.batches.order_by("base_offset")
-    holding = kept.filter(base_offset__lte=start).order_by("-base_offset").values_list("base_offset", flat=True).first()
-    rows = kept.filter(base_offset__gte=start if holding is None else holding, base_offset__lt=end)
-    wanted: list[int] = []
-    room = MAX_READ_BYTES
-    for pk, size in rows.values_list("pk", "stored_bytes"):
-        room -= size
-        if wanted and room < 0:
-            break
-        wanted.append(pk)
-    return [bytes(payload) for payload in kept.filter(pk__in=wanted).values_list("payload", flat=True)]
+def _partition(topic: str, number: int) -> Partition:
+    row = Partition.objects.filter(topic__name=topic, number=number).first()
+    if row is None:
+        raise TopicNotFound(topic)
+    return row
 
 
 def _info(topic: Topic) -> TopicInfo:
