@@ -14,7 +14,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
 from topics import paging
-from topics.errors import LogError, OffsetOutOfRange
+from topics.errors import CorruptRecord, LogError, OffsetOutOfRange
 from topics.logs import current_log
 from topics.models import RecordBatch
 from topics.paging import PAGE, Page
@@ -25,6 +25,8 @@ from topics.windows import is_embedded
 MAX_OFFSET = 2**63 - 1
 # Past this the topic is typed, not chosen from a list.
 MOST_LISTED = 500
+# Corrupt batches in a row that one look passes over: each costs a read of a few milliseconds.
+MOST_CORRUPT = 100
 
 
 class Shelf(msgspec.Struct, frozen=True):
@@ -78,7 +80,8 @@ def _page(found: TopicInfo, place: dict[str, Any]) -> dict[str, Any]:
     bounds = found.partitions[number]
     if not bounds.is_online:
         return context | {"error": f"partition {number} of {found.name} has no leader: no broker can read it now"}
-    read = partial(current_log().read, found.name, number)
+    corrupt: dict[str, None] = {}
+    read = partial(_read_past_corrupt, found.name, number, corrupt)
     if offset is None:
         page = paging.before(read, bounds, bounds.high_watermark if end is None else end)
     else:
@@ -89,11 +92,25 @@ def _page(found: TopicInfo, place: dict[str, Any]) -> dict[str, Any]:
             page = paging.after(read, bounds, error.first)
     codecs = _codecs(found.name, page.records)
     return context | {
+        "corrupt": list(corrupt),
         "partition": bounds,
         "records": [_shelf(record, codecs) for record in page.records],
         "is_before": offset is None,
         "links": _links(found.name, bounds, page),
     }
+
+
+def _read_past_corrupt(
+    topic: str, partition: int, corrupt: dict[str, None], offset: int, limit: int
+) -> list[StoredRecord]:
+    """Records as the log reads them, but what cannot be read is noted in `corrupt` and passed over like a gap."""
+    for _ in range(MOST_CORRUPT):
+        try:
+            return current_log().read(topic, partition, offset, limit)
+        except CorruptRecord as error:
+            corrupt[str(error)] = None
+            offset = error.next_offset
+    return []
 
 
 def _links(topic: str, bounds: PartitionInfo, page: Page) -> dict[str, str]:

@@ -11,6 +11,7 @@ from topics.serializers import (
     NewTopicSerializer,
     ProblemSerializer,
     ReadParameters,
+    ReadProblemSerializer,
     TopicChangeSerializer,
     TopicSerializer,
 )
@@ -154,6 +155,17 @@ delete_topic = extend_schema(
     parameters=[TOPIC, *SHARED],
     responses={204: None, **problems(*COMMON, 404)},
 )
+_corrupt = problem_example(
+    502,
+    "corrupt_record",
+    "corrupt record",
+    "offsets 4 to 6 of partition 0 of topic orders cannot be read: the batch does not have the bytes that were "
+    "written: its CRC differs; records after them can be read from offset 7 on",
+    topic="orders",
+    partition=0,
+    firstOffset=4,
+    lastOffset=6,
+)
 read_messages = extend_schema(
     operation_id="readMessages",
     summary="Read records back",
@@ -165,5 +177,6 @@ read_messages = extend_schema(
             MessageSerializer(many=True), examples=[OpenApiExample("messages", value=_message, response_only=True)]
         ),
         **problems(*COMMON, 404, 410),
+        (502, PROBLEM_TYPE): OpenApiResponse(ReadProblemSerializer, description="corrupt record", examples=[_corrupt]),
     },
 )

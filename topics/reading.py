@@ -15,7 +15,7 @@ class _Place(NamedTuple):
 
     pk: int
     base: int
-    count: int
+    records: int
     size: int
     end: int
 
@@ -37,13 +37,13 @@ def read(topic: str, partition: Partition, start: int, limit: int) -> list[Store
                 raise Corrupt("they are missing")
             if place.pk not in payloads:
                 raise Corrupt("they are missing")
-            found = batches.decode(bytes(payloads[place.pk]), partition.number, place.base, place.count)
+            found = batches.decode(bytes(payloads[place.pk]), partition.number, place.base, place.records)
         except Corrupt as error:
             if records:
                 break
             raise CorruptRecord(topic, partition.number, first, last, str(error)) from error
         records += [record for record in found if start <= record.offset < start + limit]
-        expected = max(start, place.base + place.count)
+        expected = max(start, place.base + place.records)
     if not records and start < partition.next_offset:
         raise CorruptRecord(topic, partition.number, start, partition.next_offset - 1, "they are missing")
     return records

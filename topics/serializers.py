@@ -220,3 +220,12 @@ class ProblemSerializer(serializers.Serializer[Any]):
     code = serializers.CharField(help_text="The stable slug of this error.")
     retriable = serializers.BooleanField(help_text="Whether the same request may succeed later.")
     instance = serializers.CharField(help_text="The X-Request-Id, as in the logs.")
+
+
+class ReadProblemSerializer(ProblemSerializer):
+    """With the code corrupt_record, where it lies."""
+
+    topic = serializers.CharField(required=False)
+    partition = serializers.IntegerField(required=False)
+    firstOffset = serializers.IntegerField(required=False)
+    lastOffset = serializers.IntegerField(required=False, help_text="Records can be read from the next one on.")
