@@ -158,7 +158,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
             "tcp_user_timeout": 20_000,
             **_of_url,
             # One that comes back after an outage is tried again within seconds, not after a doubled wait of minutes.
-            "pool": {"min_size": 1, "max_size": TAKHIN_DB_POOL_SIZE, "timeout": 5, "reconnect_timeout": 5},
+            "pool": {"min_size": 1, "max_size": TAKHIN_DB_POOL_SIZE, "timeout": 1, "reconnect_timeout": 5},
             # Milliseconds: nothing may hold a lock or a transaction for ever.
             "options": "-c lock_timeout=10000 -c statement_timeout=30000 -c idle_in_transaction_session_timeout=10000 "
             rf"-c default_transaction_isolation=read\ committed {_of_url.get('options', '')}",
@@ -166,6 +166,12 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
     }
+
+# Django's own, that wait for no database that does not answer
+DATABASES["default"]["ENGINE"] = {
+    "django.db.backends.sqlite3": "topics.engines.sqlite3",
+    "django.db.backends.postgresql": "topics.engines.postgresql",
+}[DATABASES["default"]["ENGINE"]]
 
 INSTALLED_APPS = [
     "django.contrib.auth",

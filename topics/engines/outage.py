@@ -1,0 +1,98 @@
+"""Know that the database does not answer, so that nobody waits for it, and notice when it answers again."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from topics.trouble import DatabaseDown
+
+log = structlog.get_logger("takhin.database")
+# Seconds between two looks: while it is down, a probe each; otherwise whether anything calls for one.
+EVERY_SECONDS = 0.25
+
+
+class Outage:
+    """Refuses everybody while the database is down; a single thread of this process, the prober, finds out when.
+
+    `probe` returns why the database does not answer, or an empty string when it does; it may take two seconds.
+    `is_doubtful` says whether there is reason to probe, besides `suspect`. Probes must fail for `patience` seconds
+    without any success meanwhile (`answered`) before `down` is called and callers are refused: what takes less is
+    waited for.
+    """
+
+    def __init__(
+        self,
+        probe: Callable[[], str],
+        *,
+        patience: float = 0.0,
+        is_doubtful: Callable[[], bool] = lambda: False,
+        down: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._probe = probe
+        self._patience = patience
+        self._is_doubtful = is_doubtful
+        self._down = down
+        self._reason = ""
+        self._opened_at: float | None = None
+        self._failing_since: float | None = None
+        self._answered_at = float("-inf")
+        self._wanted = threading.Event()
+        self._making = threading.Lock()
+        self._pid = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self._opened_at is not None
+
+    def admit(self) -> None:
+        """Raise DatabaseDown while the database does not answer."""
+        opened_at = self._opened_at
+        if opened_at is not None:
+            raise DatabaseDown(f"{self._reason} (for {time.monotonic() - opened_at:.0f} seconds)")
+
+    def answered(self) -> None:
+        """Somebody got an answer, which is as good as a probe's."""
+        self._answered_at = time.monotonic()
+
+    def suspect(self) -> None:
+        """Somebody got none: look now."""
+        self.watch()
+        self._wanted.set()
+
+    def watch(self) -> None:
+        """Have the prober run in this process: a thread does not survive a fork."""
+        if self._pid == os.getpid():
+            return
+        with self._making:
+            if self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._opened_at = self._failing_since = None
+                threading.Thread(target=self._loop, name="takhin-prober", daemon=True).start()
+
+    def _loop(self) -> None:
+        while True:
+            is_wanted = self._wanted.wait(EVERY_SECONDS)
+            if is_wanted or self._failing_since is not None or self._is_doubtful():
+                self._wanted.clear()
+                self._look()
+
+    def _look(self) -> None:
+        begun = time.monotonic()
+        reason = self._probe()
+        if not reason or (self._answered_at > begun - EVERY_SECONDS and not self.is_open):
+            self._close()
+            return
+        self._reason = reason
+        self._failing_since = self._failing_since or begun
+        if self._opened_at is None and time.monotonic() - self._failing_since >= self._patience:
+            log.warning("the database does not answer", reason=reason)
+            self._opened_at = self._failing_since
+            self._down()
+
+    def _close(self) -> None:
+        if self._opened_at is not None:
+            log.info("the database answers", seconds=round(time.monotonic() - self._opened_at, 1))
+        self._opened_at = self._failing_since = None

@@ -1,0 +1,99 @@
+"""Django's SQLite, which asks for nothing while another process keeps the file locked, and notices a file that is gone.
+
+SQLite waits for a lock as long as the setting `timeout` says. Once a reader has waited that long in vain, the others
+are refused until the prober can read again. The writer is exempt: see topics/writer.py.
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from django.db.backends.sqlite3 import base
+from django.db.utils import DatabaseErrorWrapper
+from django.utils.functional import cached_property
+
+from topics.engines.outage import Outage
+
+_LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED")
+# Database files that this process has seen: one that is gone must not be made anew, empty, by whoever connects next.
+_seen: set[str] = set()
+
+
+class _Noting(DatabaseErrorWrapper):
+    wrapper: "DatabaseWrapper"
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if error is not None and getattr(error, "sqlite_errorname", "").startswith(_LOCKED):
+            self.wrapper.waited_in_vain()
+        super().__exit__(kind, error, trace)
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    # Whether it waits for locks though others are refused.
+    is_patient = False
+    _file: tuple[int, int] | None = None
+
+    @cached_property
+    def wrap_database_errors(self) -> DatabaseErrorWrapper:
+        return _Noting(self)
+
+    def _cursor(self, name: Any = None) -> Any:
+        if outage.is_open and not self.is_patient:
+            outage.admit()
+        return super()._cursor(name)  # type: ignore[misc]
+
+    def waited_in_vain(self) -> None:
+        if not self.is_patient:
+            _probed.path = str(self.settings_dict["NAME"])
+            outage.suspect()
+
+    def get_new_connection(self, conn_params: Any) -> Any:
+        path = str(self.settings_dict["NAME"])
+        if path in _seen and _identity(path) is None:
+            raise sqlite3.OperationalError("the database file is gone")
+        made = super().get_new_connection(conn_params)
+        self._file = _identity(path)
+        if self._file is not None:
+            _seen.add(path)
+        return made
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        if self.connection is not None and self._file != _identity(str(self.settings_dict["NAME"])):
+            self.close()
+        super().close_if_unusable_or_obsolete()
+
+    def is_usable(self) -> bool:
+        """Asked after an error alone: a connection that is opened anew sees what has become of the file."""
+        return False
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+class _Probed:
+    path = ""
+
+
+_probed = _Probed()
+
+
+def _probe() -> str:
+    """Why the file cannot be read now: a lock alone, for whatever else is wrong is told at once to whoever asks."""
+    try:
+        connection = sqlite3.connect(f"file:{_probed.path}?mode=ro", timeout=0, uri=True)
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorname", "").startswith(_LOCKED):
+            return "another process keeps the database locked"
+    return ""
+
+
+outage = Outage(_probe)
