@@ -15,6 +15,7 @@ from producer.models import ProduceRequest
 from producer.session_worker import SessionWorker
 from producer.worker import Worker
 from topics import commits
+from topics.errors import LogUnavailable, OutcomeUnknown
 from topics.logs import current_log
 
 log = structlog.get_logger("takhin.background")
@@ -65,6 +66,8 @@ def _keep_house() -> None:
             expired = current_log().enforce_retention(services.now_ms())
             if purged or expired:
                 log.info("housekeeping", requests=purged, records=expired)
+        except (LogUnavailable, OutcomeUnknown) as error:
+            log.warning("housekeeping put off", error=str(error))
         except Exception:
             log.exception("housekeeping failed, goes on")
         finally:

@@ -201,13 +201,14 @@ def _health(
     return documented
 
 
+_reasons = {"database": "another process has kept the database locked for 12 seconds"}
 live = _health("live", "Whether the process lives", serializers.LiveSerializer, {"alive": True}, None)
 ready = _health(
     "ready",
     "Whether requests can be served",
     serializers.ReadySerializer,
     {"ready": True},
-    {"ready": False, "failing": ["database"]},
+    {"ready": False, "failing": ["database"], "reasons": _reasons},
 )
 _checks = {"database": True, "log": True, "migrations": True, "workers": True}
 health = _health(
@@ -215,5 +216,5 @@ health = _health(
     "Every check by name",
     serializers.HealthSerializer,
     {"status": "ok", "version": "0.1.0", "checks": _checks},
-    {"status": "failing", "version": "0.1.0", "checks": {**_checks, "database": False}},
+    {"status": "failing", "version": "0.1.0", "checks": {**_checks, "database": False}, "reasons": _reasons},
 )

@@ -136,6 +136,12 @@ class StatusSerializer(SchemaIdsSerializer):
     error = serializers.CharField(required=False)
 
 
+class ReasonsField(serializers.DictField):
+    """Of each check that fails, what is wrong."""
+
+    child = serializers.CharField()
+
+
 class LiveSerializer(serializers.Serializer[Any]):
     alive = serializers.BooleanField()
 
@@ -144,9 +150,11 @@ class ReadySerializer(serializers.Serializer[Any]):
     ready = serializers.BooleanField()
     failing = serializers.ListField(child=serializers.CharField(), required=False)
     degraded = serializers.ListField(child=serializers.CharField(), required=False)
+    reasons = ReasonsField(required=False)
 
 
 class HealthSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=["ok", "failing"])
     version = serializers.CharField()
     checks = serializers.DictField(child=serializers.BooleanField())
+    reasons = ReasonsField(required=False)

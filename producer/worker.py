@@ -51,6 +51,10 @@ class Worker:
             try:
                 if not self.run_once():
                     notices.wait_for_work(POLL_SECONDS)
+            except (LogUnavailable, OutcomeUnknown) as error:
+                log.warning("worker waits", error=str(error))
+                self._drop()
+                self._stopping.wait(1)
             except Exception:
                 log.exception("worker failed, goes on")
                 self._drop()
@@ -95,6 +99,8 @@ class Worker:
         while not self._stopping.wait(LEASE.total_seconds() / 3):
             try:
                 self._renew()
+            except (LogUnavailable, OutcomeUnknown) as error:
+                log.warning("lease not renewed", error=str(error))
             except Exception:
                 # A lease that is not renewed once has time for another try; a thread that ended has not.
                 log.exception("lease not renewed")

@@ -10,8 +10,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 
-from producer import background
-from producer import health as health_module
+from producer import background, checkup
 from producer.worker import Worker
 from tests.conftest import Api
 from tests.live import ROOT, LiveServer, database_of
@@ -42,7 +41,10 @@ def test_a_broken_log_is_not_ready(api: Api) -> None:
             cursor.execute("ALTER TABLE topics_gone RENAME TO topics_topic")
 
     assert ready.status_code == 503
-    assert ready.json() == {"ready": False, "failing": ["log"]}
+    assert ready.json().keys() == {"ready", "failing", "reasons"}
+    assert ready.json()["failing"] == ["log"]
+    assert ready.json()["reasons"]["log"].startswith("the database cannot be reached or is busy")
+    assert health.json()["reasons"] == ready.json()["reasons"]
     assert ready["Retry-After"] == "1"
     assert health.status_code == 503
     assert health.json()["status"] == "failing"
@@ -52,7 +54,7 @@ def test_a_broken_log_is_not_ready(api: Api) -> None:
 
 
 def test_a_missing_migration_is_not_ready(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health_module, "_migrated", False)
+    monkeypatch.setattr(checkup, "_migrated", False)
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE kept AS SELECT * FROM django_migrations WHERE app = 'producer'")
         cursor.execute("DELETE FROM django_migrations WHERE app = 'producer'")
@@ -64,7 +66,8 @@ def test_a_missing_migration_is_not_ready(api: Api, monkeypatch: pytest.MonkeyPa
             cursor.execute("DROP TABLE kept")
 
     assert answer.status_code == 503
-    assert answer.json() == {"ready": False, "failing": ["migrations"]}
+    reason = "the database lacks migrations of this version: run manage.py migrate"
+    assert answer.json() == {"ready": False, "failing": ["migrations"], "reasons": {"migrations": reason}}
     assert api.get("/api/health/ready").status_code == 200
 
 
@@ -97,7 +100,7 @@ def test_a_fresh_data_folder_is_alive_but_not_ready(tmp_path: Path) -> None:
 
     live, ready, health, topics = done.stdout.splitlines()
     assert live == '200 {"alive":true}'
-    assert ready == '503 {"ready":false,"failing":["database","log","migrations"]}'
+    assert ready.startswith('503 {"ready":false,"failing":["database","log","migrations"],"reasons":{')
     assert health.startswith('503 {"status":"failing"')
     assert topics.startswith("503 ")
 
@@ -109,7 +112,7 @@ def test_a_worker_that_is_stuck_is_not_ready(api: Api, monkeypatch: pytest.Monke
 
     stuck._seen -= 1000
 
-    assert api.get("/api/health/ready").json() == {"ready": False, "failing": ["workers"]}
+    assert api.get("/api/health/ready").json()["failing"] == ["workers"]
 
 
 def test_the_root_names_product_version_and_links(api: Api) -> None:

@@ -22,6 +22,7 @@ class Last:
     def __init__(self) -> None:
         self.succeeded_at = float("-inf")
         self.failure: LogUnavailable | None = None
+        self.failed_at = float("-inf")
 
     def succeeded(self) -> None:
         self.succeeded_at = time.monotonic()
@@ -29,6 +30,7 @@ class Last:
 
     def failed(self, error: LogUnavailable) -> None:
         self.failure = error
+        self.failed_at = time.monotonic()
 
 
 last = Last()

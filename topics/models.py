@@ -73,3 +73,12 @@ class RecordBatch(models.Model):
 
     def __str__(self) -> str:
         return f"{self.partition_id}@{self.base_offset}+{self.record_count}"
+
+
+class WriteTrial(models.Model):
+    """A row that is written and deleted again to see whether anything can be written: see topics/writability.py."""
+
+    filler = models.BinaryField()
+
+    def __str__(self) -> str:
+        return f"{len(self.filler)} bytes"

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 from django.db import IntegrityError, connection
 
-from topics import batches, commits, reading, retention
+from topics import batches, commits, reading, retention, writability
 from topics.backends.base import (
     Also,
     Log,
@@ -32,6 +32,13 @@ _INSERT = """
 INSERT INTO topics_recordbatch (partition_id, base_offset, record_count, codec, max_timestamp, stored_bytes, payload)
 VALUES (%s, %s, %s, %s, %s, %s, %s)
 """
+# Each table from its root page down to where rows are added, and the index of offsets.
+_TOUCHED_BY_APPEND = (
+    "SELECT name FROM topics_topic ORDER BY id DESC LIMIT 1",
+    "SELECT next_offset FROM topics_partition ORDER BY id DESC LIMIT 1",
+    "SELECT base_offset FROM topics_recordbatch ORDER BY id DESC LIMIT 1",
+    "SELECT base_offset FROM topics_recordbatch ORDER BY partition_id DESC, base_offset DESC LIMIT 1",
+)
 
 
 class _Prepared(msgspec.Struct, frozen=True):
@@ -162,11 +169,16 @@ class EmbeddedLog(Log):
         return self.read(topic, partition, offset, limit)
 
     def enforce_retention(self, now_ms: int) -> int:
-        return retention.delete_orphans() + retention.enforce(now_ms)
+        with commits.translated():
+            return retention.delete_orphans() + retention.enforce(now_ms)
 
     def check(self) -> None:
+        """Raise LogUnavailable when what an append reads cannot be read, or nothing can be written."""
         with commits.translated(), connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM topics_topic LIMIT 1")
+            for statement in _TOUCHED_BY_APPEND:
+                cursor.execute(statement)
+                cursor.fetchall()
+        writability.check()
 
 
 def _prepare(partition_id: int, write: Write) -> _Prepared:
