@@ -1,5 +1,6 @@
 """Write every log line, ours and the libraries', as one JSON object on standard error."""
 
+import contextlib
 import logging.config
 import sys
 from typing import Any
@@ -18,6 +19,18 @@ def _to_json(event: dict[str, Any], **_: Any) -> str:
     return msgspec.json.encode(event, enc_hook=str).decode()
 
 
+class _Stderr:
+    """Standard error, which may be a file on a full disk: what cannot be logged must not fail a request."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
 def configure(options: dict[str, Any]) -> None:
     """Set up structlog and the standard library's logging; called by Django with LOGGING."""
     renderer = structlog.processors.JSONRenderer(serializer=_to_json)
@@ -25,7 +38,7 @@ def configure(options: dict[str, Any]) -> None:
     structlog.configure(
         processors=[*_SHARED, structlog.processors.format_exc_info, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_Stderr()),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
     logging.config.dictConfig(

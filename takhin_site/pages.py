@@ -1,9 +1,11 @@
 """Serve the root, and the pages for what no view answers: JSON, but Django's own under /admin."""
 
 import functools
+import sys
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template import loader
 from django.views import defaults
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer
@@ -12,6 +14,8 @@ from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework.request import Request
 
 from producer import exceptions
+from topics import trouble
+from topics.errors import LogUnavailable
 
 
 class Description(SpectacularJSONAPIView):
@@ -95,8 +99,22 @@ def refused(request: HttpRequest, code: str) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    error = sys.exc_info()[1]
+    if error is not None and trouble.is_trouble(error):
+        return _unavailable(request, trouble.of(error))
     if is_admin(request):
         return defaults.server_error(request)
     return exceptions.plain(
         request, 500, "internal_error", "internal error", "the error is logged under this X-Request-Id"
     )
+
+
+def _unavailable(request: HttpRequest, error: LogUnavailable) -> HttpResponse:
+    """What a view could not do because of the database: sessions and users of the admin are in it too."""
+    if is_admin(request):
+        page = loader.render_to_string("503.html", {"reason": str(error)})
+        response = HttpResponse(page, status=503)
+    else:
+        response = exceptions.plain(request, 503, error.code, error.code.replace("_", " "), str(error))
+    response.headers["Retry-After"] = "1"
+    return response

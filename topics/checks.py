@@ -7,7 +7,11 @@ from typing import Any
 from aiokafka.record import default_records
 from django.conf import settings
 from django.core import checks
-from django.db import connection
+from django.core.management import CommandError
+from django.db import DatabaseError, connection
+
+from topics import commits, writer
+from topics.errors import LogUnavailable, OutcomeUnknown, StorageReadOnly
 
 POSTGRES_MUST_BE_ON = ("fsync", "full_page_writes", "synchronous_commit")
 
@@ -63,6 +67,40 @@ def postgres_is_durable(app_configs: Any, databases: Any = None, **kwargs: Any) 
     if (encoding := found["server_encoding"]) != "UTF8":
         wrong.append(checks.Error(f"The database's encoding must be UTF8, but is {encoding}.", id="takhin.E008"))
     return wrong
+
+
+@checks.register(checks.Tags.database)
+def database_is_writable(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Nothing would ever be written. A disk that is full, or a lock, may be over soon."""
+    if not databases:
+        return []
+    try:
+        commits.run(_write_nothing)
+    except StorageReadOnly as error:
+        return [checks.Error(f"The log cannot be written: {error}.", id="takhin.E009")]
+    except (LogUnavailable, OutcomeUnknown):
+        return []
+    return []
+
+
+def _write_nothing() -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            writer.touch(cursor)
+            return
+        cursor.execute("SHOW transaction_read_only")
+        if cursor.fetchone()[0] == "on":
+            raise StorageReadOnly("the database is read-only")
+
+
+def refuse_unsafe_database() -> None:
+    """Raise CommandError when the database would not keep what it acknowledges; one that is away may come back."""
+    try:
+        found = checks.run_checks(tags=[checks.Tags.database], databases=["default"])
+    except DatabaseError:
+        return
+    if wrong := [str(message.msg) for message in found if message.level >= checks.WARNING]:
+        raise CommandError("; ".join(wrong))
 
 
 @checks.register()

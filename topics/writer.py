@@ -24,7 +24,11 @@ from topics.errors import LogUnavailable, StorageFull, StorageReadOnly
 T = TypeVar("T")
 Job = Callable[[], Any]
 MAX_GROUP = 256
-_OF_LOCK_FILE: dict[int | None, type[LogUnavailable]] = {errno.EROFS: StorageReadOnly, errno.ENOSPC: StorageFull}
+_OF_LOCK_FILE: dict[int | None, type[LogUnavailable]] = {
+    errno.EROFS: StorageReadOnly,
+    errno.EACCES: StorageReadOnly,
+    errno.ENOSPC: StorageFull,
+}
 
 
 class _Waiter:

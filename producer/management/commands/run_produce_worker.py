@@ -5,12 +5,14 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from producer.background import new_worker
+from topics.checks import refuse_unsafe_database
 
 
 class Command(BaseCommand):
     help = "Run one worker for async requests. SIGTERM or Ctrl-C ends it after the request in hand; a second at once."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        refuse_unsafe_database()
         worker = new_worker()
 
         def stop(number: int, frame: FrameType | None) -> None:

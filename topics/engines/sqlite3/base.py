@@ -50,7 +50,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: Any) -> Any:
         path = str(self.settings_dict["NAME"])
         if path in _seen and _identity(path) is None:
-            raise sqlite3.OperationalError("the database file is gone")
+            error = sqlite3.OperationalError("the file is gone")
+            error.sqlite_errorname = "SQLITE_CANTOPEN"
+            raise error
         made = super().get_new_connection(conn_params)
         self._file = _identity(path)
         if self._file is not None:
