@@ -127,7 +127,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"] |= {
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
-            "timeout": 10,
+            "timeout": min(10, TAKHIN_PRODUCE_TIMEOUT),
             # synchronous belongs to the connection, so that every process must set it.
             "init_command": f"PRAGMA journal_mode={TAKHIN_SQLITE_JOURNAL};PRAGMA synchronous=FULL;"
             "PRAGMA foreign_keys=ON;PRAGMA journal_size_limit=67108864;",

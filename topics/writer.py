@@ -93,7 +93,7 @@ class Writer:
             return
         seconds = time.monotonic() - since
         if seconds >= settings.TAKHIN_PRODUCE_TIMEOUT:
-            raise LogUnavailable(f"another process has kept the database locked for {seconds:.0f} seconds")
+            raise LogUnavailable(f"another process has kept the database locked for {seconds:.0f} s")
 
     def end(self) -> None:
         self._is_ending = True

@@ -36,22 +36,19 @@ class Outage:
         self._is_doubtful = is_doubtful
         self._down = down
         self._reason = ""
-        self._opened_at: float | None = None
+        # Since when callers are refused; None while the database answers. Read for every cursor.
+        self.opened_at: float | None = None
         self._failing_since: float | None = None
         self._answered_at = float("-inf")
         self._wanted = threading.Event()
         self._making = threading.Lock()
         self._pid = 0
 
-    @property
-    def is_open(self) -> bool:
-        return self._opened_at is not None
-
     def admit(self) -> None:
         """Raise DatabaseDown while the database does not answer."""
-        opened_at = self._opened_at
+        opened_at = self.opened_at
         if opened_at is not None:
-            raise DatabaseDown(f"{self._reason} (for {time.monotonic() - opened_at:.0f} seconds)")
+            raise DatabaseDown(f"{self._reason} (for {time.monotonic() - opened_at:.0f} s)")
 
     def answered(self) -> None:
         """Somebody got an answer, which is as good as a probe's."""
@@ -69,7 +66,7 @@ class Outage:
         with self._making:
             if self._pid != os.getpid():
                 self._pid = os.getpid()
-                self._opened_at = self._failing_since = None
+                self.opened_at = self._failing_since = None
                 threading.Thread(target=self._loop, name="takhin-prober", daemon=True).start()
 
     def _loop(self) -> None:
@@ -82,17 +79,17 @@ class Outage:
     def _look(self) -> None:
         begun = time.monotonic()
         reason = self._probe()
-        if not reason or (self._answered_at > begun - EVERY_SECONDS and not self.is_open):
+        if not reason or (self._answered_at > begun - EVERY_SECONDS and self.opened_at is None):
             self._close()
             return
         self._reason = reason
         self._failing_since = self._failing_since or begun
-        if self._opened_at is None and time.monotonic() - self._failing_since >= self._patience:
+        if self.opened_at is None and time.monotonic() - self._failing_since >= self._patience:
             log.warning("the database does not answer", reason=reason)
-            self._opened_at = self._failing_since
+            self.opened_at = self._failing_since
             self._down()
 
     def _close(self) -> None:
-        if self._opened_at is not None:
-            log.info("the database answers", seconds=round(time.monotonic() - self._opened_at, 1))
-        self._opened_at = self._failing_since = None
+        if self.opened_at is not None:
+            log.info("the database answers", seconds=round(time.monotonic() - self.opened_at, 1))
+        self.opened_at = self._failing_since = None

@@ -31,7 +31,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     wait_seconds = 5.0
 
     def _cursor(self, name: Any = None) -> Any:
-        if outage.is_open:
+        if outage.opened_at is not None:
             outage.admit()
         return super()._cursor(name)  # type: ignore[misc]
 

@@ -5,6 +5,7 @@ are refused until the prober can read again. The writer is exempt: see topics/wr
 """
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from django.utils.functional import cached_property
 from topics.engines.outage import Outage
 
 _LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED")
+# A connection whose file is gone or replaced is closed within this.
+LOOK_SECONDS = 0.25
 # Database files that this process has seen: one that is gone must not be made anew, empty, by whoever connects next.
 _seen: set[str] = set()
 
@@ -23,7 +26,9 @@ class _Noting(DatabaseErrorWrapper):
     wrapper: "DatabaseWrapper"
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if error is not None and getattr(error, "sqlite_errorname", "").startswith(_LOCKED):
+        if kind is None:
+            return
+        if getattr(error, "sqlite_errorname", "").startswith(_LOCKED):
             self.wrapper.waited_in_vain()
         super().__exit__(kind, error, trace)
 
@@ -32,13 +37,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
     # Whether it waits for locks though others are refused.
     is_patient = False
     _file: tuple[int, int] | None = None
+    _look_again_at = 0.0
 
     @cached_property
     def wrap_database_errors(self) -> DatabaseErrorWrapper:
         return _Noting(self)
 
     def _cursor(self, name: Any = None) -> Any:
-        if outage.is_open and not self.is_patient:
+        if outage.opened_at is not None and not self.is_patient:
             outage.admit()
         return super()._cursor(name)  # type: ignore[misc]
 
@@ -60,8 +66,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return made
 
     def close_if_unusable_or_obsolete(self) -> None:
-        if self.connection is not None and self._file != _identity(str(self.settings_dict["NAME"])):
-            self.close()
+        now = time.monotonic()
+        if self.connection is not None and now > self._look_again_at:
+            self._look_again_at = now + LOOK_SECONDS
+            if self._file != _identity(str(self.settings_dict["NAME"])):
+                self.close()
         super().close_if_unusable_or_obsolete()
 
     def is_usable(self) -> bool:
