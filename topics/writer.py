@@ -24,6 +24,8 @@ from topics.errors import LogUnavailable, StorageFull, StorageReadOnly
 T = TypeVar("T")
 Job = Callable[[], Any]
 MAX_GROUP = 256
+# Between two looks at a file that has been locked for long.
+AGAIN_SECONDS = 0.2
 _OF_LOCK_FILE: dict[int | None, type[LogUnavailable]] = {
     errno.EROFS: StorageReadOnly,
     errno.EACCES: StorageReadOnly,
@@ -149,15 +151,20 @@ class Writer:
                     waiter.result = waiter.job()
 
     def _try_again(self) -> None:
-        """See whether a commit goes through by now: SQLite itself waits for the lock, for a while."""
+        """See whether a commit goes through by now, without waiting: one that waits for readers keeps others out."""
         try:
-            with _file_lock(), transaction.atomic(), connection.cursor() as cursor:
-                touch(cursor)
+            with _file_lock(), connection.cursor() as cursor:
+                cursor.execute("PRAGMA busy_timeout = 0")
+                with transaction.atomic():
+                    touch(cursor)
             self._waiting_since = None
         except Exception as error:
-            connection.close()
-            if not trouble.is_lock(error):
+            if trouble.is_lock(error):
+                time.sleep(AGAIN_SECONDS)
+            else:
                 self._waiting_since = None
+        finally:
+            connection.close()
 
 
 def touch(cursor: Any) -> None:
