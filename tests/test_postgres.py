@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import requests
 from django.db import connection, connections
 from django.db.models import Sum
 from django.db.models.functions import Now
@@ -27,7 +29,8 @@ from tests.test_crash import Client, finished
 from tests.test_purge import make_older
 from topics import checks, commits
 from topics.backends.embedded import EmbeddedLog
-from topics.errors import StorageFull, TopicNotFound
+from topics.engines.postgresql.base import DatabaseWrapper
+from topics.errors import StorageDamaged, StorageFull, StorageReadOnly, TopicNotFound
 from topics.models import Partition, RecordBatch
 from topics.records import Record, TopicConfig, Write
 
@@ -192,7 +195,8 @@ def test_several_processes_may_keep_house(api: Api) -> None:
 # Trouble
 
 
-def test_a_pool_that_is_empty_is_503_and_not_a_hang(api: Api, topic: str, settings: Any) -> None:
+def test_a_pool_that_is_empty_is_503_and_not_a_hang(api: Api, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DatabaseWrapper, "wait_seconds", 0.5)
     pool = connection.pool  # type: ignore[attr-defined]
     connection.close()
     held = [pool.getconn() for _ in range(pool.max_size)]
@@ -233,13 +237,38 @@ def test_a_connection_lost_in_a_commit_leaves_the_outcome_unknown(
     assert api.produce(topic, [{}]).status_code == 200
 
 
-def test_a_full_disk_is_told() -> None:
-    def fill() -> None:
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [("disk_full", StorageFull), ("data_corrupted", StorageDamaged), ("index_corrupted", StorageDamaged)],
+)
+def test_what_is_wrong_with_the_storage_is_told(code: str, error: type[Exception]) -> None:
+    def fail() -> None:
         with connection.cursor() as cursor:
-            cursor.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'disk_full'; END $$")
+            cursor.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$")
 
-    with pytest.raises(StorageFull):
-        commits.run(fill)
+    with pytest.raises(error):
+        commits.run(fail)
+
+
+def test_a_database_that_is_read_only_is_told(api: Api, topic: str) -> None:
+    def write() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION READ ONLY")
+        Partition.objects.update(next_offset=1)
+
+    with pytest.raises(StorageReadOnly):
+        commits.run(write)
+    assert api.produce(topic, [{}]).status_code == 200
+
+
+@pytest.mark.no_database
+@pytest.mark.parametrize("command", ["serve", "run_produce_worker"])
+def test_a_read_only_database_is_refused_at_start(tmp_path: Path, command: str) -> None:
+    url = f"{os.environ['DATABASE_URL']}?options=-c%20default_transaction_read_only%3Don"
+
+    line = refusal(manage(tmp_path, command, DATABASE_URL=url))
+
+    assert line == "CommandError: The log cannot be written: the database is read-only."
 
 
 @pytest.fixture
@@ -247,6 +276,59 @@ def postgres() -> Iterator[PostgresServer]:
     """A server of the test's own, to be crashed."""
     with PostgresServer() as server:
         yield server
+
+
+def stop_all(postgres: PostgresServer, number: int) -> None:
+    """Stop or continue all of its processes, as a machine that hangs would."""
+    main = int((postgres.folder / "data" / "postmaster.pid").read_text().split()[0])
+    for pid in (*Path(f"/proc/{main}/task/{main}/children").read_text().split(), main):
+        os.kill(int(pid), number)
+
+
+@pytest.mark.no_database
+@pytest.mark.parametrize("how", ["down", "frozen"])
+def test_an_outage_is_refused_at_once_and_its_end_is_noticed(
+    postgres: PostgresServer, tmp_path: Path, how: str
+) -> None:
+    """Forty clients waited ten to fifteen seconds each for their 503, and so did the probes."""
+    server = LiveServer(tmp_path / "data", DATABASE_URL=create_database(postgres.url(), "takhin")).start()
+    server.create_topic("orders")
+    assert server.produce("orders", [{}]).status_code == 200
+    addresses = ("/api/topics", "/api/topics/orders/messages", "/registry/subjects", "/api/produce/status/req_1")
+
+    def ask(number: int) -> int:
+        if number % 5 == 4:
+            return server.produce("orders", [{}]).status_code
+        return requests.get(server.url + addresses[number % 5], timeout=60).status_code
+
+    def ask_all() -> set[int]:
+        with ThreadPoolExecutor(40) as clients:
+            return set(clients.map(ask, range(40)))
+
+    end = postgres.crash if how == "down" else lambda: stop_all(postgres, signal.SIGSTOP)
+    begin = postgres.start if how == "down" else lambda: stop_all(postgres, signal.SIGCONT)
+    end()
+    try:
+        assert ask_all() <= {503, 504}
+        time.sleep(3)
+        started = time.monotonic()
+        # Of these, each round took ten seconds and more.
+        for _ in range(5):
+            assert ask_all() == {503}
+        assert time.monotonic() - started < 10
+        started = time.monotonic()
+        ready = requests.get(f"{server.url}/api/health/ready", timeout=60)
+        assert (ready.status_code, ready.json()["failing"]) == (503, ["database", "log"])
+        assert "does not answer" in ready.json()["reasons"]["database"]
+        assert requests.get(f"{server.url}/api/health/live", timeout=60).status_code == 200
+        assert time.monotonic() - started < 3
+    finally:
+        begin()
+    server.wait_until_ready()
+
+    assert ask_all() == {200, 404}
+    server.stop()
+    assert '"level":"error"' not in server.log.read_text()
 
 
 @pytest.mark.no_database
