@@ -1,6 +1,9 @@
 """Write every log line, ours and the libraries', as one JSON object on standard error."""
 
 import contextlib
+
+# Django's log of the first refusal would import it, which fails in a process that has no file descriptor left.
+import encodings.unicode_escape  # noqa: F401
 import logging.config
 import sys
 from typing import Any

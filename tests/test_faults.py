@@ -208,6 +208,25 @@ def test_a_lock_file_that_cannot_be_opened_is_503(server: LiveServer) -> None:
     assert ready(server)[0] == 200
 
 
+def test_no_file_descriptor_left_is_503(server: LiveServer) -> None:
+    """On a connection that is open already: no other would be accepted."""
+    (_, pid) = server.process_ids()
+    used = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    lowest_free = min(set(range(len(used) + 1)) - used)
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        answer = server.produce("orders", [{"value": 1}])
+        health = server.http.get(f"{server.url}/api/health/ready", timeout=30)
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+
+    assert refused(answer) == "log_unavailable"
+    assert "(Too many open files)" in answer.json()["offsets"][0]["error"]
+    assert health.status_code == 503
+    assert server.produce("orders", [{"value": 1}]).status_code == 200
+
+
 # A database that is damaged
 
 

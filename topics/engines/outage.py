@@ -11,7 +11,7 @@ from topics.trouble import DatabaseDown
 
 log = structlog.get_logger("takhin.database")
 # Seconds between two looks: while it is down, a probe each; otherwise whether anything calls for one.
-EVERY_SECONDS = 0.25
+EVERY_SECONDS = 0.2
 
 
 class Outage:
@@ -19,8 +19,8 @@ class Outage:
 
     `probe` returns why the database does not answer, or an empty string when it does; it may take two seconds.
     `is_doubtful` says whether there is reason to probe, besides `suspect`. Probes must fail for `patience` seconds
-    without any success meanwhile (`answered`) before `down` is called and callers are refused: what takes less is
-    waited for.
+    without any success meanwhile (`answered`) before callers are refused: what takes less is waited for. `down` lets go
+    of what waits, then and when the database is back.
     """
 
     def __init__(
@@ -92,4 +92,6 @@ class Outage:
     def _close(self) -> None:
         if self.opened_at is not None:
             log.info("the database answers", seconds=round(time.monotonic() - self.opened_at, 1))
+            # What was begun meanwhile may wait long for its next try.
+            self._down()
         self.opened_at = self._failing_since = None

@@ -16,10 +16,11 @@ from topics.engines.outage import Outage
 
 # The least that psycopg takes.
 ANSWER_SECONDS = 2
-# A server that restarts within this is waited for.
-PATIENCE_SECONDS = 1.0
+# A server that restarts within this is waited for. Meanwhile those who wait may hold all threads, and a probe has to be
+# answered within a second.
+PATIENCE_SECONDS = 0.4
 # A connection that is asked for or in use for longer may hang.
-DOUBTFUL_SECONDS = 0.5
+DOUBTFUL_SECONDS = 0.2
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
