@@ -112,7 +112,8 @@ class Checkup:
             if self._run is None or self._run.ended.is_set():
                 self._run = _Run()
             run = self._run
-        if run.ended.wait(ANSWER_SECONDS):
+        # Of the checks' time, not of each caller's: many may ask one after the other.
+        if run.ended.wait(max(0.0, run.begun + ANSWER_SECONDS - time.monotonic())):
             self._last = run.reasons
             return run.reasons
         seconds = time.monotonic() - run.begun

@@ -89,7 +89,7 @@ def test_what_answers_others_is_not_given_up() -> None:
             outage.answered()
         return server.probe()
 
-    outage = Outage(probe, is_doubtful=lambda: True)
+    outage = Outage(probe, patience=0.4, is_doubtful=lambda: True)
     server.reason = NO_ANSWER
     outage.suspect()
     wait_until(lambda: server.probes > 3)

@@ -23,6 +23,7 @@ from takhin_site.server.threads import Threads
 
 log = structlog.get_logger("takhin.server")
 LIVE = "/api/health/live"
+PROBES = ("/api/health/ready", "/api/health")
 MIB = 1024 * 1024
 # From glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
@@ -119,7 +120,8 @@ class Server:
         base = {**connection.base, "takhin.wait": "later"}
         if request.path.rstrip("/") == LIVE:
             return answers.run(self.application, request.environ(base))
-        self._threads.submit(partial(request.environ, base), partial(connection.finish, request))
+        is_probe = request.path.rstrip("/") in PROBES
+        self._threads.submit(partial(request.environ, base), partial(connection.finish, request), is_probe=is_probe)
         return None
 
     def _refuse(self, connection: Connection, request: Incoming) -> Result:

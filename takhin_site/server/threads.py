@@ -14,6 +14,7 @@ from takhin_site.server.answers import Answer, Application, Result
 # Makes the WSGI environment, in the thread that will use it.
 MakeEnviron = Callable[[], dict[str, Any]]
 Done = Callable[[Result], None]
+Jobs = queue.SimpleQueue[tuple[MakeEnviron, Done]]
 
 
 class Threads:
@@ -22,14 +23,17 @@ class Threads:
     def __init__(self, application: Application, count: int, wake: Callable[[], object]) -> None:
         self._application = application
         self._wake = wake
-        self._jobs: queue.SimpleQueue[tuple[MakeEnviron, Done]] = queue.SimpleQueue()
+        self._jobs = Jobs()
+        # All other threads may wait for the database, which is what a probe asks about.
+        self._probes = Jobs()
         self._results: deque[tuple[Done, Result]] = deque()
         self._is_waking = False
         for number in range(count):
-            threading.Thread(target=self._loop, name=f"takhin-request-{number}", daemon=True).start()
+            threading.Thread(target=self._loop, args=[self._jobs], name=f"takhin-request-{number}", daemon=True).start()
+        threading.Thread(target=self._loop, args=[self._probes], name="takhin-probe", daemon=True).start()
 
-    def submit(self, make_environ: MakeEnviron, done: Done) -> None:
-        self._jobs.put((make_environ, done))
+    def submit(self, make_environ: MakeEnviron, done: Done, *, is_probe: bool = False) -> None:
+        (self._probes if is_probe else self._jobs).put((make_environ, done))
 
     def deliver(self) -> None:
         """Hand out all results there are."""
@@ -39,9 +43,9 @@ class Threads:
             done, result = self._results.popleft()
             done(result)
 
-    def _loop(self) -> None:
+    def _loop(self, jobs: Jobs) -> None:
         while True:
-            self._run(*self._jobs.get())
+            self._run(*jobs.get())
 
     def _run(self, make_environ: MakeEnviron, done: Done) -> None:
         """Apart from the loop, so that an idle thread holds no body."""

@@ -79,11 +79,11 @@ class Outage:
     def _look(self) -> None:
         begun = time.monotonic()
         reason = self._probe()
-        if not reason or (self._answered_at > begun - EVERY_SECONDS and self.opened_at is None):
+        is_answering = time.monotonic() - self._answered_at < self._patience
+        if not reason or (is_answering and self.opened_at is None):
             self._close()
             return
-        self._reason = reason
-        self._failing_since = self._failing_since or begun
+        self._reason, self._failing_since = reason, self._failing_since or begun
         if self.opened_at is None and time.monotonic() - self._failing_since >= self._patience:
             log.warning("the database does not answer", reason=reason)
             self.opened_at = self._failing_since
