@@ -52,8 +52,8 @@ class Corrupt(Exception):
     """Says what is wrong with a stored batch."""
 
 
-def check(payload: bytes, base_offset: int, count: int) -> DefaultRecordBatch:
-    """The stored batch of so many records at this offset. Raises Corrupt unless that is what the bytes are."""
+def check(payload: bytes, base_offset: int | None = None, count: int | None = None) -> DefaultRecordBatch:
+    """The stored batch. Raises Corrupt unless the bytes are what was written, so many records at this offset."""
     if len(payload) < _HEADER_BYTES:
         raise Corrupt(f"the batch has {len(payload)} bytes, fewer than its header")
     length = struct.unpack_from(">i", payload, _LENGTH_AT)[0] + _LENGTH_AT + 4
@@ -64,15 +64,19 @@ def check(payload: bytes, base_offset: int, count: int) -> DefaultRecordBatch:
     batch = DefaultRecordBatch(payload)
     if not batch.validate_crc():
         raise Corrupt("the batch does not have the bytes that were written: its CRC differs")
-    if batch.base_offset != base_offset:
+    if base_offset not in (None, batch.base_offset):
         raise Corrupt(f"the batch says that it begins at offset {batch.base_offset}, but is stored at {base_offset}")
     (found,) = struct.unpack_from(">i", payload, _COUNT_AT)
-    if found != count or batch.last_offset_delta + 1 != count:
+    if batch.last_offset_delta + 1 != found:
+        raise Corrupt(f"the batch has {found} records, but {batch.last_offset_delta + 1} offsets")
+    if count not in (None, found):
         raise Corrupt(f"the batch has {found} records, but is stored as one of {count}")
     return batch
 
 
-def decode(payload: bytes, partition: int, base_offset: int, count: int) -> list[StoredRecord]:
+def decode(
+    payload: bytes, partition: int, base_offset: int | None = None, count: int | None = None
+) -> list[StoredRecord]:
     """The records of a stored batch, with their offsets. Raises Corrupt."""
     batch = check(payload, base_offset, count)
     try:
