@@ -85,7 +85,11 @@ class Writer:
                 raise LogUnavailable(f"the database was busy for {seconds:g} seconds")
             waiter.done.acquire()
         if waiter.error is not None:
-            raise waiter.error
+            try:
+                raise waiter.error
+            finally:
+                # The error knows this frame: together they would keep the caller's whole request as garbage.
+                del waiter
         result: T = waiter.result
         return result
 
@@ -105,18 +109,24 @@ class Writer:
     def _loop(self) -> None:
         # It waits for locks itself, and is how others learn that one has ended.
         connection.is_patient = True  # type: ignore[attr-defined]
-        while (first := self._queue.get()) is not None:
-            group = [first]
-            while len(group) < MAX_GROUP and not self._queue.empty() and (waiter := self._queue.get()) is not None:
-                group.append(waiter)
-            # The file may have been replaced since the last commit.
-            connection.close_if_unusable_or_obsolete()
-            self._commit(group)
-            for waiter in group:
-                waiter.done.release()
+        while self._serve(self._queue.get()):
             while self._waiting_since is not None and not self._is_ending:
                 self._try_again()
         connection.close()
+
+    def _serve(self, first: _Waiter | None) -> bool:
+        """Commit whatever is queued, apart from the loop so that an idle writer holds no request; False at the end."""
+        if first is None:
+            return False
+        group = [first]
+        while len(group) < MAX_GROUP and not self._queue.empty() and (waiter := self._queue.get()) is not None:
+            group.append(waiter)
+        # The file may have been replaced since the last commit.
+        connection.close_if_unusable_or_obsolete()
+        self._commit(group)
+        for waiter in group:
+            waiter.done.release()
+        return True
 
     def _commit(self, group: list[_Waiter]) -> None:
         """Run these jobs and commit them together, or note in each what it failed with."""
