@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.inside import InsideServer, Parts
 from tests.live import LiveServer
 from tests.raw import NOTHING, Client, chunk, head, post
 
@@ -435,3 +436,50 @@ def test_the_client_that_was_idle_longest_makes_room(tmp_path: Path) -> None:
         assert [client.is_closed() for client in idle[:4]] == [True] * 4
         assert [client.send(LIVE).reply().status for client in idle[4:]] == [200] * 4
     server.stop()
+
+
+# The server alone, with an application of the test's own.
+
+
+SLOW = head("GET", "/")
+
+
+def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Takes a while for a GET, and says why a request is refused."""
+    if environ["REQUEST_METHOD"] == "GET":
+        time.sleep(0.3)
+    refusal = getattr(environ["wsgi.input"], "refusal", "")
+    start_response("400 Bad Request" if refusal else "200 OK", [])
+    return Parts([refusal.encode()])
+
+
+@pytest.mark.parametrize("length", [20_000, 30_000], ids=["whole", "begun"])
+def test_what_is_behind_a_refused_request_leaves_the_memory_for_bodies(length: int) -> None:
+    """It used to count for ever, so that in the end every body was answered with 503."""
+    refused = head("POST", "/", CHUNKED) + b"1\r\na\r\n" * 10_200 + b"0\r\n\r\n"
+    with InsideServer(slow) as inside, Client(inside.url) as client:
+        client.send(SLOW + refused + post("/", b"b" * 20_000, length=length))
+        statuses = [client.reply().status for _ in range(3)]
+
+        assert statuses == [200, 400, 0]
+        assert inside.call(lambda: inside.server._held_bytes) == 0
+
+
+def test_what_is_behind_the_last_answer_of_a_stop_is_not_run() -> None:
+    """It used to be run after its client was told that the connection ends, so that a record was written twice."""
+    ran: list[str] = []
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        ran.append(environ["PATH_INFO"])
+        return slow(environ, start_response)
+
+    with InsideServer(application) as inside, Client(inside.url) as client:
+        client.send(SLOW + post("/behind", BODY) * 3)
+        time.sleep(0.1)
+        inside.call(inside.server.stop)
+        reply = client.reply()
+
+        assert (reply.status, reply.fields["connection"]) == (200, "close")
+        assert client.is_closed()
+        time.sleep(0.2)
+    assert ran == ["/"]

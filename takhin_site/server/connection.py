@@ -51,12 +51,10 @@ class Connection(asyncio.Protocol):
         self.server.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for request in (self.receiving, self.working, *self.ready):
-            if request is not None:
-                self._forget(request)
-        self.rejected = self.working = None
-        self.ready.clear()
-        self._end_receiving()
+        if self.working is not None:
+            self._forget(self.working)
+            self.working = None
+        self._drop_rest()
         self.transport = None
         self.server.closed(self)
 
@@ -213,8 +211,8 @@ class Connection(asyncio.Protocol):
             if not self.ready and self.receiving is None:
                 self.server.idle(self)
             self._resume()
-        elif is_whole:
-            self._end_receiving()
+        elif is_whole and not (self.is_deaf or self.ready or self.receiving):
+            self._drop_rest()
             self.transport.close()
         else:
             self._linger()
@@ -232,15 +230,22 @@ class Connection(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Read on for a while, or the response is lost with what was not read."""
-        self._end_receiving()
-        self.rejected = None
-        self.ready.clear()
+        self._drop_rest()
         if self.is_at_end:
             self.transport.close()
             return
         self.is_lingering = True
         self.transport.write_eof()
         self._resume()
+
+    def _drop_rest(self) -> None:
+        """What is behind the last answer is not run, and no longer counts against the server's memory."""
+        for request in (self.receiving, *self.ready):
+            if request is not None:
+                self._forget(request)
+        self.rejected = None
+        self.ready.clear()
+        self._end_receiving()
 
     def _cut(self) -> None:
         """What arrives ends here: within a body, that request is refused; within a head, there is none."""
