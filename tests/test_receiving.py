@@ -172,6 +172,28 @@ def test_an_offer_to_upgrade_is_ignored(server: LiveServer, framing: str) -> Non
     assert second.json() == {"alive": True}
 
 
+OFFER = ("Connection: Upgrade", "Upgrade: h2c")
+
+
+def test_what_follows_an_offer_to_upgrade_is_answered_whatever_it_is(server: LiveServer) -> None:
+    """A bad head in the same packet used to end the connection without any answer."""
+    bad = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n"
+    with Client(server.url) as client:
+        client.send(head("GET", "/api/health/live", *OFFER) + bad)
+        assert [client.reply().status for _ in range(3)] == [200, 400, 0]
+    with Client(server.url) as client:
+        client.send(head("GET", "/api/topics", *OFFER) * 100)
+        assert [client.reply().status for _ in range(64)] == [200] * 64
+
+
+def test_an_offer_to_upgrade_may_end_the_connection(server: LiveServer) -> None:
+    with Client(server.url, timeout=5) as client:
+        reply = client.send(head("GET", "/api/health/live", "Connection: close, Upgrade", "Upgrade: h2c")).reply()
+
+        assert reply.fields["connection"] == "close"
+        assert client.is_closed()
+
+
 def test_a_client_that_expects_continue_is_told_before_it_sends(server: LiveServer) -> None:
     expect = "Expect: 100-continue"
     with Client(server.url) as client:

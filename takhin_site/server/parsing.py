@@ -52,13 +52,19 @@ class Parser:
 
         llhttp takes what follows such a head for the other protocol, so that a new parser goes on with the body.
         """
+        while (rest := self._fed(data)) is not None:
+            data = rest
+            framing = self._request().framing()
+            self._parser = httptools.HttpRequestParser(self)
+            self._parser.feed_data(framing)
+
+    def _fed(self, data: bytes) -> bytes | None:
+        """What follows an offer to upgrade. Not fed while that is handled: it would be the context of later errors."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            request = self._request()
-            self._parser = httptools.HttpRequestParser(self)
-            self._parser.feed_data(request.framing())
-            self._feed(data[upgrade.args[0] :])
+            return data[upgrade.args[0] :]
+        return None
 
     def _translated(self, error: httptools.HttpParserError) -> Exception:
         cause = error.__context__
@@ -102,6 +108,8 @@ class Parser:
         if request.has_head:
             return
         request.end_head(self._parser.get_method().decode("latin-1"), self._parser.get_http_version())
+        # Here, for the framing above says nothing of it.
+        request.keep_alive = self._parser.should_keep_alive()
         request.began = request.rate_since = self._now
         self._sink.head_received(request)
 
@@ -113,6 +121,5 @@ class Parser:
         if self._parser.should_upgrade():
             return
         self.receiving = None
-        request.keep_alive = self._parser.should_keep_alive()
         request.is_complete = True
         self._sink.request_received(request)
