@@ -400,6 +400,10 @@ HEADS = {
     "a long target": (head("GET", "/" + "a" * 70_000), 414),
     "a large field": (head("GET", "/", "X: " + "a" * 1_000_000), 431),
     "many fields": (head("GET", "/", *(f"X-{number}: 1" for number in range(150))), 431),
+    "many fields of one name": (head("GET", "/", *["X: 1"] * 150), 431),
+    "many fields that are left out": (head("GET", "/", *["X_: 1"] * 150), 431),
+    "a later version": (b"GET / HTTP/2.0\r\n\r\n", 505),
+    "chunks in HTTP/1.0": (f"POST {PRODUCE} HTTP/1.0\r\n{CHUNKED}\r\n\r\n".encode() + chunk(BODY) + b"0\r\n\r\n", 400),
 }
 
 

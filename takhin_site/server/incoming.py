@@ -50,6 +50,7 @@ class Incoming:
         "counted",
         "declared",
         "expects_continue",
+        "field_count",
         "fields",
         "has_head",
         "head_bytes",
@@ -77,6 +78,8 @@ class Incoming:
         self.path = self.query = ""
         self.version = "1.1"
         self.fields: dict[str, str] = {}
+        # Of all that arrived, also those that are joined or left out here.
+        self.field_count = 0
         self.host: str | None = None
         # Of the head: what its fields have, and what has arrived since its first piece.
         self.head_bytes = self.raw_bytes = 0
@@ -117,11 +120,16 @@ class Incoming:
         """Check the head as a whole. Raises BadHead."""
         self.method, self.version = method, version
         self.has_head = True
+        if version not in ("1.0", "1.1"):
+            raise BadHead("the only versions of HTTP here are 1.1 and 1.0", 505)
         if self.host is None and version == "1.1":
             raise BadHead("a request of HTTP/1.1 names its Host")
         coding = self.fields.pop("HTTP_TRANSFER_ENCODING", None)
         if coding is not None and coding.lower() != "chunked":
             raise BadHead("the only transfer coding here is chunked", 501)
+        if coding is not None and version == "1.0":
+            # Which the proxy before this server may not know, so that it takes the body for requests.
+            raise BadHead("a request of HTTP/1.0 has no Transfer-Encoding")
         self.declared = None if coding is not None else int(self.fields.get("CONTENT_LENGTH", 0))
         self.path, self.query = self._split_target()
         self.expects_continue = version == "1.1" and "100-continue" in self.fields.get("HTTP_EXPECT", "").lower()

@@ -99,7 +99,8 @@ class Parser:
         if request.has_head:
             return
         request.head_bytes += len(name) + len(value)
-        if len(request.fields) >= limits.MAX_FIELDS or request.head_bytes > limits.MAX_HEAD_BYTES:
+        request.field_count += 1
+        if request.field_count > limits.MAX_FIELDS or request.head_bytes > limits.MAX_HEAD_BYTES:
             raise BadHead("the request has too many or too large fields", 431)
         request.add_field(name, value)
 
