@@ -75,7 +75,11 @@ REFUSALS = {
     "incomplete_body": (400, "invalid request body", "the body ended before it was complete; nothing was written"),
     "body_timeout": (408, "request body timeout", "the body did not arrive in time (TAKHIN_BODY_TIMEOUT)"),
     "body_too_large": (413, "request body too large", "the body as sent may have at most {limit} bytes"),
-    "too_many_chunks": (400, "invalid request body", "the body came in too many small chunks; send larger ones"),
+    "too_many_chunks": (
+        400,
+        "invalid request body",
+        "the body came in too many small chunks, or with too much between and after them",
+    ),
     "overloaded": (503, "overloaded", "the server holds as many large bodies as it may (TAKHIN_MAX_BUFFERED_BYTES)"),
 }
 # Django's own default; the admin's largest form has a few kilobytes.

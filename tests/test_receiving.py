@@ -145,6 +145,18 @@ def test_a_body_in_very_small_chunks_is_refused(server: LiveServer, size: int, s
         assert reply.json()["code"] == "too_many_chunks"
 
 
+@pytest.mark.parametrize("rest", [b"1;", b"0\r\nX: "], ids=["extension", "trailer"])
+def test_what_is_beside_the_chunks_of_a_body_is_bounded(server: LiveServer, rest: bytes) -> None:
+    """One endless trailer kept everybody else waiting for seconds: the parser copies what it has for each piece."""
+    with Client(server.url) as client:
+        client.send(head("POST", PRODUCE, CHUNKED) + chunk(BODY) + rest)
+        for _ in range(32):
+            client.send(b"a" * (MIB // 4))
+        reply = client.reply()
+
+    assert (reply.status, reply.json()["code"]) == (400, "too_many_chunks")
+
+
 @pytest.mark.parametrize("method", ["PUT", "POST", "PATCH"])
 def test_a_body_without_a_length_is_read(server: LiveServer, method: str) -> None:
     path, body, expected = {

@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard = self.server.now()
-        if self.is_deaf or self._parser is None:
+        if self.is_deaf or self._parser is None or self._is_refused():
             return
         try:
             self._parser.feed(data, self.heard)
@@ -74,12 +74,18 @@ class Connection(asyncio.Protocol):
             self._bound()
         self.advance()
 
+    def _is_refused(self) -> bool:
+        """Whether what arrives belongs to a request that is answered without it, once those before it are."""
+        return self.receiving is not None and self.receiving.refusal is not None
+
     def _bound(self) -> None:
         """Bound what the request that is arriving may hold: by the server's memory, and until its key is checked."""
         request = self.receiving
-        if request is None or not request.size or request.refusal is not None:
+        if request is None or request.refusal is not None:
             return
-        if not self.server.hold(request):
+        if request.raw_bytes > 2 * request.size + limits.MAX_FRAMING_BYTES:
+            self.refuse(request, "too_many_chunks")
+        elif request.size and not self.server.hold(request):
             self.refuse(request, "overloaded")
         elif request.size > limits.UNCHECKED_BODY_BYTES and not request.is_checked:
             self.transport.pause_reading()
@@ -253,7 +259,8 @@ class Connection(asyncio.Protocol):
         self._end_receiving()
         if request is not None and request.has_head:
             self.rejected = request
-            self.refuse(request, "incomplete_body")
+            if request.refusal is None:
+                self.refuse(request, "incomplete_body")
 
     def reject(self, error: BadHead) -> None:
         """Answer a request whose head cannot be read, after those before it."""

@@ -81,7 +81,7 @@ class Incoming:
         # Of all that arrived, also those that are joined or left out here.
         self.field_count = 0
         self.host: str | None = None
-        # Of the head: what its fields have, and what has arrived since its first piece.
+        # What the head's fields have, and what has arrived since the first piece of the request.
         self.head_bytes = self.raw_bytes = 0
         self.has_head = False
         self.declared: int | None = None

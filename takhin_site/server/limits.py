@@ -24,6 +24,9 @@ MAX_PIPELINED = 64
 # seconds. Those who send a record in a chunk have at most 10,000, and larger ones more bytes in each.
 FREE_CHUNKS = 10_000
 MIN_CHUNK_BYTES = 64
+# What a request may have beside twice its body: the head, and the framing of chunks, their extensions and the trailer,
+# which the parser keeps until it is whole. All the above needs half of it.
+MAX_FRAMING_BYTES = 256 * KIB
 
 # A request is checked up to its body when the body takes longer than this to arrive: many clients send the head and
 # the body in two packets, and checking costs as much as a small request.

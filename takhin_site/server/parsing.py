@@ -37,7 +37,7 @@ class Parser:
     def feed(self, data: bytes, now: float) -> None:
         """Raises BadHead, BadBody, and what the sink raises; nothing more is to be fed then."""
         self._now = now
-        if (request := self.receiving) is not None and not request.has_head:
+        if (request := self.receiving) is not None:
             request.raw_bytes += len(data)
         try:
             self._feed(data)
