@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import requests
 
+from takhin_site.server import limits
+from takhin_site.server.connection import Connection
 from tests.inside import InsideServer, Parts
 from tests.live import LiveServer
 from tests.raw import NOTHING, Client, chunk, head, post
@@ -521,3 +523,35 @@ def test_what_is_behind_the_last_answer_of_a_stop_is_not_run() -> None:
         assert client.is_closed()
         time.sleep(0.2)
     assert ran == ["/"]
+
+
+def test_a_client_that_takes_all_but_the_end_of_its_response_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It used to keep its connection for ever, once no more than its last response was left for it."""
+    monkeypatch.setattr(limits, "SEND_SECONDS", 1.0)
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return Parts([b"a" * int(environ["PATH_INFO"][1:])])
+
+    with InsideServer(application) as inside, Client(inside.url) as client:
+        connection = with_small_buffers(inside, client)
+        client.send(head("GET", "/60000") + head("GET", "/14000", "Connection: close"))
+        time.sleep(0.1)
+        while inside.call(lambda: connection.transport.get_write_buffer_size()) > 15_000:
+            client.socket.recv(1024)
+            time.sleep(0.001)
+        # As the event loop does when little is left of much.
+        inside.call(connection.resume_writing)
+        time.sleep(2.5)
+
+        assert not inside.server.connections
+        assert not inside.server._sending
+
+
+def with_small_buffers(inside: InsideServer, client: Client) -> Connection:
+    """The connection of this client, which holds few bytes outside the server."""
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    time.sleep(0.1)
+    (connection,) = inside.call(lambda: list(inside.server.connections))
+    connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return connection

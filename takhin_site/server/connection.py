@@ -111,9 +111,9 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.is_full = False
-        if self.unsent:
-            self.unsent = 0
-            self.server.sent(self)
+        # Some of it is still to be taken, and has its time from now on.
+        self.since = self.server.now()
+        self.server.sending(self, self.transport.get_write_buffer_size())
         self.advance()
 
     # What the parser tells
@@ -212,7 +212,7 @@ class Connection(asyncio.Protocol):
             self.ready.remove(request)
         self.has_served = True
         self.since = self.server.now()
-        self._note_unsent()
+        self.server.sending(self, self.transport.get_write_buffer_size())
         if stays:
             if not self.ready and self.receiving is None:
                 self.server.idle(self)
@@ -228,11 +228,6 @@ class Connection(asyncio.Protocol):
         if self.server.is_stopping:
             return True
         return (self.is_deaf or self.is_at_end) and not self.ready and self.receiving is None
-
-    def _note_unsent(self) -> None:
-        self.unsent = self.transport.get_write_buffer_size()
-        if self.unsent:
-            self.server.sending(self)
 
     def _linger(self) -> None:
         """Read on for a while, or the response is lost with what was not read."""

@@ -10,10 +10,10 @@ LEAST_BYTES = int(limits.RATE_SECONDS * limits.MIN_BYTES_PER_SECOND)
 def enforce(connection: Connection, now: float) -> None:
     """End what `connection` waits for when its time is up; a request that is being answered has as long as it takes."""
     request = connection.receiving
-    if connection.is_lingering:
-        _linger(connection, now)
-    elif connection.unsent:
+    if connection.unsent:
         _send(connection, now)
+    elif connection.is_lingering:
+        _linger(connection, now)
     elif connection.working is not None or connection.ready:
         return
     elif request is None:
@@ -33,7 +33,7 @@ def _is_late(request: Incoming, now: float, seconds: float) -> bool:
 
 
 def _linger(connection: Connection, now: float) -> None:
-    is_silent = now - connection.heard > limits.LINGER_IDLE_SECONDS
+    is_silent = now - max(connection.heard, connection.since) > limits.LINGER_IDLE_SECONDS
     if is_silent or now - connection.since > limits.LINGER_SECONDS:
         connection.transport.abort()
 
@@ -41,8 +41,7 @@ def _linger(connection: Connection, now: float) -> None:
 def _send(connection: Connection, now: float) -> None:
     left = connection.transport.get_write_buffer_size()
     if left < connection.unsent:
-        connection.unsent, connection.since = left, now
-        if not left:
-            connection.server.sent(connection)
+        connection.since = now
+        connection.server.sending(connection, left)
     elif now - connection.since > limits.SEND_SECONDS:
         connection.transport.abort()

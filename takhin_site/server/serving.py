@@ -52,7 +52,7 @@ class Server:
         # In the order in which they fell idle.
         self._idle: dict[Connection, None] = {}
         self._sending: set[Connection] = set()
-        self._held_bytes = 0
+        self._held_bytes = self._unsent_bytes = 0
         self._waits: set[Callable[[], None]] = set()
         self._threads = Threads(application, settings.TAKHIN_THREADS, self._wake)
         self._sweep()
@@ -75,7 +75,7 @@ class Server:
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
         self._idle.pop(connection, None)
-        self._sending.discard(connection)
+        self.sending(connection, 0)
         self._stop_when_done()
 
     # Memory
@@ -98,14 +98,21 @@ class Server:
         self._held_bytes -= request.counted
         request.counted = 0
 
-    def sending(self, connection: Connection) -> None:
-        """Responses that nobody takes are bounded like bodies: the client that has taken nothing for longest goes."""
-        self._sending.add(connection)
-        if sum(one.unsent for one in self._sending) > settings.TAKHIN_MAX_BUFFERED_BYTES:
-            min(self._sending, key=lambda one: one.since).transport.abort()
+    def sending(self, connection: Connection, unsent: int) -> None:
+        """Note how much of its responses a client has still to take.
 
-    def sent(self, connection: Connection) -> None:
-        self._sending.discard(connection)
+        All together is bounded like bodies: the client that has taken nothing for longest goes.
+        """
+        self._unsent_bytes += unsent - connection.unsent
+        connection.unsent = unsent
+        if not unsent:
+            self._sending.discard(connection)
+            return
+        self._sending.add(connection)
+        if self._unsent_bytes > settings.TAKHIN_MAX_BUFFERED_BYTES:
+            slowest = min(self._sending, key=lambda one: one.since)
+            self.sending(slowest, 0)
+            slowest.transport.abort()
 
     # Requests
 
