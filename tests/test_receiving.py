@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import requests
 
+from producer import notices
+from producer.notices import Waiting
 from takhin_site.server import limits
 from takhin_site.server.connection import Connection
 from tests.inside import InsideServer, Parts
@@ -555,3 +557,43 @@ def with_small_buffers(inside: InsideServer, client: Client) -> Connection:
     (connection,) = inside.call(lambda: list(inside.server.connections))
     connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     return connection
+
+
+def waiting(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Waits as long as the address says, once, for a request of that name, which never ends."""
+    if environ["PATH_INFO"] != "/0" and environ["takhin.wait"] == "later":
+        time.sleep(0.2)
+        raise Waiting(environ["PATH_INFO"], float(environ["PATH_INFO"][1:]))
+    return slow(environ, start_response)
+
+
+def test_an_end_that_comes_as_the_time_runs_out_is_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both used to run the request again, and the second answer was sent for the request that came next."""
+    # Others have taken the callback already, and call it now.
+    monkeypatch.setattr(notices, "forget", lambda _, callback: callback())
+    with InsideServer(waiting) as inside, Client(inside.url, timeout=2) as client:
+        assert client.send(head("GET", "/0.1")).reply().status == 200
+        with pytest.raises(TimeoutError):
+            client.reply()
+
+
+def test_a_stop_waits_for_nothing_more() -> None:
+    """A request that began to wait only after the stop was cut off without an answer."""
+    with InsideServer(waiting) as inside, Client(inside.url, timeout=5) as client:
+        client.send(head("GET", "/60"))
+        time.sleep(0.1)
+        inside.call(inside.server.stop)
+
+        assert client.reply().status == 200
+
+
+def test_a_client_that_leaves_is_waited_for_no_more() -> None:
+    with InsideServer(waiting) as inside:
+        for _ in range(8):
+            with Client(inside.url) as client:
+                client.send(head("GET", "/61"))
+                time.sleep(0.3)
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        time.sleep(0.3)
+
+        assert "/61" not in notices.waited_for()

@@ -53,7 +53,7 @@ class Server:
         self._idle: dict[Connection, None] = {}
         self._sending: set[Connection] = set()
         self._held_bytes = self._unsent_bytes = 0
-        self._waits: set[Callable[[], None]] = set()
+        self._waits: dict[Connection, Callable[[], None]] = {}
         self._threads = Threads(application, settings.TAKHIN_THREADS, self._wake)
         self._sweep()
 
@@ -76,6 +76,8 @@ class Server:
         self.connections.discard(connection)
         self._idle.pop(connection, None)
         self.sending(connection, 0)
+        if (again := self._waits.get(connection)) is not None:
+            again()
         self._stop_when_done()
 
     # Memory
@@ -141,7 +143,10 @@ class Server:
         """Ask again when what the answer waits for happens, or its time is up."""
 
         def again() -> None:
-            self._waits.discard(again)
+            # The event may happen as its time runs out, and the request is answered once.
+            if self._waits.get(connection) is not again:
+                return
+            del self._waits[connection]
             notices.forget(waiting.request_id, happened)
             timer.cancel()
             if connection.working is request:
@@ -152,8 +157,8 @@ class Server:
             self.loop.call_soon_threadsafe(again)
 
         notices.when_finished(waiting.request_id, happened)
-        timer = self.loop.call_later(waiting.seconds, again)
-        self._waits.add(again)
+        timer = self.loop.call_later(0 if self.is_stopping else waiting.seconds, again)
+        self._waits[connection] = again
 
     def _wake(self) -> None:
         self.loop.call_soon_threadsafe(self._threads.deliver)
@@ -169,7 +174,7 @@ class Server:
     def stop(self) -> None:
         """Answer what is complete, and end."""
         self.is_stopping = True
-        for again in list(self._waits):
+        for again in list(self._waits.values()):
             again()
         for connection in list(self._idle):
             connection.transport.close()
