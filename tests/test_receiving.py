@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import requests
+from django.conf import settings
 
 from producer import notices
 from producer.notices import Waiting
@@ -597,3 +598,21 @@ def test_a_client_that_leaves_is_waited_for_no_more() -> None:
         time.sleep(0.3)
 
         assert "/61" not in notices.waited_for()
+
+
+class Panic(BaseException):
+    """As libraries in Rust raise it."""
+
+
+def test_a_panic_is_answered_and_leaves_the_threads_alone() -> None:
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/panic":
+            raise Panic
+        return slow(environ, start_response)
+
+    with InsideServer(application) as inside:
+        for _ in range(settings.TAKHIN_THREADS + 1):
+            with Client(inside.url, timeout=2) as client:
+                assert client.send(head("GET", "/panic")).reply().status == 500
+        with Client(inside.url, timeout=2) as client:
+            assert client.send(SLOW).reply().status == 200

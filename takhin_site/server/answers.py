@@ -17,6 +17,8 @@ from takhin_site.server.incoming import BodyPending
 
 log = structlog.get_logger("takhin.server")
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
+# Makes the WSGI environment, in the thread that will use it.
+MakeEnviron = Callable[[], dict[str, Any]]
 WITHOUT_BODY = ("1", "204", "304")
 
 
@@ -32,8 +34,11 @@ class Answer(NamedTuple):
 Result = Answer | type[BodyPending] | Waiting
 
 
-def run(application: Application, environ: dict[str, Any]) -> Result:
-    """Never raises: what the application itself does not answer is logged, and answered with 500."""
+def run(application: Application, make_environ: MakeEnviron) -> Result:
+    """Never raises: what the application itself does not answer is logged, and answered with 500.
+
+    That is any exception: a panic of a library in Rust is none of Exception, and would end the thread without a word.
+    """
     started: list[tuple[str, list[tuple[str, str]]]] = []
 
     def start_response(status: str, fields: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
@@ -41,7 +46,7 @@ def run(application: Application, environ: dict[str, Any]) -> Result:
         return lambda _: None
 
     try:
-        parts = application(environ, start_response)
+        parts = application(make_environ(), start_response)
         try:
             body = b"".join(parts)
         finally:
@@ -51,7 +56,7 @@ def run(application: Application, environ: dict[str, Any]) -> Result:
         return BodyPending
     except Waiting as waiting:
         return waiting.with_traceback(None)
-    except Exception:
+    except BaseException:
         log.exception("unexpected error")
         return _problem(500, "the error is logged")
 

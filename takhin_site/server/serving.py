@@ -128,14 +128,14 @@ class Server:
             return None
         base = {**connection.base, "takhin.wait": "later"}
         if request.path.rstrip("/") == LIVE:
-            return answers.run(self.application, request.environ(base))
+            return answers.run(self.application, partial(request.environ, base))
         is_probe = request.path.rstrip("/") in PROBES
         self._threads.submit(partial(request.environ, base), partial(connection.finish, request), is_probe=is_probe)
         return None
 
     def _refuse(self, connection: Connection, request: Incoming) -> Result:
         if isinstance(request.refusal, str):
-            return answers.run(self.application, request.environ_without_body(connection.base))
+            return answers.run(self.application, partial(request.environ_without_body, connection.base))
         assert request.refusal is not None
         return answers.rejected(request.refusal.status, str(request.refusal), connection.base["REMOTE_ADDR"])
 
@@ -166,10 +166,11 @@ class Server:
     # Time
 
     def _sweep(self) -> None:
+        # First, for without it nothing has an end any more.
+        self.loop.call_later(limits.SWEEP_SECONDS, self._sweep)
         now = self.now()
         for connection in list(self.connections):
             deadlines.enforce(connection, now)
-        self.loop.call_later(limits.SWEEP_SECONDS, self._sweep)
 
     def stop(self) -> None:
         """Answer what is complete, and end."""

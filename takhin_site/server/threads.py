@@ -4,15 +4,12 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from django.db import close_old_connections
 
 from takhin_site.server import answers
-from takhin_site.server.answers import Answer, Application, Result
+from takhin_site.server.answers import Answer, Application, MakeEnviron, Result
 
-# Makes the WSGI environment, in the thread that will use it.
-MakeEnviron = Callable[[], dict[str, Any]]
 Done = Callable[[Result], None]
 Jobs = queue.SimpleQueue[tuple[MakeEnviron, Done]]
 
@@ -49,7 +46,7 @@ class Threads:
 
     def _run(self, make_environ: MakeEnviron, done: Done) -> None:
         """Apart from the loop, so that an idle thread holds no body."""
-        result = answers.run(self._application, make_environ())
+        result = answers.run(self._application, make_environ)
         if not isinstance(result, Answer):
             # No response was closed, which is when Django looks after its connections.
             close_old_connections()
