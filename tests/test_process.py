@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -103,8 +104,29 @@ def test_signals_that_repeat_end_it_once(server: LiveServer, kind: signal.Signal
             break
         time.sleep(0.01)
 
-    # SIGTERM may reach the serving process before it has a handler of its own, and then ends it at once.
     assert server._process.wait(20) == 0
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_while_it_starts_is_no_crash_and_leaves_nobody_behind(tmp_path: Path, kind: signal.Signals) -> None:
+    """It used to end with 1, as a crash does, and the demo went on for half a minute."""
+    server = LiveServer(tmp_path / "data").start()
+    server.stop()
+    with server.log.open("ab") as log:
+        process = subprocess.Popen(
+            server.command("serve", "--demo"), env=server.environment, stdout=log, stderr=log, start_new_session=True
+        )
+    children: list[str] = []
+
+    def has_children() -> bool:
+        children[:] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        return len(children) == 2
+
+    assert soon(has_children)
+    os.killpg(process.pid, kind)
+
+    assert process.wait(20) == 0
+    assert soon(lambda: not any(is_running(int(child)) for child in children), 5)
 
 
 def test_a_stop_refuses_new_clients_at_once(server: LiveServer) -> None:

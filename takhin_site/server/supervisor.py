@@ -15,7 +15,7 @@ STOP = {signal.SIGTERM, signal.SIGINT}
 MOST_CRASHES = 5
 CRASH_SECONDS = 30.0
 
-# Serves the socket until SIGTERM, or until the pipe's other end is closed.
+# Serves the socket until SIGTERM, which it unblocks, or until the pipe's other end is closed.
 Serve = Callable[[socket.socket, int], None]
 
 
@@ -56,7 +56,8 @@ def _fork(listener: socket.socket, serve: Serve, reading: int, writing: int) -> 
         os.close(writing)
         # Ctrl-C reaches every process of the terminal; this one waits for its parent's word.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*STOP, signal.SIGCHLD})
+        # SIGTERM stays blocked until there is a handler for it: it would end the process at once, as if it had crashed.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGCHLD})
         serve(listener, reading)
         code = 0
     except BaseException:

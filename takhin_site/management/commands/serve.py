@@ -4,6 +4,7 @@ import fcntl
 import io
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -164,4 +165,6 @@ def serve(listener: socket.socket, parent: int) -> None:
 
 
 def start_demo() -> None:
-    subprocess.Popen([sys.executable, str(settings.BASE_DIR / "manage.py"), "demo"], start_new_session=False)
+    """In the same process group, so that Ctrl-C ends it too; this process has blocked the signal for itself."""
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "demo"]
+    subprocess.Popen(command, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, supervisor.STOP))
