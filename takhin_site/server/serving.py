@@ -1,15 +1,12 @@
 """Serve a listening socket until SIGTERM: the event loop, all connections together, and what they share."""
 
 import asyncio
-import ctypes
-import resource
 import signal
 import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import structlog
 import uvloop
 from django.conf import settings
 
@@ -19,16 +16,11 @@ from takhin_site.server import answers, deadlines, limits
 from takhin_site.server.answers import Application, Result
 from takhin_site.server.connection import Connection
 from takhin_site.server.incoming import Incoming
+from takhin_site.server.resources import connections_allowed, return_memory
 from takhin_site.server.threads import Threads
 
-log = structlog.get_logger("takhin.server")
 LIVE = "/api/health/live"
 PROBES = ("/api/health/ready", "/api/health")
-MIB = 1024 * 1024
-# From glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-# File descriptors for everything that is no client: the database, Kafka's brokers, the registry.
-RESERVED_FILES = 256
 # How long a stop waits for uploads that are under way.
 STOP_UPLOADS_SECONDS = 1.0
 # And for clients to take their responses, once the last must have been written.
@@ -199,18 +191,6 @@ class Server:
             self.stopped.set_result(None)
 
 
-def connections_allowed(wanted: int) -> int:
-    """TAKHIN_MAX_CONNECTIONS, or as many as the process may have open files for; raises the soft limit to that."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + RESERVED_FILES
-    if soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft < needed:
-        log.warning("fewer connections than TAKHIN_MAX_CONNECTIONS: raise the limit of open files", allowed=soft)
-    return max(1, min(wanted, soft - RESERVED_FILES))
-
-
 def _base_environ(host: str, port: int) -> dict[str, Any]:
     return {
         "SCRIPT_NAME": "",
@@ -223,20 +203,6 @@ def _base_environ(host: str, port: int) -> dict[str, Any]:
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
-
-
-def return_memory() -> None:
-    """Have glibc give blocks of a megabyte back as they are freed: it would keep what large bodies took for ever.
-
-    It raises its threshold to the largest block it sees freed, unless it is told one (mallopt(3)). Elsewhere than on
-    glibc there is no such call, and no need.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, MIB)
-        mallopt(M_TRIM_THRESHOLD, 8 * MIB)
-        # One heap for each thread keeps as many remains; the interpreter's lock leaves little to contend for.
-        mallopt(M_ARENA_MAX, 2)
 
 
 def serve(application: Application, listener: socket.socket, parent: int) -> None:
