@@ -165,6 +165,13 @@ def serve(listener: socket.socket, parent: int) -> None:
 
 
 def start_demo() -> None:
-    """In the same process group, so that Ctrl-C ends it too; this process has blocked the signal for itself."""
+    """In the same process group, so that Ctrl-C ends it too."""
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "demo"]
-    subprocess.Popen(command, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, supervisor.STOP))
+    subprocess.Popen(command, preexec_fn=heed_signals)
+
+
+def heed_signals() -> None:
+    """Undo what the supervisor blocks for itself; with a handler of this process a signal before the exec is lost."""
+    for number in supervisor.STOP:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, supervisor.STOP)
