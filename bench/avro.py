@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import fastavro
 
-from producer.avro import AvroSchema
+from registry.avro_json import AvroSchema
 
 SCHEMA = {
     "type": "record",

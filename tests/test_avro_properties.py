@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from producer.avro import AvroMismatch, AvroSchema
+from registry.avro_json import AvroMismatch, AvroSchema
 from tests.avro_schemas import Kind, Value, kinds, underlying
 
 pytestmark = pytest.mark.no_database

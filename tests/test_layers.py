@@ -68,6 +68,13 @@ def test_imports_go_one_way(path: Path) -> None:
     assert not upwards
 
 
+@pytest.mark.parametrize("path", list(modules("registry/avro_json")), ids=str)
+def test_avro_json_stands_on_the_reading_of_json_alone(path: Path) -> None:
+    own = {name for name in imports_of(path) if name.split(".")[0] in APPS}
+
+    assert all(name.startswith("registry.avro_json.") for name in own - {"topics.json_text"})
+
+
 @pytest.mark.parametrize("path", SETTINGS)
 def test_settings_import_no_app(path: str) -> None:
     assert not {name for name in imports_of(ROOT / path) if name.split(".")[0] in ("producer", "topics")}

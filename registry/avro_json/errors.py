@@ -1,22 +1,23 @@
 """What a schema, a value or binary data can get wrong.
 
 InvalidAvroSchema   the schema itself: nothing can be written by it
-SerializationFailed (of producer.errors)
-└── AvroMismatch    one value or one binary text that does not fit its schema
+AvroMismatch        one value or one binary text that does not fit its schema
+TooLarge            one value that takes, or makes, more bytes than it may
+OutOfTime           the caller's deadline has passed; nothing is known of the value
 Refusal             how a mismatch travels inside this package: the place is filled in on its way out
 """
 
 from typing import Self
 
-from producer.avro.values import shown
-from producer.errors import SerializationFailed
+from registry.avro_json.limits import MOST_EXPECTED
+from registry.avro_json.values import shown
 
 
 class InvalidAvroSchema(ValueError):
     """Names the place in the schema and what is wrong there."""
 
 
-class AvroMismatch(SerializationFailed):
+class AvroMismatch(ValueError):
     """`pointer` is the JSON pointer to the value, without its leading slash; empty for the whole."""
 
     def __init__(self, pointer: str, expected: str, got: str) -> None:
@@ -30,6 +31,14 @@ class AvroMismatch(SerializationFailed):
         """The same mismatch seen from outside: `value` makes `address/zip` into `value/address/zip`."""
         pointer = f"{part}/{self.pointer}" if self.pointer else part
         return type(self)(pointer, self.expected, self.got)
+
+
+class TooLarge(ValueError):
+    """Says how many bytes the value may have."""
+
+
+class OutOfTime(Exception):
+    """The work was left undone."""
 
 
 class Refusal(Exception):
@@ -46,7 +55,8 @@ class Refusal(Exception):
         return type(self)(self.expected, self.got, *self.path)
 
     def mismatch(self) -> AvroMismatch:
-        return AvroMismatch("/".join(map(_escaped, reversed(self.path))), self.expected, shown(self.got))
+        expected = self.expected if len(self.expected) <= MOST_EXPECTED else f"{self.expected[:MOST_EXPECTED]}…"
+        return AvroMismatch("/".join(map(_escaped, reversed(self.path))), expected, shown(self.got))
 
 
 def _escaped(part: str | int) -> str:

@@ -2,24 +2,27 @@
 
 from typing import Any
 
-from producer.avro.binary import Output, Writer, count
-from producer.avro.defaults import Default
-from producer.avro.errors import Refusal
-from producer.avro.nodes import Node, label
-from producer.avro.scalars import write_string
-from producer.avro.values import NOTHING
+from registry.avro_json.binary import Output, Writer, count
+from registry.avro_json.defaults import Default
+from registry.avro_json.errors import Refusal
+from registry.avro_json.nodes import Node, label
+from registry.avro_json.scalars import write_string
+from registry.avro_json.values import NOTHING
 
-# A few bytes of text may ask for a large default many times over: {} takes three in an array.
-MOST_BYTES = 64 * 1024 * 1024
 WrittenField = tuple[str, Writer, Node, Default | None]
 
 
 def record(tag: str, fields: list[WrittenField], *, ignore: bool) -> Writer:
     """Fields that are left out take their defaults; with `ignore`, members that are no fields are left out."""
+    known: set[str] = set()
 
     def write(value: Any, out: Output) -> None:
         if type(value) is not dict:
             raise Refusal(tag, value)
+        if len(value) < len(fields):
+            # A few characters may ask for many and large defaults: {} takes three in an array.
+            out.budget.spend(len(fields) - len(value))
+            out.check()
         met = 0
         for name, write_field, node, default in fields:
             if name in value:
@@ -33,10 +36,9 @@ def record(tag: str, fields: list[WrittenField], *, ignore: bool) -> Writer:
                 raise Refusal(label(node), NOTHING, name)
             else:
                 out += default()
-                if len(out) > MOST_BYTES:
-                    raise Refusal(f"at most {MOST_BYTES} bytes", value)
         if met != len(value) and not ignore:
-            known = {name for name, *_ in fields}
+            if not known:
+                known.update(name for name, *_ in fields)
             unknown = next(key for key in value if key not in known)
             raise Refusal(f"a field of {tag}", value[unknown], unknown)
 

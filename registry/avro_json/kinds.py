@@ -3,8 +3,8 @@
 import enum
 from types import NoneType
 
-from producer.avro.nodes import Array, Enum, Fixed, Map, Node, Primitive, Record
-from producer.avro.values import NumberText
+from registry.avro_json.nodes import Array, Enum, Fixed, Map, Node, Primitive, Record
+from registry.avro_json.values import NumberText
 
 
 class Mode(enum.Enum):

@@ -1,16 +1,16 @@
 """Turn numbers, and texts of numbers, into unscaled integers and back: never rounded."""
 
 import re
+from collections.abc import Callable
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
 
-from producer.avro.errors import Refusal
-from producer.avro.nodes import Logical
-from producer.avro.values import Words
+from registry.avro_json.errors import Refusal
+from registry.avro_json.limits import MOST_DIGITS
+from registry.avro_json.nodes import Logical
+from registry.avro_json.values import Words
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d{1,9})?", re.ASCII)
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
-# A schema may allow any precision, and 1e999999999 is a short text: about 4 kB of binary is more than enough.
-MOST_DIGITS = 10_000
 
 
 def unscaled(value: object, logical: Logical) -> int:
@@ -23,7 +23,7 @@ def unscaled(value: object, logical: Logical) -> int:
     number = Decimal(text)
     if not number:
         return 0
-    if number.adjusted() + 1 + logical.scale > min(logical.precision, MOST_DIGITS):
+    if number.adjusted() + 1 + logical.scale > logical.precision:
         raise Refusal(f"{logical}, so at most {logical.precision - logical.scale} digits before the point", value)
     try:
         return int(_EXACT.to_integral_exact(_EXACT.scaleb(number, logical.scale)))
@@ -35,6 +35,19 @@ def to_bytes(number: int, size: int | None) -> bytes:
     """Two's complement, big-endian: the shortest, or `size` bytes, which the schema's precision fits."""
     magnitude = number if number >= 0 else ~number
     return number.to_bytes(magnitude.bit_length() // 8 + 1 if size is None else size, "big", signed=True)
+
+
+def of_text(value: object, logical: Logical, size: int | None, plain: Callable[[str], bytes]) -> bytes:
+    """A string as the bytes that it spells, as the specification's JSON encoding has it; a number as itself."""
+    if type(value) is not str:
+        return to_bytes(unscaled(value, logical), size)
+    data = plain(value)
+    # Four bits hold any digit, so this is beyond the numbers of so many.
+    if not data or (len(data) * 8 > logical.precision * 4 + 8 and size is None):
+        raise Refusal(str(logical), value)
+    if abs(int.from_bytes(data, "big", signed=True)) >= 10**logical.precision:
+        raise Refusal(f"{logical}, so at most {logical.precision} digits", value)
+    return data
 
 
 def text_of(data: bytes, logical: Logical) -> str:

@@ -4,7 +4,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from producer.avro.errors import Refusal
+from registry.avro_json.errors import Refusal
 
 PARTS = ("months", "days", "milliseconds")
 EXPECTED = "duration (months, days and milliseconds, ISO 8601, or 12 bytes)"

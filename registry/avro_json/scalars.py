@@ -8,12 +8,12 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from producer.avro import decimals, durations
-from producer.avro.binary import INT, LONG, Output, Writer, count, zigzag
-from producer.avro.errors import Refusal
-from producer.avro.nodes import Enum, Fixed, Logical, Primitive, label
-from producer.avro.times import Clock
-from producer.avro.values import NumberText
+from registry.avro_json import decimals, durations
+from registry.avro_json.binary import INT, LONG, Output, Writer, count, zigzag
+from registry.avro_json.errors import Refusal
+from registry.avro_json.nodes import Enum, Fixed, Logical, Primitive, label
+from registry.avro_json.times import Clock
+from registry.avro_json.values import NumberText
 
 FLOAT = struct.Struct("<f")
 DOUBLE = struct.Struct("<d")
@@ -119,6 +119,7 @@ def binary(node: Primitive | Fixed, logical: Logical | None, *, latin1: bool) ->
     size = node.size if isinstance(node, Fixed) else None
     read = converter(node, logical, latin1=latin1)
     expected = f"{label(node)} of {size} bytes"
+    grows = logical is not None and logical.name == "decimal"
 
     def write(value: Any, out: Output) -> None:
         data = read(value)
@@ -127,6 +128,9 @@ def binary(node: Primitive | Fixed, logical: Logical | None, *, latin1: bool) ->
         elif len(data) != size:
             raise Refusal(expected, value)
         out += data
+        if grows:
+            # 1e9999 takes six characters, and a zero as large a fixed as there is.
+            out.check()
 
     return write
 
@@ -137,6 +141,8 @@ def converter(node: Primitive | Fixed, logical: Logical | None, *, latin1: bool)
     if logical is None:
         return plain
     if logical.name == "decimal":
+        if latin1:
+            return lambda value: decimals.of_text(value, logical, size, plain)
         return lambda value: decimals.to_bytes(decimals.unscaled(value, logical), size)
     if logical.name == "duration":
         return lambda value: durations.to_bytes(value, plain)

@@ -1,26 +1,13 @@
 """Choose the branch of a union: by its tag, or the first that fits."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from producer.avro.binary import Output, Writer, count
-from producer.avro.errors import Refusal
-from producer.avro.kinds import Kinds
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A branch, how it is written, and the kinds of JSON values that it may take."""
-
-    place: int
-    tag: str
-    write: Writer
-    kinds: Kinds
-
-    def of(self, write: Writer, kinds: Kinds) -> "Choice":
-        """The same branch, written in another mode."""
-        return replace(self, write=write, kinds=kinds)
+from registry.avro_json.binary import Cursor, Output, Writer, count, new_output
+from registry.avro_json.choices import Choice, Trials
+from registry.avro_json.errors import Refusal
+from registry.avro_json.limits import STEPS_OF_TRIAL
 
 
 class UnionWriter:
@@ -32,24 +19,27 @@ class UnionWriter:
         # A dict may be a tagged value, which is to be looked at first.
         self.sole = {kind: found[0] for kind, found in holders.items() if len(found) == 1}
         self.tags = _tags(choices) if tagged else {}
-        self._trials = {kind: _having(kind, trials) for kind in kinds if kind not in self.sole}
+        self._trials = {kind: Trials(kind, trials) for kind in kinds if kind not in self.sole}
         self._expected = expected
         self.write = self._compiled()
 
-    def place_of(self, value: Any, tried: dict[Any, Any]) -> int | None:
+    def place_of(self, value: Any, cursor: Cursor) -> int | None:
         """The branch that `write` would choose for an untagged value; None where it might take it as tagged."""
         sole = self.sole.get(type(value))
         if type(value) is dict and len(value) == 1 and next(iter(value)) in self.tags:
             return None
         if sole is not None:
             return sole.place
-        out = Output()
-        out.tried = tried
+        trial = cursor.trial
+        if trial is None:
+            trial = cursor.trial = new_output(cursor.budget)
         try:
-            self.write(value, out)
+            self.write(value, trial)
+            return place_in(trial)
         except Refusal:
             return None
-        return next(choice.place for choice in self.tags.values() if out.startswith(count(choice.place)))
+        finally:
+            del trial[:]
 
     def _compiled(self) -> Writer:
         direct = {
@@ -80,7 +70,11 @@ class UnionWriter:
         elif kind is dict or kind is list:
             self._remembering(value, named, out)
         else:
-            self._try(value, self._trials.get(kind, ()), out)
+            self._try(value, self._contenders(value), out)
+
+    def _contenders(self, value: Any) -> Iterable[Choice]:
+        trials = self._trials.get(type(value))
+        return () if trials is None else trials.of(value)
 
     def _remembering(self, value: Any, named: Choice | None, out: Output) -> None:
         """Without memory, nested unions that fit late would double the trials with every level."""
@@ -92,7 +86,7 @@ class UnionWriter:
             except Refusal as refusal:
                 out.tried[id(self), id(value)] = refusal.copy()
                 raise
-            out.tried[id(self), id(value)] = bytes(out[start:])
+            out.remember((id(self), id(value)), bytes(out[start:]))
         elif isinstance(known, Refusal):
             raise known.copy()
         else:
@@ -100,9 +94,8 @@ class UnionWriter:
 
     def _choose(self, value: Any, named: Choice | None, out: Output) -> None:
         """The tagged form wins where both would do: the specification's "JSON Encoding"."""
-        kind = type(value)
-        sole = self.sole.get(kind)
-        trials = self._trials.get(kind, ()) if sole is None else (sole,)
+        sole = self.sole.get(type(value))
+        trials = self._contenders(value) if sole is None else (sole,)
         if named is None:
             return self._try(value, trials, out)
         tag, member = next(iter(value.items()))
@@ -119,9 +112,10 @@ class UnionWriter:
                 raise refusal from None
         return None
 
-    def _try(self, value: Any, trials: Sequence[Choice], out: Output) -> None:
+    def _try(self, value: Any, trials: Iterable[Choice], out: Output) -> None:
         start = len(out)
         for choice in trials:
+            out.budget.spend(STEPS_OF_TRIAL)
             try:
                 out += count(choice.place)
                 choice.write(value, out)
@@ -132,15 +126,23 @@ class UnionWriter:
         raise Refusal(self._expected, value)
 
 
-def _having(kind: type, choices: Sequence[Choice]) -> tuple[Choice, ...]:
-    return tuple(choice for choice in choices if kind in choice.kinds)
+def place_in(out: Output) -> int:
+    """The number of the branch that a union's binary begins with."""
+    zigzag = shift = 0
+    for byte in out:
+        zigzag |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+    return zigzag >> 1
 
 
 def _tags(choices: Sequence[Choice]) -> dict[str, Choice]:
     """By full name; by short name too where no other branch has it."""
     tags = {choice.tag: choice for choice in choices}
     shorts = [choice.tag.rpartition(".")[2] for choice in choices]
+    found = Counter(shorts)
     for choice, short in zip(choices, shorts, strict=True):
-        if shorts.count(short) == 1:
+        if found[short] == 1:
             tags.setdefault(short, choice)
     return tags

@@ -1,22 +1,26 @@
 """Compile nodes into the closures that write JSON values as Avro binary."""
 
-from producer.avro import containers, scalars
-from producer.avro.binary import Writer
-from producer.avro.defaults import Default
-from producer.avro.kinds import Mode, kinds_of
-from producer.avro.nodes import Array, Enum, Field, Fixed, Map, Node, Primitive, Record, Union
-from producer.avro.unions import Choice, UnionWriter
-from producer.avro.values import NOTHING
+from collections import Counter
+
+from registry.avro_json import containers, scalars
+from registry.avro_json.binary import Budget, Writer
+from registry.avro_json.choices import Choice
+from registry.avro_json.defaults import Default
+from registry.avro_json.kinds import Mode, kinds_of
+from registry.avro_json.nodes import Array, Enum, Field, Fixed, Map, Node, Primitive, Record, Union
+from registry.avro_json.unions import UnionWriter
+from registry.avro_json.values import NOTHING
 
 
 class Writers:
     """Each node is compiled once a mode, so that a recursive type finds itself."""
 
-    def __init__(self, *, latin1_bytes: bool, ignore_unknown_fields: bool) -> None:
+    def __init__(self, *, latin1_bytes: bool, ignore_unknown_fields: bool, most_bytes: int) -> None:
         self._latin1 = latin1_bytes
         self._ignore = ignore_unknown_fields
         self._compiled: dict[tuple[int, Mode], Writer] = {}
         self._defaults: dict[int, Default] = {}
+        self._default_budget = Budget(most_bytes)
         self.unions: dict[int, UnionWriter] = {}
 
     def of(self, node: Node, mode: Mode) -> Writer:
@@ -85,17 +89,22 @@ class Writers:
             return None
         if id(field) not in self._defaults:
             self._defaults[id(field)] = Default(
-                f"{record.tag}.{field.name}", field.default, lambda: self.of(field.node, Mode.DEFAULT)
+                f"{record.tag}.{field.name}",
+                field.default,
+                lambda: self.of(field.node, Mode.DEFAULT),
+                self._default_budget,
             )
         return self._defaults[id(field)]
 
     def _union(self, node: Union, mode: Mode) -> Writer:
         passes = (Mode.EXACT, Mode.LENIENT) if mode is Mode.LENIENT else (mode,)
-        branches = enumerate(node.branches)
+        is_open = self._ignore and mode is Mode.LENIENT
         choices = [
-            Choice(place, branch.tag, self.of(branch, mode), kinds_of(branch, mode)) for place, branch in branches
+            Choice(place, branch, self.of(branch, mode), kinds_of(branch, mode), is_open)
+            for place, branch in enumerate(node.branches)
         ]
-        contested = {kind for choice in choices for kind in choice.kinds if _count(kind, choices) > 1}
+        held = Counter(kind for choice in choices for kind in choice.kinds)
+        contested = {kind for kind, count in held.items() if count > 1}
         trials = []
         for each in passes:
             trials += [
@@ -107,7 +116,3 @@ class Writers:
         if mode is Mode.LENIENT:
             self.unions[id(node)] = union
         return union.write
-
-
-def _count(kind: type, choices: list[Choice]) -> int:
-    return sum(kind in choice.kinds for choice in choices)

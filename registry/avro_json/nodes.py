@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from producer.avro.values import NOTHING
+from registry.avro_json.values import NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,9 @@ class Union(Node):
     branches: tuple[Node, ...] = ()
 
     def __str__(self) -> str:
-        names = [label(branch) for branch in self.branches]
+        names = [label(branch) for branch in self.branches[:8]]
+        if len(names) < len(self.branches):
+            return f"{', '.join(names)}, …"
         return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 

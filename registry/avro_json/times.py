@@ -3,7 +3,7 @@
 import re
 from datetime import date
 
-from producer.avro.errors import Refusal
+from registry.avro_json.errors import Refusal
 
 _DATE = r"(\d{4})-(\d\d)-(\d\d)"
 _TIME = r"(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?"

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from producer.avro.errors import Refusal
-from producer.avro.values import Words, decoder
+from registry.avro_json.errors import Refusal
+from registry.avro_json.values import Words, decoder
 from topics import json_text
 
 

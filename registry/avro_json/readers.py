@@ -6,15 +6,17 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from producer.avro import decimals, durations, scalars
-from producer.avro.binary import INT, LONG, Cursor
-from producer.avro.errors import Refusal
-from producer.avro.nodes import Array, Enum, Fixed, Map, Node, Primitive, Record, Union, label
-from producer.avro.times import Clock
-from producer.avro.unions import UnionWriter
-from producer.avro.values import Words
+from registry.avro_json import decimals, durations, scalars
+from registry.avro_json.binary import INT, LONG, Cursor
+from registry.avro_json.errors import Refusal
+from registry.avro_json.nodes import Array, Enum, Fixed, Map, Node, Primitive, Record, Union, label
+from registry.avro_json.times import Clock
+from registry.avro_json.unions import UnionWriter
+from registry.avro_json.values import Words
 
 Reader = Callable[[Cursor], Any]
+# "1970-01-01T00:00:00.000000000Z" may stand for one byte.
+TIME_TEXT = 32
 
 
 class Readers:
@@ -59,6 +61,11 @@ class Readers:
         return read
 
     def _binary(self, node: Fixed | Primitive) -> Reader:
+        read = self._underlying(node)
+        # One byte may be a decimal of a long scale.
+        return spending(read) if node.logical is not None and node.logical.name == "decimal" else read
+
+    def _underlying(self, node: Fixed | Primitive) -> Reader:
         expected = label(node)
         render = renderer(node, latin1=self._latin1)
         if isinstance(node, Fixed):
@@ -73,10 +80,23 @@ class Readers:
         return lambda cursor: render(cursor.take(cursor.number(expected), expected))
 
 
+def spending(read: Callable[[Cursor], str]) -> Reader:
+    """The same reader, its text counted."""
+
+    def counted(cursor: Cursor) -> str:
+        text = read(cursor)
+        cursor.spend(len(text))
+        return text
+
+    return counted
+
+
 def renderer(node: Fixed | Primitive, *, latin1: bool) -> Callable[[bytes], Any]:
     logical = node.logical
     if logical is None:
         return (lambda data: data.decode("latin-1")) if latin1 else (lambda data: base64.b64encode(data).decode())
+    if logical.name == "decimal" and latin1:
+        return lambda data: data.decode("latin-1")
     if logical.name == "decimal":
         return lambda data: decimals.text_of(data, logical)
     if logical.name == "duration":
@@ -132,19 +152,36 @@ def integer(node: Primitive) -> Reader:
     if node.logical is None:
         return lambda cursor: cursor.number(expected, allowed)
     clock = Clock(node.logical.name)
-    return lambda cursor: clock.text(cursor.number(expected, allowed))
+
+    def read_time(cursor: Cursor) -> str | int:
+        cursor.spend(TIME_TEXT)
+        return clock.text(cursor.number(expected, allowed))
+
+    return read_time
 
 
 def enumeration(node: Enum) -> Reader:
     symbols = node.symbols
     places = range(len(symbols))
-    return lambda cursor: symbols[cursor.number(node.tag, places)]
+
+    def read(cursor: Cursor) -> str:
+        symbol = symbols[cursor.number(node.tag, places)]
+        cursor.spend(len(symbol))
+        return symbol
+
+    return read
 
 
 def record(fields: list[tuple[str, Reader]]) -> Reader:
+    width = 0
+
     def read(cursor: Cursor) -> dict[str, Any]:
+        nonlocal width
         if not fields:
             cursor.empty()
+        # The fields of a recursive type are known after its reader is.
+        width = width or sum(len(name) + 4 for name, _ in fields)
+        cursor.spend(width)
         found = {}
         name = ""
         try:
@@ -206,6 +243,9 @@ def union(node: Union, writer: UnionWriter, readers: list[Reader]) -> Reader:
     def read(cursor: Cursor) -> Any:
         place = cursor.number(expected, places)
         value = readers[place](cursor)
-        return value if writer.place_of(value, cursor.tried) == place else {tags[place]: value}
+        if writer.place_of(value, cursor) == place:
+            return value
+        cursor.spend(len(tags[place]))
+        return {tags[place]: value}
 
     return read

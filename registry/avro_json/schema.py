@@ -1,0 +1,103 @@
+"""One schema, compiled: JSON text to Avro binary and back."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from registry.avro_json import texts
+from registry.avro_json.binary import Budget, Cursor, Output
+from registry.avro_json.errors import AvroMismatch, InvalidAvroSchema, Refusal, TooLarge
+from registry.avro_json.kinds import Mode
+from registry.avro_json.limits import MIB
+from registry.avro_json.nodes import Enum, Fixed, Record
+from registry.avro_json.parsing import parse
+from registry.avro_json.readers import Readers
+from registry.avro_json.values import Words
+from registry.avro_json.writers import Writers
+
+# A caller who sets none trusts both the schema and the values.
+UNBOUNDED = Budget(most_bytes=2**62)
+
+
+class AvroSchema:
+    """Compiled once and never changed after, so threads share it.
+
+    `schema` is decoded JSON, and so are the `dependencies`: the schemas that define what it refers to, each after
+    those that it needs itself. `most_bytes` is how large a record may be, and so a fixed, or all defaults together.
+    `size` is how many types, fields and branches were compiled.
+    """
+
+    def __init__(
+        self,
+        schema: object,
+        dependencies: Iterable[object] = (),
+        *,
+        latin1_bytes: bool = False,
+        ignore_unknown_fields: bool = False,
+        most_bytes: int = MIB,
+    ) -> None:
+        """Raises InvalidAvroSchema."""
+        try:
+            # The closures know their nodes by id, so the tree must live as long as they do.
+            self._node, self.size = parse(schema, dependencies, most_bytes)
+            writers = Writers(
+                latin1_bytes=latin1_bytes, ignore_unknown_fields=ignore_unknown_fields, most_bytes=most_bytes
+            )
+            self._write = writers.of(self._node, Mode.LENIENT)
+            writers.settle_defaults()
+            self._read = Readers(writers.unions, latin1_bytes=latin1_bytes).of(self._node)
+        except RecursionError:
+            raise InvalidAvroSchema("the schema or a default in it is nested too deeply") from None
+
+    @property
+    def name(self) -> str | None:
+        """The full name of a record, enum or fixed."""
+        return self._node.tag if isinstance(self._node, Record | Enum | Fixed) else None
+
+    def encode(self, text: bytes, budget: Budget = UNBOUNDED) -> bytes:
+        """JSON text as Avro binary, without the registry's prefix. Raises AvroMismatch, TooLarge, OutOfTime."""
+        out = Output()
+        out.tried = {}
+        out.budget = budget
+        if budget.spent:
+            budget.spent = 0
+        try:
+            self._write(texts.decode(text), out)
+        except Refusal as refusal:
+            raise refusal.mismatch() from None
+        except RecursionError:
+            raise too_deep(text) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise AvroMismatch("", "JSON", f"{_start(text)} ({error})") from None
+        if len(out) > budget.most_bytes:
+            out.check()
+        return bytes(out)
+
+    def decode(self, data: bytes, budget: Budget = UNBOUNDED) -> bytes:
+        """Avro binary as JSON text that `encode` takes back. Raises AvroMismatch, TooLarge, OutOfTime."""
+        budget.spent = 0
+        try:
+            text = msgspec.json.encode(self._value(Cursor(data, budget)))
+        except Refusal as refusal:
+            raise refusal.mismatch() from None
+        except RecursionError:
+            raise AvroMismatch("", "less nesting", f"{len(data)} bytes nested too deeply") from None
+        if len(text) > budget.most_bytes:
+            raise TooLarge(f"has more than {budget.most_bytes} bytes as JSON")
+        return text
+
+    def _value(self, cursor: Cursor) -> Any:
+        value = self._read(cursor)
+        left = len(cursor.data) - cursor.place
+        if left:
+            raise Refusal("the end of the data", Words(f"{left} more bytes"))
+        return value
+
+
+def too_deep(text: bytes) -> AvroMismatch:
+    return AvroMismatch("", "less nesting", _start(text))
+
+
+def _start(text: bytes) -> str:
+    return f"{text[:40].decode(errors='replace')}…" if len(text) > 40 else text.decode(errors="replace")
