@@ -153,9 +153,8 @@ def distinct(found: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def named_types(schema_id: int) -> dict[str, object]:
-    """The decoded schema of every type that is reached through references, by its name."""
-    found = graph([schema_id])
-    decoded = {key: msgspec.json.decode(text) for key, text in texts(found.needs([schema_id])).items()}
-    # A schema's own references come after those of what it refers to, and win.
-    return {name: decoded[target] for key in sorted(found.links) for name, target in found.links[key]}
+def needed(schema_id: int) -> list[str]:
+    """The texts that a stored schema is compiled after."""
+    ids = graph([schema_id]).needs([schema_id])
+    found = texts(ids)
+    return distinct(found[each] for each in ids)

@@ -1,24 +1,28 @@
 """Turn a schema's text into what is stored, compared and looked up by: compact text, canonical form, fingerprint."""
 
-import re
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import avro.name
 import avro.schema
-import fastavro.schema
 import msgspec
+from django.conf import settings
 
+from registry.avro_json import AvroSchema, InvalidAvroSchema
+from registry.avro_json.logical import logical_of
+from registry.avro_json.naming import PRIMITIVES, namespace_of, within
+from registry.canonical import canonical, definitions
 from registry.entries import Reference
 from registry.errors import InvalidSchema, SchemaTooLarge, UnsupportedSchema
 
 AVRO = "AVRO"
-# Both parsers take about a second for a schema of this size; real ones are a hundredth of it.
-MAX_TEXT_BYTES = 1024 * 1024
+MIB = 1024 * 1024
+# To judge a schema of this size takes about a second; real ones are a hundredth of it.
+MAX_TEXT_CHARACTERS = MIB
+# With all that is reached through references: they are decoded and compiled whenever the schema is.
+MAX_TOTAL_CHARACTERS = 2 * MIB
 _encode = msgspec.json.Encoder(order="deterministic").encode
-# What fastavro marks its own output with, and then believes.
-PARSER_MARKS = ("__fastavro_parsed", "__named_schemas")
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LOGICAL = "logical"
 
 
@@ -32,14 +36,30 @@ class Parsed(msgspec.Struct, frozen=True):
 def parse(text: str, dependencies: Sequence[str] = ()) -> Parsed:
     """Judge an Avro schema; `dependencies` are the texts that it refers to, each after its own.
 
-    Raises InvalidSchema and SchemaTooLarge.
+    What is valid here is what records can be written by: the same compiler judges it.
+    Raises InvalidSchema, SchemaTooLarge.
     """
-    decoded = _decode(text)
-    resolved = _parse_into(dict(named_types(dependencies)), decoded)
+    compile_text(text, dependencies)
     with_avro(text, dependencies)
+    decoded = _decode(text)
+    made = canonical([*map(_decode, dependencies), decoded])[-1]
+    return Parsed(msgspec.json.encode(decoded).decode(), _encode(made).decode())
+
+
+def compile_text(text: str, dependencies: Sequence[str] = ()) -> AvroSchema:
+    """A schema made ready to write by, under the settings for Avro. Raises InvalidSchema, SchemaTooLarge."""
+    decoded = _decode(text)
+    if len(text) + sum(map(len, dependencies)) > MAX_TOTAL_CHARACTERS:
+        raise SchemaTooLarge(f"the schema and all that it refers to have more than {MAX_TOTAL_CHARACTERS} characters")
     try:
-        return Parsed(msgspec.json.encode(decoded).decode(), _encode(_canonical(resolved)).decode())
-    except RecursionError as error:
+        return AvroSchema(
+            decoded,
+            map(_decode, dependencies),
+            latin1_bytes=settings.TAKHIN_AVRO_BYTES == "latin-1",
+            ignore_unknown_fields=settings.TAKHIN_AVRO_UNKNOWN_FIELDS == "ignore",
+            most_bytes=settings.TAKHIN_MAX_RECORD_BYTES,
+        )
+    except InvalidAvroSchema as error:
         raise _invalid(error) from None
 
 
@@ -54,27 +74,18 @@ def check_type(schema_type: str) -> None:
 def fingerprint(canonical: str, references: Sequence[Reference]) -> str:
     """What equal schemas share. Not Avro's parsing canonical form: that drops defaults and logical types."""
     identity = _encode([AVRO, canonical, [msgspec.structs.astuple(reference) for reference in references]])
-    return str(fastavro.schema.fingerprint(identity.decode(), "SHA-256"))
-
-
-def named_types(texts: Sequence[str]) -> dict[str, object]:
-    """Every named type that these schemas define, by full name, as fastavro's `named_schemas`."""
-    named: dict[str, Any] = {}
-    for text in texts:
-        _parse_into(named, _decode(text))
-    return named
+    return hashlib.sha256(identity).hexdigest()
 
 
 def with_avro(text: str, dependencies: Sequence[str] = ()) -> avro.schema.Schema:
-    """The schema as the Apache package knows it, whose compatibility rules are in force."""
-    names = avro.name.Names()
+    """The schema as the Apache package knows it, whose compatibility rules are in force. Raises InvalidSchema."""
+    names = _FullNames()
     try:
-        for dependency in dependencies:
-            avro.schema.make_avsc_object(_without_logical_types(_decode(dependency)), names)
-        decoded = _without_logical_types(_decode(text))
-        if isinstance(decoded, str) and names.has_name(decoded, None):
-            return names.get_name(decoded, None)
-        return avro.schema.make_avsc_object(decoded, names)
+        for schema in canonical(map(_decode, (*dependencies, text))):
+            plain = _plain(schema)
+            made = names.get_name(plain, None) if isinstance(plain, str) and plain not in PRIMITIVES else None
+            made = made or avro.schema.make_avsc_object(plain, names)
+        return made
     except InvalidSchema:
         raise
     # It judges by whatever its code runs into.
@@ -82,71 +93,44 @@ def with_avro(text: str, dependencies: Sequence[str] = ()) -> avro.schema.Schema
         raise _invalid(error) from None
 
 
+class _FullNames(avro.name.Names):  # type: ignore[misc]
+    """Takes every name as it stands: in a canonical schema, one without a dot is in no namespace."""
+
+    default_namespace = property(lambda self: None, lambda self, value: None)
+
+
+def _plain(schema: Any) -> Any:
+    """A canonical schema as the Apache package reads it: logical types under a name that it does not judge, those that
+    are to be ignored left out, errors as records, aliases in full.
+    """
+    for node in definitions(schema):
+        if "logicalType" in node:
+            name = node.pop("logicalType")
+            if logical_of(node | {"logicalType": name}) is not None:
+                node[LOGICAL] = name
+        if node["type"] == "error":
+            node["type"] = "record"
+        if node.get("aliases") and "name" in node:
+            space = namespace_of(node["name"])
+            node["aliases"] = [within(alias, space) for alias in node["aliases"]]
+    return schema
+
+
 def _decode(text: str) -> Any:
-    if len(text) > MAX_TEXT_BYTES:
-        raise SchemaTooLarge(f"the schema has {len(text)} characters; at most {MAX_TEXT_BYTES} are taken")
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise SchemaTooLarge(f"the schema has {len(text)} characters; at most {MAX_TEXT_CHARACTERS} are taken")
     try:
         decoded = msgspec.json.decode(text)
-        compact = msgspec.json.encode(decoded)
+        # What cannot be written cannot be stored: a lone surrogate.
+        msgspec.json.encode(decoded)
     except msgspec.DecodeError as error:
         raise InvalidSchema(f"Invalid schema: it is not JSON: {error}") from None
     except (RecursionError, UnicodeError):
         raise InvalidSchema("Invalid schema: it is nested too deep, or not UTF-8") from None
-    if any(mark.encode() in compact for mark in PARSER_MARKS):
-        raise InvalidSchema(f"Invalid schema: {' and '.join(PARSER_MARKS)} are not allowed in it")
     return decoded
 
 
-def _parse_into(named: dict[str, Any], decoded: Any) -> Any:
-    try:
-        return fastavro.schema.parse_schema(decoded, named)
-    # It judges by whatever its code runs into.
-    except Exception as error:
-        raise _invalid(error) from None
-
-
-def _canonical(node: Any) -> Any:
-    """The parsed schema without marks and needless members. Raises InvalidSchema for what neither parser judges."""
-    if isinstance(node, list):
-        branches = [_canonical(branch) for branch in node]
-        names = [branch if isinstance(branch, str) else branch.get("name", branch["type"]) for branch in branches]
-        if len(set(names)) < len(names):
-            raise InvalidSchema(f"Invalid schema: a union has one type twice: {', '.join(names)}")
-        return branches
-    if not isinstance(node, dict):
-        return node
-    members = {name: value for name, value in node.items() if name not in PARSER_MARKS}
-    if members.get("logicalType") == "decimal" and "precision" not in members:
-        raise InvalidSchema("Invalid schema: a decimal has no precision")
-    for inner in ("items", "values"):
-        if inner in members:
-            members[inner] = _canonical(members[inner])
-    if "fields" in members:
-        members["fields"] = [_canonical_field(field) for field in members["fields"]]
-    return members["type"] if members.keys() == {"type"} else members
-
-
-def _canonical_field(field: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(field["name"], str) or not NAME.fullmatch(field["name"]):
-        raise InvalidSchema(f"Invalid schema: {str(field['name'])[:100]!r} is not a field name")
-    return {**field, "type": _canonical(field["type"])}
-
-
-def _without_logical_types(node: Any) -> Any:
-    """The schema with each `logicalType` under a name that the Apache package does not judge and warn of."""
-    if isinstance(node, list):
-        return [_without_logical_types(item) for item in node]
-    if isinstance(node, dict):
-        renamed = {"logicalType": LOGICAL}
-        return {renamed.get(name, name): _without_logical_types(value) for name, value in node.items()}
-    return node
-
-
 def _invalid(error: Exception) -> InvalidSchema:
-    if isinstance(error, fastavro.schema.UnknownType):
-        return InvalidSchema(f"Invalid schema: unknown type {str(error.name)[:200]}")
-    if isinstance(error, KeyError):
-        return InvalidSchema(f"Invalid schema: a type lacks its member {error}")
     if isinstance(error, RecursionError):
         return InvalidSchema("Invalid schema: it is nested too deep")
     return InvalidSchema(f"Invalid schema: {str(error)[:500]}")

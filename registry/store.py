@@ -203,6 +203,6 @@ def _stored(row: Schema) -> StoredSchema:
     return StoredSchema(row.pk, row.text, row.schema_type, found)
 
 
-def named_types(schema: StoredSchema) -> dict[str, object]:
-    """The full schema, decoded, of every type that is reached through references, by its name."""
-    return references.named_types(schema.id)
+def dependencies(schema: StoredSchema) -> list[str]:
+    """The texts that are reached through a schema's references, each after those that it needs itself."""
+    return references.needed(schema.id)
