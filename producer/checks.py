@@ -9,7 +9,7 @@ from django.core import checks
 
 @checks.register()
 def registry_client_is_installed(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    if not settings.SCHEMA_REGISTRY_URL or importlib.util.find_spec("confluent_kafka") is not None:
+    if not settings.SCHEMA_REGISTRY_URL or importlib.util.find_spec("httpx2") is not None:
         return []
     return [
         checks.Error(

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from producer.avro import AvroSchema
 from producer.errors import InvalidSchema, RegistryUnavailable, SchemaNotFound
-from producer.schemas.sources import SchemaSource, compile_schema
+from producer.schemas.compiled import CompiledSchemas
+from producer.schemas.sources import SchemaSource
 from registry import access, errors, store
+from registry.avro_json import AvroSchema
 from topics import commits
 from topics.errors import LogUnavailable, OutcomeUnknown
 
@@ -14,13 +15,18 @@ from topics.errors import LogUnavailable, OutcomeUnknown
 class EmbeddedRegistry(SchemaSource):
     def __init__(self) -> None:
         super().__init__()
-        self._compiled: dict[int, AvroSchema] = {}
+        self._compiled = CompiledSchemas()
 
     def schema(self, schema_id: int) -> AvroSchema:
-        known = self._compiled.get(schema_id)
-        if known is None:
-            known = self._compiled[schema_id] = _compile(schema_id)
-        return known
+        if (known := self._compiled.get(schema_id)) is not None:
+            return known
+        try:
+            with _translated():
+                stored = store.by_id(schema_id)
+                dependencies = store.dependencies(stored)
+        except errors.SchemaNotFound:
+            raise SchemaNotFound(f"there is no schema with id {schema_id}") from None
+        return self._compiled.compile(schema_id, stored.text, dependencies)
 
     def id_of(self, subject: str, version: int | None) -> int | None:
         try:
@@ -46,16 +52,6 @@ class EmbeddedRegistry(SchemaSource):
 
     def check(self) -> None:
         """The registry lives and fails with the database, which has a check of its own."""
-
-
-def _compile(schema_id: int) -> AvroSchema:
-    try:
-        with _translated():
-            stored = store.by_id(schema_id)
-            named = store.named_types(stored)
-    except errors.SchemaNotFound:
-        raise SchemaNotFound(f"there is no schema with id {schema_id}") from None
-    return compile_schema(schema_id, stored.text, named)
 
 
 @contextmanager

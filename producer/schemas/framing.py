@@ -4,33 +4,89 @@ https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-d
 """
 
 import struct
+import time
 from collections.abc import Callable
 
-from producer.avro import AvroMismatch
-from producer.errors import RegistryUnavailable, SchemaNotFound
+from django.conf import settings
+
+from producer.errors import InvalidSchema, RegistryUnavailable, SchemaNotFound
 from producer.models import ApiKey
 from producer.schemas.guarded import source_for
-from producer.schemas.sources import current_source
+from producer.schemas.sources import SchemaSource, current_source
+from registry.avro_json import AvroMismatch, AvroSchema, Budget, OutOfTime, TooLarge
+from topics.backends.base import MAX_READ_BYTES
+from topics.decoders import Decoded, Undecoded
 
 _PREFIX = struct.Struct(">bI")
+# The names of fields and symbols make JSON a few times longer than Avro; what grows more is shown as it is stored.
+TIMES_LONGER = 4
+# All that one answer may take to decode.
+MOST_DECODED = TIMES_LONGER * MAX_READ_BYTES
+DECODE_SECONDS = 5.0
 
 
-def encoder(schema_id: int) -> Callable[[bytes], bytes]:
-    """What turns a JSON text into framed Avro. Raises SchemaNotFound, RegistryUnavailable."""
+def encoder(schema_id: int, budget: Budget) -> Callable[[bytes], bytes]:
+    """What turns a JSON text into framed Avro. Raises SchemaNotFound, InvalidSchema, RegistryUnavailable."""
     encode = current_source().schema(schema_id).encode
     prefix = _PREFIX.pack(0, schema_id)
-    return lambda text: prefix + encode(text)
+    return lambda text: prefix + encode(text, budget)
 
 
-def decode(data: bytes, key: ApiKey | None = None) -> tuple[str, int] | None:
-    """Framed Avro as JSON text and its schema id; None for bytes that are no such thing, or of an unknown schema.
+class Decoder:
+    """Reads the framed Avro of one answer, which bounds the bytes and seconds of them all together.
 
     A schema is unknown to a key that sees none of its subjects.
     """
-    if len(data) < _PREFIX.size or data[0] != 0:
-        return None
-    _, schema_id = _PREFIX.unpack_from(data)
+
+    def __init__(self, key: ApiKey | None) -> None:
+        self._source = source_for(key)
+        self._left = MOST_DECODED
+        self._deadline = time.monotonic() + DECODE_SECONDS
+        self._schemas: dict[int, AvroSchema | Undecoded | None] = {}
+
+    def decode(self, data: bytes) -> Decoded | None:
+        """Framed Avro as JSON text; None for bytes that are no such thing, or of no known schema. Raises Undecoded."""
+        if len(data) < _PREFIX.size or data[0] != 0:
+            return None
+        _, schema_id = _PREFIX.unpack_from(data)
+        schema = self._schema(schema_id)
+        if schema is None:
+            return None
+        most = min(self._left, TIMES_LONGER * settings.TAKHIN_MAX_RECORD_BYTES)
+        try:
+            text = schema.decode(data[_PREFIX.size :], Budget(most, self._deadline)).decode()
+        except AvroMismatch:
+            return None
+        except TooLarge as error:
+            # A whole record's share is gone, or what was left.
+            self._left -= most
+            raise Undecoded(str(error)) from None
+        except OutOfTime:
+            raise Undecoded(TOO_LONG) from None
+        self._left -= len(text)
+        return Decoded(text, schema_id)
+
+    def _schema(self, schema_id: int) -> AvroSchema | None:
+        """Raises Undecoded."""
+        if self._left <= 0:
+            raise Undecoded(f"the records before it have {MOST_DECODED} bytes as JSON")
+        if time.monotonic() > self._deadline:
+            raise Undecoded(TOO_LONG)
+        if schema_id not in self._schemas:
+            self._schemas[schema_id] = _found(self._source, schema_id)
+        found = self._schemas[schema_id]
+        if isinstance(found, Undecoded):
+            raise Undecoded(str(found))
+        return found
+
+
+TOO_LONG = f"decoding took more than {DECODE_SECONDS:.0f} seconds"
+
+
+def _found(source: SchemaSource, schema_id: int) -> AvroSchema | Undecoded | None:
     try:
-        return source_for(key).schema(schema_id).decode(data[_PREFIX.size :]).decode(), schema_id
-    except (SchemaNotFound, RegistryUnavailable, AvroMismatch):
+        return source.schema(schema_id)
+    except SchemaNotFound:
         return None
+    except (InvalidSchema, RegistryUnavailable) as error:
+        return Undecoded(str(error))

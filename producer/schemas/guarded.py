@@ -1,9 +1,9 @@
 """Let an API key use the schemas of its own topics' subjects alone."""
 
-from producer.avro import AvroSchema
 from producer.errors import SchemaNotFound, SubjectNotAllowed
 from producer.models import ApiKey
 from producer.schemas.sources import SchemaSource, current_source
+from registry.avro_json import AvroSchema
 from registry.subjects import topic_of
 
 

@@ -16,7 +16,11 @@ from producer.errors import (
 )
 from producer.formats import AVRO
 from producer.options import Options
+from producer.schemas.compiled import compile_text
 from producer.schemas.sources import SchemaSource
+from registry.avro_json import InvalidAvroSchema
+from registry.avro_json.naming import full_name
+from registry.canonical import NAMED
 
 TOPIC, RECORD, TOPIC_RECORD = "topic", "record", "topic-record"
 STRATEGIES = (TOPIC, RECORD, TOPIC_RECORD)
@@ -25,17 +29,21 @@ Registrar = Callable[[], str | None]
 
 
 def resolve(source: SchemaSource, topic: str, options: Options, inline: InlineSchemas, registrar: Registrar) -> Options:
-    """The options with the ids of the schemas they mean.
+    """The options with the ids of the schemas they mean, each of which can be used.
+
+    1. Find what is registered, and judge the inline schemas that are not.
+    2. Register those: nothing is registered while the other part's schema cannot be used.
 
     Raises SchemaRequired, SchemaNotFound, InvalidSchema, RegistrationForbidden, RegistryUnavailable.
     """
     key = _Part("key", options.key_format, options.key_schema, options.key_schema_id, inline.key)
     value = _Part("value", options.value_format, options.value_schema, options.value_schema_id, inline.value)
-    return msgspec.structs.replace(
-        options,
-        key_schema_id=_id_of(source, topic, key, registrar),
-        value_schema_id=_id_of(source, topic, value, registrar),
-    )
+    found = [_found(source, topic, part) for part in (key, value)]
+    ids = [each.registered(source, registrar) if isinstance(each, _New) else each for each in found]
+    for schema_id in ids:
+        if schema_id is not None:
+            source.schema(schema_id)
+    return msgspec.structs.replace(options, key_schema_id=ids[0], value_schema_id=ids[1])
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -46,8 +54,23 @@ class _Part(msgspec.Struct, frozen=True):
     inline: bytes | None
 
 
-def _id_of(source: SchemaSource, topic: str, part: _Part, registrar: Registrar) -> int | None:
-    """The schema id of one part: the given one, the inline schema's, the named subject's, the topic's own."""
+class _New(msgspec.Struct, frozen=True):
+    """An inline schema that can be used, and is not registered under its subject."""
+
+    subject: str
+    text: str
+
+    def registered(self, source: SchemaSource, registrar: Registrar) -> int:
+        by = registrar()
+        if by is None:
+            raise RegistrationForbidden(self.subject)
+        found = source.id_of_text(self.subject, self.text, by)
+        assert found is not None
+        return found
+
+
+def _found(source: SchemaSource, topic: str, part: _Part) -> int | _New | None:
+    """The schema of one part: the given one, the inline one, the named subject's, the topic's own."""
     if part.format != AVRO:
         if part.inline is not None:
             raise InvalidBody(f"$.{part.name}Schema goes with {part.name}.format=avro")
@@ -56,7 +79,7 @@ def _id_of(source: SchemaSource, topic: str, part: _Part, registrar: Registrar) 
         source.schema(part.schema_id)
         return part.schema_id
     if part.inline is not None:
-        return _inline_id(source, topic, part, _text_of(part), registrar)
+        return _inline(source, topic, part, _text_of(part))
     if part.schema:
         return _named_id(source, part)
     subject = subject_name(topic, part.name, None)
@@ -81,18 +104,15 @@ def _named_id(source: SchemaSource, part: _Part) -> int:
     return found
 
 
-def _inline_id(source: SchemaSource, topic: str, part: _Part, text: str, registrar: Registrar) -> int:
+def _inline(source: SchemaSource, topic: str, part: _Part, text: str) -> int | _New:
     subject = part.schema or subject_name(topic, part.name, text)
     if subject is None:
         raise InvalidSchema(f"$.{part.name}Schema has no name to call its subject by; add {part.name}.schema=SUBJECT")
     found = source.id_of_text(subject, text, None)
-    if found is None:
-        by = registrar()
-        if by is None:
-            raise RegistrationForbidden(subject)
-        found = source.id_of_text(subject, text, by)
-    assert found is not None
-    return found
+    if found is not None:
+        return found
+    compile_text(text)
+    return _New(subject, text)
 
 
 def _text_of(part: _Part) -> str:
@@ -101,7 +121,10 @@ def _text_of(part: _Part) -> str:
     text = part.inline.decode()
     if not text.startswith('"'):
         return text
-    held = msgspec.json.decode(text, type=str)
+    try:
+        held = msgspec.json.decode(text, type=str)
+    except (msgspec.DecodeError, UnicodeError):
+        raise InvalidSchema(f"$.{part.name}Schema is not text: half of a character stands in it alone") from None
     # "string" is a schema as it stands; a schema given as text starts as JSON does.
     return held if held.lstrip()[:1] in ("{", "[", '"') else text
 
@@ -122,7 +145,11 @@ def _full_name(text: str) -> str | None:
         schema = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return None
-    if not isinstance(schema, dict) or not isinstance(schema.get("name"), str):
+    while isinstance(schema, dict) and isinstance(schema.get("type"), dict):
+        schema = schema["type"]
+    if not isinstance(schema, dict) or schema.get("type") not in NAMED:
         return None
-    name, namespace = schema["name"], schema.get("namespace")
-    return f"{namespace}.{name}" if isinstance(namespace, str) and namespace and "." not in name else name
+    try:
+        return full_name(schema, "")
+    except InvalidAvroSchema:
+        return None

@@ -3,15 +3,13 @@
 import functools
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-import msgspec
 from django.conf import settings
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from producer.avro import AvroSchema, InvalidAvroSchema
-from producer.errors import InvalidSchema
+from registry.avro_json import AvroSchema
 
 # Whose subjects are remembered.
 MOST_SUBJECTS = 10_000
@@ -31,7 +29,10 @@ class SchemaSource(ABC):
 
     @abstractmethod
     def schema(self, schema_id: int) -> AvroSchema:
-        """The compiled schema, kept from then on: an id never means another one. Raises SchemaNotFound."""
+        """The compiled schema; those last used are kept, as an id never means another schema.
+
+        Raises SchemaNotFound, and InvalidSchema for one that cannot be used: of another type than Avro, or too large.
+        """
 
     @abstractmethod
     def id_of(self, subject: str, version: int | None) -> int | None:
@@ -64,19 +65,6 @@ class SchemaSource(ABC):
     @abstractmethod
     def check(self) -> None:
         """Raise RegistryUnavailable when schemas cannot be looked up now."""
-
-
-def compile_schema(schema_id: int, text: str, named: Mapping[str, object]) -> AvroSchema:
-    """A registered schema made ready for use, under the settings for Avro. Raises InvalidSchema."""
-    try:
-        return AvroSchema(
-            msgspec.json.decode(text),
-            named,
-            latin1_bytes=settings.TAKHIN_AVRO_BYTES == "latin-1",
-            ignore_unknown_fields=settings.TAKHIN_AVRO_UNKNOWN_FIELDS == "ignore",
-        )
-    except (InvalidAvroSchema, msgspec.DecodeError) as error:
-        raise InvalidSchema(f"schema {schema_id}: {error}") from error
 
 
 @functools.cache
