@@ -1,15 +1,19 @@
 """Turn inbound records into the writes of one append, and the log's results back into the records' order."""
 
+import time
 from collections.abc import Callable, Sequence
 
 import msgspec
+from django.conf import settings
 
 from producer.decoding import InboundRecord
-from producer.errors import RecordError, RecordFailure
+from producer.errors import RecordError, RecordFailure, RecordTooLarge
+from producer.formats import AVRO
 from producer.models import Outcome
 from producer.options import Options
 from producer.partitioner import Partitioner
 from producer.serialization import Serializer
+from registry.avro_json import OutOfTime
 from topics.backends.base import Results
 from topics.errors import DeliveryFailed, LogError, NotAttempted, UnknownPartition
 from topics.records import Record, Write
@@ -17,12 +21,15 @@ from topics.records import Record, Write
 Outcomes = list[Outcome]
 REQUEST_HEADER = "takhin-request-id"
 INDEX_HEADER = "takhin-record"
+# Two characters of JSON make eight bytes at most (0, as a double): what is larger than this, defaults have made so.
+TIMES_LARGER = 4
 
 
 class Plan:
     """Where each record of a request goes: to a partition, or nowhere for a reason of its own.
 
-    `writes` is empty when nothing is to be written, because every record failed or one did and strict is on.
+    It is made by `serialize`, at once or in turns, and complete once that says so. `writes` is empty when nothing is to
+    be written: every record failed, one did and strict is on, or there was no time for them all.
     """
 
     def __init__(
@@ -34,25 +41,74 @@ class Plan:
         check_record: Callable[[Record], None],
     ) -> None:
         self.strict = options.strict
-        serializer = Serializer(options, accepted_ms)
-        partitioner = Partitioner(partition_count)
-        by_partition: dict[int, list[Record]] = {}
+        self.writes: list[Write] = []
+        self.seconds = 0.0
+        self.bytes = self.body_bytes = 0
+        self._codec = options.compression
+        self._check = check_record
+        self._serializer = Serializer(options, accepted_ms)
+        self._partitioner = Partitioner(partition_count)
+        self._records = records
+        # Only Avro has defaults, and records that take more than microseconds: others need no turns.
+        self.is_costly = AVRO in (options.key_format, options.value_format)
+        self._between_looks = 1 if self.is_costly else 64
+        self._most_bytes = max(TIMES_LARGER * settings.TAKHIN_MAX_BODY_BYTES, settings.TAKHIN_MAX_RECORD_BYTES)
+        self._by_partition: dict[int, list[Record]] = {}
         self._places: list[int | RecordFailure] = []
-        for index, inbound in enumerate(records):
-            place: int | RecordFailure
-            try:
-                record = serializer.serialize(inbound)
-                check_record(record)
-                given = inbound.partition if isinstance(inbound.partition, int) else None
-                place = partitioner.choose(given, record.key)
-                by_partition.setdefault(place, []).append(record)
-            except (RecordError, DeliveryFailed, UnknownPartition) as error:
-                place = _failure(index, error)
-            self._places.append(place)
-        if options.strict and any(isinstance(place, RecordFailure) for place in self._places):
+
+    def serialize(self, seconds: float, record_seconds: float | None = None) -> bool:
+        """Go on with the records for this long; whether all have been reached.
+
+        A record that is begun is finished, unless it takes `record_seconds`: as many seconds, unless given.
+        """
+        began = time.monotonic()
+        until = began + seconds
+        last = until if record_seconds is None else began + record_seconds
+        try:
+            for index in range(len(self._places), len(self._records)):
+                self._places.append(self._place(index, last))
+                if not index % self._between_looks and time.monotonic() > until and index + 1 < len(self._records):
+                    return False
+        except OutOfTime:
+            return False
+        finally:
+            self.seconds += time.monotonic() - began
+        self._settle()
+        return True
+
+    def give_up(self, reason: NotAttempted) -> None:
+        """Write nothing: there is no time for all of it, and a part is nobody's wish."""
+        self._places += [_failure(index, reason) for index in range(len(self._places), len(self._records))]
+        self._places = list(self.failed(reason))
+        self._by_partition, self.writes = {}, []
+
+    def _place(self, index: int, last: float) -> int | RecordFailure:
+        """Raises OutOfTime."""
+        inbound = self._records[index]
+        try:
+            record = self._serializer.serialize(inbound, last)
+            self._check(record)
+            given = inbound.partition if isinstance(inbound.partition, int) else None
+            partition = self._partitioner.choose(given, record.key)
+            if self.is_costly:
+                self._count(record)
+        except (RecordError, DeliveryFailed, UnknownPartition) as error:
+            return _failure(index, error)
+        self._by_partition.setdefault(partition, []).append(record)
+        return partition
+
+    def _count(self, record: Record) -> None:
+        """Raises RecordTooLarge."""
+        size = self.bytes + record.size
+        if size > self._most_bytes:
+            raise RecordTooLarge(f"with those before it, has more than {self._most_bytes} bytes; send fewer at a time")
+        self.bytes = size
+
+    def _settle(self) -> None:
+        if self.strict and any(isinstance(place, RecordFailure) for place in self._places):
             self._places = list(self.failed(NotAttempted()))
-            by_partition = {}
-        self.writes = [Write(partition, batch, options.compression) for partition, batch in by_partition.items()]
+            self._by_partition = {}
+        self.writes = [Write(partition, batch, self._codec) for partition, batch in self._by_partition.items()]
 
     @property
     def count(self) -> int:

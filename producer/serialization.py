@@ -4,29 +4,31 @@ from collections.abc import Callable
 
 from django.conf import settings
 
-from producer.avro import AvroMismatch
 from producer.decoding import Base64Text, InboundHeader, InboundRecord
 from producer.errors import RecordTooLarge, SerializationFailed
 from producer.formats import FORMATS, from_base64, to_utf8
 from producer.options import Options
 from producer.schemas import framing
+from registry.avro_json import AvroMismatch, Budget, TooLarge
 from topics.records import Header, Record
 
 
 class Serializer:
     """Serializes the records of one request; `accepted_ms` is the timestamp of those that bring none.
 
-    Made for resolved options. Raises SchemaNotFound, RegistryUnavailable.
+    Made for resolved options. Raises SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
 
     def __init__(self, options: Options, accepted_ms: int) -> None:
-        self._to_key = _to_bytes(options.key_format, options.key_schema_id)
-        self._to_value = _to_bytes(options.value_format, options.value_schema_id)
-        self._accepted_ms = accepted_ms
         self._most_bytes = settings.TAKHIN_MAX_RECORD_BYTES
+        self._budget = Budget(self._most_bytes)
+        self._to_key = _to_bytes(options.key_format, options.key_schema_id, self._budget)
+        self._to_value = _to_bytes(options.value_format, options.value_schema_id, self._budget)
+        self._accepted_ms = accepted_ms
 
-    def serialize(self, inbound: InboundRecord) -> Record:
-        """Raises SerializationFailed, RecordTooLarge."""
+    def serialize(self, inbound: InboundRecord, deadline: float) -> Record:
+        """Raises SerializationFailed, RecordTooLarge, and OutOfTime where it takes until after the deadline."""
+        self._budget.deadline = deadline
         part = "key"
         try:
             text = bytes(inbound.key)
@@ -35,7 +37,9 @@ class Serializer:
             text = bytes(inbound.value)
             value = None if text == b"null" else self._to_value(text)
         except AvroMismatch as error:
-            raise error.within(part) from None
+            raise SerializationFailed(str(error.within(part))) from None
+        except TooLarge as error:
+            raise RecordTooLarge(f"{part} {error} (TAKHIN_MAX_RECORD_BYTES bounds it)") from None
         except SerializationFailed as error:
             raise SerializationFailed(f"serialize {part}: {error}") from None
         headers = [_header(header) for header in inbound.headers] if inbound.headers else []
@@ -46,8 +50,8 @@ class Serializer:
         return record
 
 
-def _to_bytes(name: str, schema_id: int | None) -> Callable[[bytes], bytes]:
-    return FORMATS[name] if schema_id is None else framing.encoder(schema_id)
+def _to_bytes(name: str, schema_id: int | None, budget: Budget) -> Callable[[bytes], bytes]:
+    return FORMATS[name] if schema_id is None else framing.encoder(schema_id, budget)
 
 
 def _header(header: InboundHeader) -> Header:

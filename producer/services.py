@@ -1,6 +1,7 @@
 """Turn a decoded request into offsets: at once, or later by a worker. No HTTP here."""
 
 import functools
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from django.conf import settings
 from producer import decoding, notices
 from producer.bodies import Body
 from producer.decoding import InboundRecord, InlineSchemas
-from producer.errors import RecordFailure, SchemaNotFound
+from producer.errors import RecordFailure
 from producer.formats import AVRO
 from producer.models import ApiKey, Mode, Outcome, ProduceRequest, Scope
 from producer.options import Options
@@ -21,9 +22,16 @@ from producer.schemas.guarded import source_for
 from producer.schemas.resolution import resolve
 from topics import commits
 from topics.backends.base import Log, Results
-from topics.errors import LogUnavailable, OutcomeUnknown, TopicExists, TopicNotFound
+from topics.errors import LogUnavailable, NotAttempted, OutcomeUnknown, TopicExists
 
 log = structlog.get_logger("takhin.produce")
+# A hundred times what the 10,000 most costly ordinary records of 10 MiB take.
+MOST_SERIALIZING_SECONDS = 60.0
+# How long a request is serialized before others have their turn. Ten thousand ordinary records take less.
+SLICE_SECONDS = 0.1
+_costly = threading.Lock()
+# What is left of a request's time when serializing has taken it all but a moment.
+LEAST_SECONDS = 0.001
 
 
 def now_ms() -> int:
@@ -61,14 +69,18 @@ def with_schemas(
 def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
     """Write a request's records now and return one outcome for each, in order.
 
-    1. Serialize each record and choose its partition, or note why not.
+    1. Serialize each record and choose its partition, or note why not; write nothing if there is no time for all.
     2. Append one batch per partition.
     3. Keep the outcome in the request's row; both in one transaction where the log has any.
 
-    Raises TopicNotFound, SchemaNotFound, RegistryUnavailable.
+    Raises TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
     row = _row(inbound, Mode.SYNC)
     plan = _plan(topic_log, inbound.topic, inbound.records, inbound.options, row)
+    seconds = None if inbound.options.timeout_ms is None else inbound.options.timeout_ms / 1000
+    began = time.monotonic()
+    if not _serialize(plan, seconds or settings.TAKHIN_PRODUCE_TIMEOUT):
+        plan.give_up(NotAttempted("the request's time ended while its records were serialized", retriable=True))
     row.started_at = row.created_at
 
     def keep(outcomes: Outcomes) -> None:
@@ -78,7 +90,8 @@ def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
         row.completed_at = datetime.now(UTC)
         row.insert()
 
-    seconds = None if inbound.options.timeout_ms is None else inbound.options.timeout_ms / 1000
+    if seconds is not None:
+        seconds = max(seconds - (time.monotonic() - began), LEAST_SECONDS)
     try:
         if topic_log.supports_transactions:
             return append(topic_log, inbound.topic, plan, keep, seconds)
@@ -89,6 +102,20 @@ def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
         if not topic_log.supports_transactions:
             _keep_if_possible(keep, failed)
         return failed
+
+
+def _serialize(plan: Plan, seconds: float) -> bool:
+    """Make the plan in this time; whether it is complete. Past the first slice, requests take turns with one another:
+    together they would leave the processor to nobody else.
+    """
+    until = time.monotonic() + seconds
+    done = plan.serialize(min(SLICE_SECONDS, seconds) if plan.is_costly else seconds, seconds)
+    while not done and (left := until - time.monotonic()) > 0 and _costly.acquire(timeout=left):
+        try:
+            done = plan.serialize(min(SLICE_SECONDS, left), left)
+        finally:
+            _costly.release()
+    return done
 
 
 def _keep_if_possible(keep: Callable[[Outcomes], None], outcomes: Outcomes) -> None:
@@ -109,22 +136,24 @@ def submit(inbound: Inbound) -> ProduceRequest:
 
 
 def run(topic_log: Log, row: ProduceRequest) -> None:
-    """Write an accepted request's records and complete its row, in one transaction where the log has any.
+    """Write an accepted request's records and complete its row, without taking turns with others. Raises as `write`."""
+    plan = plan_of(topic_log, row)
+    advance(plan, MOST_SERIALIZING_SECONDS)
+    write(topic_log, row, plan)
 
-    Raises LogUnavailable and RegistryUnavailable (try again) and Overtaken (another worker has it, and this one's
-    append is undone where the log has transactions). Elsewhere a try may have written some of the records before; each
-    carries the request's id, so that consumers can tell.
+
+def write(topic_log: Log, row: ProduceRequest, plan: Plan) -> None:
+    """Append what an accepted request's plan writes and complete its row, in one transaction where the log has any.
+
+    Raises LogUnavailable (try again), TopicNotFound, and Overtaken (another worker has it, and this one's append is
+    undone where the log has transactions). Elsewhere a try may have written some of the records before; each carries
+    the request's id, so that consumers can tell.
     """
-    try:
-        plan = plan_of(topic_log, row)
-        if topic_log.supports_transactions:
-            append(topic_log, row.topic, plan, row.complete)
-        else:
-            plan.mark(row.pk)
-            append(topic_log, row.topic, plan, lambda outcomes: _complete_unless_to_be_tried_again(row, outcomes))
-    except (TopicNotFound, SchemaNotFound) as error:
-        reason = str(error)
-        commits.run(lambda: row.fail(reason))
+    if topic_log.supports_transactions:
+        append(topic_log, row.topic, plan, row.complete)
+    else:
+        plan.mark(row.pk)
+        append(topic_log, row.topic, plan, lambda outcomes: _complete_unless_to_be_tried_again(row, outcomes))
     notices.finished(row.pk)
 
 
@@ -137,15 +166,34 @@ def _complete_unless_to_be_tried_again(row: ProduceRequest, outcomes: Outcomes) 
 
 
 def plan_of(topic_log: Log, row: ProduceRequest) -> Plan:
-    """Where the records of an accepted request go.
+    """Where the records of an accepted request go, once it has been advanced.
 
-    Raises TopicNotFound, SchemaNotFound, RegistryUnavailable, and LogUnavailable while one of them can go nowhere: it
-    is all written later, and holds up nothing else.
+    Raises TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
-    records = decoding.decode(row.read_body(), row.ndjson).records
-    plan = _plan(topic_log, row.topic, records, row.read_options(), row)
-    topic_log.check_online(row.topic, [write.partition for write in plan.writes])
+    body = row.read_body()
+    plan = _plan(topic_log, row.topic, decoding.decode(body, row.ndjson).records, row.read_options(), row)
+    plan.body_bytes = len(body)
     return plan
+
+
+def advance(plan: Plan, seconds: float) -> bool:
+    """Go on with an accepted request's plan for this long; whether it is complete.
+
+    One that takes MOST_SERIALIZING_SECONDS in all is complete too, and writes nothing.
+    """
+    left = MOST_SERIALIZING_SECONDS - plan.seconds
+    if plan.serialize(min(seconds, left) if plan.is_costly else left, left):
+        return True
+    if plan.seconds < MOST_SERIALIZING_SECONDS:
+        return False
+    reason = f"its request takes more than {MOST_SERIALIZING_SECONDS:.0f} seconds to serialize; send fewer at a time"
+    plan.give_up(NotAttempted(reason))
+    return True
+
+
+def check_online(topic_log: Log, row: ProduceRequest, plan: Plan) -> None:
+    """Raise LogUnavailable while one of its records can go nowhere: it is all written later, and holds up no other."""
+    topic_log.check_online(row.topic, [write.partition for write in plan.writes])
 
 
 def _plan(topic_log: Log, topic: str, records: Sequence[InboundRecord], options: Options, row: ProduceRequest) -> Plan:

@@ -16,14 +16,14 @@ from datetime import timedelta
 import structlog
 from django.db.models.functions import Now
 
-from producer import notices, services
-from producer.errors import RegistryUnavailable, SchemaNotFound
+from producer import notices
 from producer.models import Overtaken, ProduceRequest, WorkerSlot
 from producer.plans import Plan
-from producer.worker import BATCH, Worker, failed, gave_up, unavailable, while_mine
+from producer.turns import Job, Turn, failed, take, unavailable, while_mine
+from producer.worker import BATCH, Worker
 from topics import commits
 from topics.backends.base import Entry, Log, RefusedTogether, Results, Session
-from topics.errors import LogError, LogRefused, LogUnavailable, OutcomeUnknown, TopicNotFound
+from topics.errors import LogError, LogRefused, LogUnavailable, OutcomeUnknown
 
 log = structlog.get_logger("takhin.worker")
 # How much earlier than its claim a receipt may seem to be, where clocks differ.
@@ -54,12 +54,9 @@ class SessionWorker(Worker):
             return 0
         assert self._slot is not None
         self._adopt_orphans()
-        if not self._is_work_waiting():
-            return 0
-        claimed = self._claim(self._slot)
-        entries = [planned for row in claimed if (planned := self._plan(row)) is not None]
-        self._append_all(_parts(entries))
-        return len(claimed)
+        turns = self._turns(self._claim(self._slot) if self._is_work_waiting() else [])
+        self._append_all(_parts([planned for job in turns if (planned := self._turn(job)) is not None]))
+        return len(turns)
 
     def _claim(self, slot: WorkerSlot) -> list[ProduceRequest]:
         """Requests for the slot, as long as it is this worker's; those of a slot that was lost would wait there."""
@@ -77,6 +74,8 @@ class SessionWorker(Worker):
         if self._session is None:
             try:
                 self._session = self._open(self._slot)
+                # What was in hand has been resolved with the rest of the slot.
+                self._jobs = []
                 self._trouble = None
             except LogError as error:
                 if str(error) != str(self._trouble):
@@ -121,23 +120,17 @@ class SessionWorker(Worker):
                 finally:
                     commits.run(slot.release)
 
-    def _plan(self, row: ProduceRequest) -> Planned | None:
-        """The row with its plan; None when the row has been ended or given back instead."""
-        if gave_up(row):
+    def _turn(self, job: Job) -> Planned | None:
+        """The row with its plan; None when that is not complete, or the row has been ended or given back instead."""
+        self._seen = time.monotonic()
+        if job not in self._jobs:
             return None
-        try:
-            plan = services.plan_of(self._log, row)
-        except (TopicNotFound, SchemaNotFound) as error:
-            reason = str(error)
-            while_mine(row, lambda: row.fail(reason))
-            notices.finished(row.pk)
+        turn = take(self._log, job)
+        self._after(job, turn)
+        if turn is not Turn.READY:
             return None
-        except (LogUnavailable, RegistryUnavailable) as error:
-            unavailable(row, error)
-            return None
-        except Exception as error:
-            failed(row, error)
-            return None
+        row, plan = job.row, job.plan
+        assert plan is not None
         if not plan.writes:
             while_mine(row, lambda: row.complete(plan.outcomes([])))
             notices.finished(row.pk)

@@ -1,23 +1,25 @@
 """Take pending requests from the database and run them, one lease at a time."""
 
-import random
 import threading
 import time
-from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 
 import structlog
 from django.db import close_old_connections
 
-from producer import notices, services
-from producer.errors import RegistryUnavailable
-from producer.models import LEASE, MAX_ATTEMPTS, Overtaken, ProduceRequest
+from producer import notices
+from producer.models import LEASE, ProduceRequest
+from producer.turns import Job, Turn, back_off, take, while_mine, written
 from topics import commits
-from topics.errors import LogError, LogUnavailable, OutcomeUnknown
 from topics.logs import current_log
 
 log = structlog.get_logger("takhin.worker")
 BATCH = 16
 POLL_SECONDS = 0.5
+# What a worker keeps of requests that take more than a turn; what is beyond is given back, and begun again later.
+MOST_UNFINISHED = 64
+MOST_UNFINISHED_BYTES = 128 * 1024 * 1024
 # A worker that has not come round for this long is stuck.
 HEARTBEAT_SECONDS = 60.0
 
@@ -29,7 +31,7 @@ class Worker:
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._seen = time.monotonic()
-        self._held: list[ProduceRequest] = []
+        self._jobs: list[Job] = []
 
     def stop(self) -> None:
         self._stopping.set()
@@ -66,20 +68,39 @@ class Worker:
         self._ended.set()
 
     def run_once(self) -> int:
-        """Claim what is pending and run it; returns how many requests that were."""
-        if not self._is_work_waiting():
-            return 0
-        self._held = commits.run(lambda: ProduceRequest.objects.claim(BATCH))
-        claimed = len(self._held)
-        while self._held:
+        """Claim what is pending and give it a turn, and then one of those under way; returns how many had one."""
+        claimed = commits.run(lambda: ProduceRequest.objects.claim(BATCH)) if self._is_work_waiting() else []
+        turns = self._turns(claimed)
+        for job in turns:
             self._seen = time.monotonic()
             if self._stopping.is_set():
                 self._let_go()
                 break
-            with structlog.contextvars.bound_contextvars(requestId=self._held[0].http_request_id):
-                run(self._held[0])
-            self._held = self._held[1:]
-        return claimed
+            if job not in self._jobs:
+                # Given back, to make room for one that had its turn before.
+                continue
+            with structlog.contextvars.bound_contextvars(requestId=job.row.http_request_id):
+                turn = take(current_log(), job)
+                if turn is Turn.READY:
+                    written(current_log(), job)
+            self._after(job, turn)
+        return len(turns)
+
+    def _turns(self, claimed: list[ProduceRequest]) -> list[Job]:
+        """What was claimed, and then the request under way that has waited longest: others do not delay new ones."""
+        under_way = self._jobs[:1]
+        new = [Job(row) for row in claimed]
+        self._jobs = [*self._jobs, *new]
+        return [*new, *under_way]
+
+    def _after(self, job: Job, turn: Turn) -> None:
+        """Keep what is unfinished for another turn, behind the others; where they are too many, give one back."""
+        self._jobs = [one for one in self._jobs if one is not job]
+        if turn is Turn.UNFINISHED:
+            self._jobs = [*self._jobs, job]
+            while (excess := _excess(self._jobs)) is not None:
+                while_mine(excess.row, partial(excess.row.release, back_off(excess.row)))
+                self._jobs = [one for one in self._jobs if one is not excess]
 
     def _is_work_waiting(self) -> bool:
         with commits.translated():
@@ -87,13 +108,13 @@ class Worker:
 
     def _drop(self) -> None:
         """Forget what was in hand: what is held no longer would be renewed for ever."""
-        self._held = []
+        self._jobs = []
 
     def _let_go(self) -> None:
-        """Give back what was not begun."""
-        for row in self._held:
-            while_mine(row, row.release)
-        self._held = []
+        """Give back what was not written."""
+        for job in self._jobs:
+            while_mine(job.row, job.row.release)
+        self._jobs = []
 
     def _renew_until_stopped(self) -> None:
         while not self._stopping.wait(LEASE.total_seconds() / 3):
@@ -108,61 +129,12 @@ class Worker:
                 close_old_connections()
 
     def _renew(self) -> None:
-        for row in self._held:
-            while_mine(row, row.renew)
+        for job in self._jobs:
+            while_mine(job.row, job.row.renew)
 
 
-def run(row: ProduceRequest) -> None:
-    """Run one claimed request, and release it for a later try when that is what it takes."""
-    started = time.perf_counter()
-    if gave_up(row):
-        return
-    try:
-        services.run(current_log(), row)
-        took = round((time.perf_counter() - started) * 1000, 2)
-        log.info("ran", request=row.pk, topic=row.topic, attempt=row.attempts, milliseconds=took)
-    except Overtaken:
-        log.warning("overtaken", request=row.pk, attempt=row.attempts)
-    except (LogUnavailable, OutcomeUnknown, RegistryUnavailable) as error:
-        unavailable(row, error)
-    except Exception as error:
-        failed(row, error)
-
-
-def gave_up(row: ProduceRequest) -> bool:
-    """Whether this request has been tried too often; it is ended then."""
-    if row.attempts <= MAX_ATTEMPTS:
-        return False
-    reason = f"gave up after {MAX_ATTEMPTS} attempts: {row.error or 'each ended its worker'}"
-    while_mine(row, lambda: row.fail(reason))
-    notices.finished(row.pk)
-    return True
-
-
-def unavailable(row: ProduceRequest, error: Exception) -> None:
-    """Nothing is wrong with the request: try it again later, without counting the attempt."""
-    log.warning("unavailable", request=row.pk, error=str(error))
-    while_mine(row, lambda: row.release(_back_off(row)))
-
-
-def failed(row: ProduceRequest, error: Exception) -> None:
-    """The attempt failed for a reason nobody foresaw; call it where the error is handled."""
-    log.exception("attempt failed", request=row.pk, attempt=row.attempts)
-    reason = f"{type(error).__name__}: {error}"
-    while_mine(row, lambda: row.postpone(_back_off(row), reason))
-
-
-def _back_off(row: ProduceRequest) -> float:
-    """Seconds until the next try: 1, 2, 4 up to 60, with jitter so that workers do not come back together."""
-    return min(2.0 ** min(row.claims - 1, 6), 60.0) * random.uniform(0.5, 1.0)
-
-
-def while_mine(row: ProduceRequest, transition: Callable[[], None]) -> None:
-    """Change a claimed row, unless another worker has claimed it since."""
-    try:
-        commits.run(transition)
-    except Overtaken:
-        log.warning("overtaken", request=row.pk, attempt=row.attempts)
-    except LogError as error:
-        # The lease runs out by itself, and the request is claimed again.
-        log.warning("transition failed", request=row.pk, error=str(error))
+def _excess(jobs: list[Job]) -> Job | None:
+    """Which to give back where too much is held: the one that was begun last, so that the others come to their end."""
+    held = [(job, job.plan.bytes + job.plan.body_bytes) for job in jobs if job.plan is not None]
+    is_too_much = len(held) > MOST_UNFINISHED or sum(size for _, size in held) > MOST_UNFINISHED_BYTES
+    return max((job for job, _ in held), key=attrgetter("started")) if is_too_much and len(held) > 1 else None

@@ -106,7 +106,7 @@ TAKHIN_SUBJECT_NAME_STRATEGY = env.choice("TAKHIN_SUBJECT_NAME_STRATEGY", "topic
 TAKHIN_AVRO_BYTES = env.choice("TAKHIN_AVRO_BYTES", "base64", ("base64", "latin-1"))
 TAKHIN_AVRO_UNKNOWN_FIELDS = env.choice("TAKHIN_AVRO_UNKNOWN_FIELDS", "error", ("error", "ignore"))
 # How the log's reading end shows bytes that it does not know itself
-RECORD_DECODER = "producer.schemas.framing.decode"
+RECORD_DECODER = "producer.schemas.framing.Decoder"
 
 # Tracked requests and the threads behind the server
 TAKHIN_WORKERS = env.integer("TAKHIN_WORKERS", 1, 0, 64)

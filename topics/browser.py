@@ -14,6 +14,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
 from topics import paging
+from topics.decoders import Decoder, new_decoder
 from topics.errors import CorruptRecord, LogError, OffsetOutOfRange
 from topics.logs import current_log
 from topics.models import RecordBatch
@@ -91,10 +92,11 @@ def _page(found: TopicInfo, place: dict[str, Any]) -> dict[str, Any]:
             context["warning"] = str(error)
             page = paging.after(read, bounds, error.first)
     codecs = _codecs(found.name, page.records)
+    decoder = new_decoder()
     return context | {
         "corrupt": list(corrupt),
         "partition": bounds,
-        "records": [_shelf(record, codecs) for record in page.records],
+        "records": [_shelf(record, codecs, decoder) for record in page.records],
         "is_before": offset is None,
         "links": _links(found.name, bounds, page),
     }
@@ -143,13 +145,13 @@ def _codecs(topic: str, stored: list[StoredRecord]) -> list[tuple[int, str]]:
     return list(batches.order_by("-base_offset").values_list("base_offset", "codec")[: len(stored)])
 
 
-def _shelf(record: StoredRecord, codecs: list[tuple[int, str]]) -> Shelf:
+def _shelf(record: StoredRecord, codecs: list[tuple[int, str]], decoder: Decoder) -> Shelf:
     return Shelf(
         offset=record.offset,
         timestamp=record.timestamp,
         moment=moment(record.timestamp),
         codec=next((codec for base, codec in codecs if base <= record.offset), ""),
-        key=show(record.key),
-        value=show(record.value),
-        headers=[(name, show(content)) for name, content in record.headers],
+        key=show(record.key, decoder),
+        value=show(record.value, decoder),
+        headers=[(name, show(content, decoder)) for name, content in record.headers],
     )

@@ -1,16 +1,31 @@
-"""Read stored bytes that the log itself knows nothing of, by the function that the setting RECORD_DECODER names."""
+"""Read stored bytes that the log itself knows nothing of, by the class that the setting RECORD_DECODER names."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
 
-def decode(data: bytes | None, key: Any = None) -> tuple[str, int] | None:
-    """The JSON text and the schema id of bytes that were written by a schema that `key` may see; None for any others.
+class Decoded(NamedTuple):
+    """JSON text, and the id of the schema by which it was written."""
 
-    `key` is whatever the site authenticates with; None sees every schema.
+    text: str
+    schema_id: int
+
+
+class Undecoded(Exception):
+    """Says why bytes that were written by a schema are not shown by it."""
+
+
+class Decoder(Protocol):
+    def decode(self, data: bytes) -> Decoded | None:
+        """None for bytes that were written by no schema. Raises Undecoded."""
+
+
+def new_decoder(key: Any = None) -> Decoder:
+    """One for each answer, which may bound what it takes.
+
+    `key` is whatever the site authenticates with, and bounds which schemas are known; None sees every schema.
     """
-    decoder: Callable[[bytes, Any], tuple[str, int] | None] = import_string(settings.RECORD_DECODER)
-    return None if data is None else decoder(data, key)
+    decoder: Decoder = import_string(settings.RECORD_DECODER)(key)
+    return decoder

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from topics import decoders
+from topics.decoders import Decoder, Undecoded, new_decoder
 
 SHOWN = 4096
 # Longer JSON is shown as it is: indenting it for the sake of its first page costs more than the page.
@@ -25,14 +25,12 @@ class Shown(msgspec.Struct, frozen=True):
     is_exact_cut: bool = False
 
 
-def show(data: bytes | None) -> Shown:
+def show(data: bytes | None, decoder: Decoder | None = None) -> Shown:
     """Null as null, Avro as JSON, UTF-8 as text (JSON indented), the rest as base64; at most SHOWN characters."""
     if data is None:
         return Shown("null", "", 0)
-    if (decoded := decoders.decode(data)) is not None:
-        text, schema_id = decoded
-        shown = _indented(text.encode()) or text
-        return Shown(f"Avro by schema {schema_id}", shown[:SHOWN], len(data), len(shown) > SHOWN)
+    if (avro := _avro(data, decoder or new_decoder())) is not None:
+        return avro
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -50,6 +48,17 @@ def show(data: bytes | None) -> Shown:
         exact=text[:SHOWN],
         is_exact_cut=len(text) > SHOWN,
     )
+
+
+def _avro(data: bytes, decoder: Decoder) -> Shown | None:
+    try:
+        decoded = decoder.decode(data)
+    except Undecoded:
+        return None
+    if decoded is None:
+        return None
+    shown = _indented(decoded.text.encode()) or decoded.text
+    return Shown(f"Avro by schema {decoded.schema_id}", shown[:SHOWN], len(data), len(shown) > SHOWN)
 
 
 def _indented(data: bytes) -> str | None:

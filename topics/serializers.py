@@ -207,6 +207,12 @@ class MessageSerializer(serializers.Serializer[Any]):
     valueEncoding = serializers.ChoiceField(choices=ENCODINGS)
     keySchemaId = serializers.IntegerField(required=False, help_text="With decode=true, of an Avro key.")
     valueSchemaId = serializers.IntegerField(required=False, help_text="With decode=true, of an Avro value.")
+    keyDecodeError = serializers.CharField(
+        required=False, help_text="With decode=true, why an Avro key is not decoded."
+    )
+    valueDecodeError = serializers.CharField(
+        required=False, help_text="With decode=true, why an Avro value is not decoded."
+    )
 
 
 class ProblemSerializer(serializers.Serializer[Any]):

@@ -11,8 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from topics import decoders, docs
+from topics import docs
 from topics.backends.base import MAX_READ_BYTES
+from topics.decoders import Decoder, Undecoded, new_decoder
 from topics.logs import current_log
 from topics.records import DEFAULT_CONFIG, StoredRecord, TopicConfig, TopicInfo
 from topics.serializers import NewTopicSerializer, ParameterSerializer, ReadParameters, TopicChangeSerializer
@@ -82,10 +83,8 @@ class TopicViewSet(ViewSet):
         partition, offset = wanted.validated_data.get("partition"), wanted.validated_data.get("offset")
         numbers = range(count) if partition is None else [partition]
         records = _read(topic, numbers, offset, wanted.validated_data["limit"])
-        shown = [_message(record) for record in records]
-        if wanted.validated_data["decode"] == "true":
-            shown = [message | _decoded(record, request.auth) for message, record in zip(shown, records, strict=True)]
-        return Response(shown)
+        decoder = new_decoder(request.auth) if wanted.validated_data["decode"] == "true" else None
+        return Response([_message(record, decoder) for record in records])
 
 
 def _read(topic: str, partitions: Iterable[int], offset: int | None, limit: int) -> list[StoredRecord]:
@@ -133,10 +132,10 @@ def _shown(topic: TopicInfo) -> dict[str, Any]:
     }
 
 
-def _message(record: StoredRecord) -> dict[str, Any]:
+def _message(record: StoredRecord, decoder: Decoder | None) -> dict[str, Any]:
     key, key_encoding = as_text(record.key)
     value, value_encoding = as_text(record.value)
-    return {
+    shown = {
         "partition": record.partition,
         "offset": record.offset,
         "timestamp": record.timestamp,
@@ -146,16 +145,21 @@ def _message(record: StoredRecord) -> dict[str, Any]:
         "keyEncoding": key_encoding,
         "valueEncoding": value_encoding,
     }
-
-
-def _decoded(record: StoredRecord, key: Any) -> dict[str, Any]:
-    """What was written by a schema that the API key may see, as JSON."""
-    shown: dict[str, Any] = {}
     for part, data in (("key", record.key), ("value", record.value)):
-        if (decoded := decoders.decode(data, key)) is not None:
-            text, schema_id = decoded
-            shown |= {part: text, f"{part}Encoding": "avro", f"{part}SchemaId": schema_id}
+        if decoder is not None and data is not None:
+            shown |= _decoded(part, data, decoder)
     return shown
+
+
+def _decoded(part: str, data: bytes, decoder: Decoder) -> dict[str, Any]:
+    """What to show in place of a key's or value's bytes, or beside them."""
+    try:
+        decoded = decoder.decode(data)
+    except Undecoded as error:
+        return {f"{part}DecodeError": str(error)}
+    if decoded is None:
+        return {}
+    return {part: decoded.text, f"{part}Encoding": "avro", f"{part}SchemaId": decoded.schema_id}
 
 
 def as_text(data: bytes | None) -> tuple[str | None, str]:

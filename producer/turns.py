@@ -1,0 +1,118 @@
+"""Serialize claimed requests a slice at a time, and end them or give them back where that cannot be."""
+
+import enum
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from producer import notices, services
+from producer.errors import InvalidSchema, RegistryUnavailable, SchemaNotFound
+from producer.models import MAX_ATTEMPTS, Overtaken, ProduceRequest
+from producer.plans import Plan
+from topics import commits
+from topics.backends.base import Log
+from topics.errors import LogError, LogUnavailable, OutcomeUnknown, TopicNotFound
+
+log = structlog.get_logger("takhin.worker")
+
+
+class Turn(enum.Enum):
+    """What became of a request in its turn: its plan is complete, or not yet; or it has been ended or given back."""
+
+    READY = enum.auto()
+    UNFINISHED = enum.auto()
+    ENDED = enum.auto()
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A claimed request, and its plan from its first turn on."""
+
+    row: ProduceRequest
+    plan: Plan | None = None
+    started: float = field(default_factory=time.perf_counter)
+
+
+def take(topic_log: Log, job: Job) -> Turn:
+    """Give a claimed request its next turn."""
+    row = job.row
+    if job.plan is None and gave_up(row):
+        return Turn.ENDED
+    try:
+        if job.plan is None:
+            job.plan = services.plan_of(topic_log, row)
+        if not services.advance(job.plan, services.SLICE_SECONDS):
+            return Turn.UNFINISHED
+        services.check_online(topic_log, row, job.plan)
+        return Turn.READY
+    except Exception as error:
+        ended(row, error)
+    return Turn.ENDED
+
+
+def written(topic_log: Log, job: Job) -> None:
+    """Write a request whose plan is complete, and release it for a later try when that is what it takes."""
+    row = job.row
+    assert job.plan is not None
+    try:
+        services.write(topic_log, row, job.plan)
+        took = round((time.perf_counter() - job.started) * 1000, 2)
+        log.info("ran", request=row.pk, topic=row.topic, attempt=row.attempts, milliseconds=took)
+    except Exception as error:
+        ended(row, error)
+
+
+def ended(row: ProduceRequest, error: Exception) -> None:
+    """An attempt has failed: for good, until a later try, or for a reason that nobody foresaw. Call it in `except`."""
+    if isinstance(error, Overtaken):
+        log.warning("overtaken", request=row.pk, attempt=row.attempts)
+    elif isinstance(error, TopicNotFound | SchemaNotFound | InvalidSchema):
+        reason = str(error)
+        while_mine(row, lambda: row.fail(reason))
+        notices.finished(row.pk)
+    elif isinstance(error, LogUnavailable | OutcomeUnknown | RegistryUnavailable):
+        unavailable(row, error)
+    else:
+        failed(row, error)
+
+
+def gave_up(row: ProduceRequest) -> bool:
+    """Whether this request has been tried too often; it is ended then."""
+    if row.attempts <= MAX_ATTEMPTS:
+        return False
+    reason = f"gave up after {MAX_ATTEMPTS} attempts: {row.error or 'each ended its worker'}"
+    while_mine(row, lambda: row.fail(reason))
+    notices.finished(row.pk)
+    return True
+
+
+def unavailable(row: ProduceRequest, error: Exception) -> None:
+    """Nothing is wrong with the request: try it again later, without counting the attempt."""
+    log.warning("unavailable", request=row.pk, error=str(error))
+    while_mine(row, lambda: row.release(back_off(row)))
+
+
+def failed(row: ProduceRequest, error: Exception) -> None:
+    """The attempt failed for a reason nobody foresaw; call it where the error is handled."""
+    log.exception("attempt failed", request=row.pk, attempt=row.attempts)
+    reason = f"{type(error).__name__}: {error}"
+    while_mine(row, lambda: row.postpone(back_off(row), reason))
+
+
+def back_off(row: ProduceRequest) -> float:
+    """Seconds until the next try: 1, 2, 4 up to 60, with jitter so that workers do not come back together."""
+    return min(2.0 ** min(row.claims - 1, 6), 60.0) * random.uniform(0.5, 1.0)
+
+
+def while_mine(row: ProduceRequest, transition: Callable[[], None]) -> None:
+    """Change a claimed row, unless another worker has claimed it since."""
+    try:
+        commits.run(transition)
+    except Overtaken:
+        log.warning("overtaken", request=row.pk, attempt=row.attempts)
+    except LogError as error:
+        # The lease runs out by itself, and the request is claimed again.
+        log.warning("transition failed", request=row.pk, error=str(error))
