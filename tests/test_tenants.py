@@ -333,15 +333,16 @@ def test_records_by_schemas_of_others_are_shown_undecoded(api: Api, boss: Tenant
     records = [{"value": base64.b64encode(data).decode()} for data in framed.values()]
     assert tenants["orders"].produce("orders", {"records": records}, "value.format=binary").status_code == 200
 
-    def shown(topics: str) -> list[str]:
+    def decoded(topics: str) -> list[bool]:
+        # Whether the others are text or base64 hangs on the bytes of their ids.
         answer = api.get("/api/topics/orders/messages?decode=true", **tenants[topics].headers)
-        return [message["valueEncoding"] for message in answer.json()]
+        return [message["valueEncoding"] == "avro" for message in answer.json()]
 
-    assert shown("orders") == ["utf-8", "utf-8", "base64"]
-    assert shown("*") == shown("orders,pay") == ["avro", "utf-8", "base64"]
+    assert decoded("orders") == [False, False, False]
+    assert decoded("*") == decoded("orders,pay") == [True, False, False]
     # Registered under a subject of its own, the schema is its own.
     assert tenants["orders"].register("orders-key", PAY).status_code == 200
-    assert shown("orders") == ["avro", "utf-8", "base64"]
+    assert decoded("orders") == [True, False, False]
 
 
 def test_a_page_of_records_asks_once_for_a_schema(
