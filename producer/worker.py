@@ -12,6 +12,7 @@ from producer import notices
 from producer.models import LEASE, ProduceRequest
 from producer.turns import Job, Turn, back_off, take, while_mine, written
 from topics import commits
+from topics.errors import LogUnavailable, OutcomeUnknown
 from topics.logs import current_log
 
 log = structlog.get_logger("takhin.worker")
