@@ -47,8 +47,7 @@ TAKHIN_WRONG_KEYS_PER_MINUTE = env.integer("TAKHIN_WRONG_KEYS_PER_MINUTE", 60)
 
 # The admin
 TAKHIN_ADMIN = env.boolean("TAKHIN_ADMIN", True)
-_secrets = (TAKHIN_DATA_DIR / "secret-key", TAKHIN_DATA_DIR / "admin-password", TAKHIN_DATA_DIR / "migrating.lock")
-private.keep(_secrets)
+private.keep(TAKHIN_DATA_DIR / name for name in ("secret-key", "admin-password", "migrating.lock", "known-databases"))
 SECRET_KEY = env.text("TAKHIN_SECRET_KEY", "")
 if SECRET_KEY:
     private.judge_secret("TAKHIN_SECRET_KEY", SECRET_KEY)

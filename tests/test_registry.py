@@ -411,10 +411,10 @@ def test_a_broken_database_is_503(api: Api, user: int) -> None:
 
     for answer in answers:
         assert (answer.status_code, answer["Retry-After"]) == (503, "1")
-        assert answer.json() == {
-            "error_code": 50001,
-            "message": "Error in the backend data store: the database cannot be reached or is busy",
-        }
+        assert answer.json()["error_code"] == 50001
+        assert answer.json()["message"].startswith(
+            "Error in the backend data store: the database cannot be reached or is busy"
+        )
 
 
 @pytest.mark.no_database
