@@ -47,12 +47,15 @@ TAKHIN_WRONG_KEYS_PER_MINUTE = env.integer("TAKHIN_WRONG_KEYS_PER_MINUTE", 60)
 
 # The admin
 TAKHIN_ADMIN = env.boolean("TAKHIN_ADMIN", True)
-private.keep(TAKHIN_DATA_DIR / name for name in ("secret-key", "admin-password", "migrating.lock", "known-databases"))
+_secret_key = TAKHIN_DATA_DIR / "secret-key"
+private.keep(
+    [_secret_key, *(TAKHIN_DATA_DIR / name for name in ("admin-password", "migrating.lock", "known-databases"))]
+)
 SECRET_KEY = env.text("TAKHIN_SECRET_KEY", "")
 if SECRET_KEY:
     private.judge_secret("TAKHIN_SECRET_KEY", SECRET_KEY)
 else:
-    SECRET_KEY = private.judge_secret(str(_secrets[0]), private.secret(_secrets[0]))
+    SECRET_KEY = private.judge_secret(str(_secret_key), private.secret(_secret_key))
 
 # Behind a proxy with TLS
 _HTTPS = any(origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS)
