@@ -1,5 +1,6 @@
 """Turn what a database's driver raises into the log's errors, with the reason in words."""
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -47,8 +48,23 @@ def is_lock(error: BaseException) -> bool:
     return _sqlite_name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
+def forget_frames(error: BaseException) -> None:
+    """Empty the frames that an error has left behind.
+
+    Django's wrapper of database errors refers to what it raises, and so ties each error and the whole request into a
+    cycle that only the garbage collector would end.
+    """
+    seen: set[BaseException] = set()
+    following: BaseException | None = error
+    while following is not None and following not in seen:
+        seen.add(following)
+        traceback.clear_frames(following.__traceback__)
+        following = following.__cause__ or following.__context__
+
+
 def of(error: BaseException) -> LogUnavailable:
     """The log's error for the database's own."""
+    forget_frames(error)
     if isinstance(error, DatabaseDown):
         return LogUnavailable(str(error))
     name = _sqlite_name(error)

@@ -84,12 +84,13 @@ class Writer:
             if waiter.give_up():
                 raise LogUnavailable(f"the database was busy for {seconds:g} seconds")
             waiter.done.acquire()
-        if waiter.error is not None:
+        # Its frames know the waiter and this frame: together they would keep the caller's whole request as garbage.
+        error, waiter.error = waiter.error, None
+        if error is not None:
             try:
-                raise waiter.error
+                raise error
             finally:
-                # The error knows this frame: together they would keep the caller's whole request as garbage.
-                del waiter
+                del error
         result: T = waiter.result
         return result
 
@@ -184,6 +185,7 @@ def touch(cursor: Any) -> None:
 
 
 def _fail(group: list[_Waiter], error: Exception) -> None:
+    trouble.forget_frames(error)
     if trouble.is_trouble(error):
         cause, error = error, trouble.of(error)
         error.__cause__ = cause
