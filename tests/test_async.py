@@ -1,6 +1,8 @@
 """An accepted request is kept, run once, and its status tells how it went."""
 
+import functools
 import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +10,10 @@ import pytest
 from django.db import connections
 from django.db.models.functions import Now
 
+from producer import notices, services
+from producer import worker as worker_module
 from producer.models import MAX_ATTEMPTS, Overtaken, ProduceRequest, Status
+from producer.models import requests as requests_module
 from producer.worker import Worker
 from tests.conftest import Api
 from topics import commits
@@ -219,6 +224,90 @@ def test_a_renewed_lease_keeps_others_away(api: Api, topic: str) -> None:
     commits.run(mine.renew)
 
     assert claim() == []
+
+
+@pytest.fixture
+def short_lease(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Seconds of a lease, for those who look at what a worker does while one runs out."""
+    lease = timedelta(seconds=1.2)
+    for module in (requests_module, worker_module):
+        monkeypatch.setattr(module, "LEASE", lease)
+    return lease.total_seconds()
+
+
+def test_a_worker_that_takes_longer_than_a_lease_keeps_what_it_has(
+    api: Api, topic: str, short_lease: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It renews its leases in time: a second worker finds nothing to claim, and each record is written once."""
+    begun, released = threading.Event(), threading.Event()
+    check_online = services.check_online
+
+    def slowly(*arguments: Any) -> None:
+        begun.set()
+        released.wait(20)
+        check_online(*arguments)
+
+    monkeypatch.setattr(services, "check_online", slowly)
+    request_id = submit(api, topic, [{"value": 1}])
+    worker = Worker()
+    thread = threading.Thread(target=worker.loop)
+    thread.start()
+    assert begun.wait(10)
+    claims = []
+    for _ in range(8):
+        released.wait(short_lease / 4)
+        claims += claim()
+    released.set()
+    worker.stop()
+    thread.join()
+
+    assert claims == []
+    assert status(api, request_id)["status"] == "completed"
+    assert len(api.messages(topic)) == 1
+
+
+def test_a_worker_that_failed_holds_nothing_any_more(
+    api: Api, topic: str, short_lease: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had in hand is another worker's once the lease is over, though this one goes on."""
+    failed = threading.Event()
+
+    def fail(*_: Any) -> None:
+        failed.set()
+        raise MemoryError
+
+    submit(api, topic, [{"value": 1}])
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_module, "take", fail)
+        patch.setattr(Worker, "_is_work_waiting", lambda self: not failed.is_set())
+        worker = Worker()
+        thread = threading.Thread(target=worker.loop)
+        thread.start()
+        assert failed.wait(10)
+        deadline = time.monotonic() + 10 * short_lease
+        claimed: list[ProduceRequest] = []
+        while not claimed and time.monotonic() < deadline:
+            time.sleep(short_lease / 4)
+            claimed = claim()
+        worker.stop()
+        thread.join()
+
+    assert len(claimed) == 1
+
+
+def test_whoever_waits_is_told_when_a_request_ends(api: Api, topic: str) -> None:
+    done, failed = submit(api, topic, [{"value": 1}]), submit(api, topic, [{"value": 1}])
+    ProduceRequest.objects.filter(pk=failed).update(attempts=MAX_ATTEMPTS)
+    told: list[str] = []
+    for request_id in (done, failed):
+        notices.when_finished(request_id, functools.partial(told.append, request_id))
+
+    worker = Worker()
+    while worker.run_once():
+        pass
+
+    assert sorted(told) == sorted([done, failed])
+    assert notices.waited_for() == []
 
 
 def test_a_poison_request_is_given_up_after_five_attempts(api: Api, topic: str) -> None:

@@ -1,16 +1,20 @@
 """Offsets have no gap and no double, whoever writes at the same time."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
-from django.db import connections
+from django.db import connection, connections
 
 from tests.live import LiveServer
+from topics import commits, writer
 from topics.backends.embedded import EmbeddedLog
-from topics.errors import TopicNotFound
+from topics.errors import LogUnavailable, TopicNotFound
+from topics.models import Topic
 from topics.records import Record, Write
 
 THREADS = 16
@@ -75,6 +79,59 @@ def test_one_bad_append_does_not_fail_its_neighbours() -> None:
     stored = log.read("orders", 0, 0, 100)
     assert sorted(int(record.value or b"") for record in stored) == [n for n in range(THREADS) if n % 4]
     assert [record.offset for record in stored] == list(range(len(stored)))
+
+
+@pytest.mark.sqlite
+def test_appends_that_wait_at_the_same_moment_share_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = EmbeddedLog()
+    log.create_topic("orders", 1)
+    groups: list[int] = []
+    attempt = writer.Writer._attempt
+
+    def counted(self: writer.Writer, group: list[Any]) -> None:
+        groups.append(len(group))
+        attempt(self, group)
+
+    monkeypatch.setattr(writer.Writer, "_attempt", counted)
+    begun, released = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        released.wait(10)
+
+    def append(number: int) -> None:
+        log.append("orders", [Write(0, [Record(None, b"%d" % number, 0)])])
+        connections.close_all()
+
+    with ThreadPoolExecutor(THREADS + 1) as pool:
+        holding = pool.submit(commits.run, hold)
+        assert begun.wait(10)
+        appends = [pool.submit(append, number) for number in range(THREADS)]
+        deadline = time.monotonic() + 10
+        while writer.current()._queue.qsize() < THREADS and time.monotonic() < deadline:
+            time.sleep(0.01)
+        released.set()
+        for one in (holding, *appends):
+            one.result()
+
+    assert groups == [1, THREADS]
+    assert len(log.read("orders", 0, 0, 100)) == THREADS
+
+
+@pytest.mark.sqlite
+def test_a_broken_connection_of_the_writer_is_replaced() -> None:
+    log = EmbeddedLog()
+    log.create_topic("orders", 1)
+
+    def break_it() -> None:
+        connection.connection.close()
+        Topic.objects.count()
+
+    with pytest.raises(LogUnavailable):
+        commits.run(break_it)
+
+    log.append("orders", [Write(0, [Record(None, b"kept", 0)])])
+    assert [record.value for record in log.read("orders", 0, 0, 10)] == [b"kept"]
 
 
 @pytest.mark.no_database

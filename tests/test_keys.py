@@ -396,6 +396,19 @@ def test_when_a_key_was_last_used_is_noted(required: Api) -> None:
     assert abs(timezone.now() - used) < timedelta(minutes=1)
 
 
+@pytest.mark.parametrize(("seconds", "is_noted"), [(30, False), (90, True)])
+def test_the_use_of_a_key_is_noted_once_a_minute(required: Api, seconds: int, is_noted: bool) -> None:
+    secret = make_key()
+    before = timezone.now() - timedelta(seconds=seconds)
+    ApiKey.objects.update(last_used_at=before)
+
+    call(required, "GET", "/api/topics", secret)
+
+    used = ApiKey.objects.get().last_used_at
+    assert used is not None
+    assert (used > before) is is_noted
+
+
 # Whose request it is
 
 
