@@ -2,7 +2,9 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,33 +95,17 @@ def test_appends_that_wait_at_the_same_moment_share_a_commit(monkeypatch: pytest
         attempt(self, group)
 
     monkeypatch.setattr(writer.Writer, "_attempt", counted)
-    begun, released = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        begun.set()
-        released.wait(10)
-
-    def append(number: int) -> None:
-        log.append("orders", [Write(0, [Record(None, b"%d" % number, 0)])])
-        connections.close_all()
-
-    with ThreadPoolExecutor(THREADS + 1) as pool:
-        holding = pool.submit(commits.run, hold)
-        assert begun.wait(10)
-        appends = [pool.submit(append, number) for number in range(THREADS)]
-        deadline = time.monotonic() + 10
-        while writer.current()._queue.qsize() < THREADS and time.monotonic() < deadline:
-            time.sleep(0.01)
-        released.set()
-        for one in (holding, *appends):
-            one.result()
+    with waiting_together(THREADS) as pool:
+        appends = [pool.submit(append_one, log, b"%d" % number) for number in range(THREADS)]
+    for one in appends:
+        one.result()
 
     assert groups == [1, THREADS]
     assert len(log.read("orders", 0, 0, 100)) == THREADS
 
 
 @pytest.mark.sqlite
-def test_a_broken_connection_of_the_writer_is_replaced() -> None:
+def test_a_broken_connection_of_the_writer_costs_the_others_of_its_group_nothing() -> None:
     log = EmbeddedLog()
     log.create_topic("orders", 1)
 
@@ -127,11 +113,40 @@ def test_a_broken_connection_of_the_writer_is_replaced() -> None:
         connection.connection.close()
         Topic.objects.count()
 
+    with waiting_together(3) as pool:
+        broken = pool.submit(commits.run, break_it)
+        appends = [pool.submit(append_one, log, value) for value in (b"one", b"two")]
     with pytest.raises(LogUnavailable):
-        commits.run(break_it)
+        broken.result()
+    for one in appends:
+        one.result()
 
-    log.append("orders", [Write(0, [Record(None, b"kept", 0)])])
-    assert [record.value for record in log.read("orders", 0, 0, 10)] == [b"kept"]
+    assert {record.value for record in log.read("orders", 0, 0, 10)} == {b"one", b"two"}
+
+
+def append_one(log: EmbeddedLog, value: bytes) -> None:
+    log.append("orders", [Write(0, [Record(None, value, 0)])])
+    connections.close_all()
+
+
+@contextmanager
+def waiting_together(count: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool whose `count` jobs, submitted in the block, wait for one commit that is under way."""
+    begun, released = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        released.wait(10)
+
+    with ThreadPoolExecutor(count + 1) as pool:
+        holding = pool.submit(commits.run, hold)
+        assert begun.wait(10)
+        yield pool
+        deadline = time.monotonic() + 10
+        while writer.current()._queue.qsize() < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        released.set()
+        holding.result()
 
 
 @pytest.mark.no_database
