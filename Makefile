@@ -1,8 +1,3 @@
-# make run      serve on 127.0.0.1:8080 with a demo topic     make test   run the tests
-# make lint     ruff and mypy                                 make bench  measure, as ratios
-# make kafka    a development broker on 127.0.0.1:9092        make test-kafka  run the tests that need brokers
-# make test-postgres  run the tests on a private PostgreSQL   make test-abuse  attack a server and measure what others see
-# make requirements   pin what the .in files ask for, with hashes; UPGRADE=--upgrade takes newer versions
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,40 +13,40 @@ ifdef DATA_DIR
 export TAKHIN_DATA_DIR := $(DATA_DIR)
 endif
 
-.PHONY: run kafka test test-kafka test-postgres test-abuse lint format bench requirements clean
+.PHONY: help run kafka test test-kafka test-postgres test-abuse lint format bench requirements clean
 
 # On a loopback address it runs open, unless the environment or .env says where it runs or that keys are required.
 ifeq ($(shell grep -Es '^ *(export )?TAKHIN_(HOST|REQUIRE_API_KEY)=' .env),)
 run: export TAKHIN_REQUIRE_API_KEY ?= $(if $(filter-out 127.0.0.1 ::1 localhost,$(TAKHIN_HOST)),true,false)
 endif
-run: $(VENV)/.run
+run: $(VENV)/.run ## serve on 127.0.0.1:8080 with a demo topic (PORT=, HOST=, DATA_DIR=)
 	@$(BIN)/python manage.py serve --demo
 
-kafka: $(VENV)/.dev
+kafka: $(VENV)/.dev ## start a development broker on 127.0.0.1:9092
 	@$(BIN)/python -m tests.kafka
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev ## run the tests (ARGS= for pytest)
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-test-kafka: $(VENV)/.dev
+test-kafka: $(VENV)/.dev ## run the tests that need brokers
 	$(BIN)/python -m pytest -m kafka $(ARGS)
 
-test-postgres: $(VENV)/.dev
+test-postgres: $(VENV)/.dev ## run all tests on a private PostgreSQL
 	$(BIN)/python -m tests.postgres $(PARALLEL) $(ARGS)
 
-test-abuse: $(VENV)/.dev
+test-abuse: $(VENV)/.dev ## attack a server and measure what its other clients see
 	$(BIN)/python -m pytest -m abuse -s $(ARGS)
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.dev
+format: $(VENV)/.dev ## let ruff fix and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev ## measure speed and memory, as ratios
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.avro
 	$(BIN)/python -m bench.memory
@@ -60,12 +55,12 @@ bench: $(VENV)/.dev
 # Those of the tests include all others, which are therefore pinned to the same versions and can be installed together.
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
 	--custom-compile-command "make requirements"
-requirements: $(VENV)/.dev
+requirements: $(VENV)/.dev ## pin what the .in files ask for, with hashes (UPGRADE=--upgrade takes newer versions)
 	$(BIN)/uv $(COMPILE) requirements-dev.in -o requirements-dev.txt
 	for name in requirements requirements-kafka requirements-postgres requirements-registry; do \
 		$(BIN)/uv $(COMPILE) -c requirements-dev.txt $$name.in -o $$name.txt || exit 1; done
 
-clean:
+clean: ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/.run: requirements.txt
@@ -76,3 +71,6 @@ $(VENV)/.run: requirements.txt
 $(VENV)/.dev: $(wildcard requirements*.txt) $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
+
+help: ## list these commands
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
