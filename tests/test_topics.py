@@ -7,6 +7,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from tests.conftest import Api
+from topics import retention
+from topics.errors import StorageFull
 from topics.logs import current_log
 from topics.models import Partition, RecordBatch, Topic
 
@@ -392,6 +394,24 @@ def test_a_topic_is_deleted_with_its_records(api: Api, topic: str) -> None:
         assert api.get(path).status_code == 404
     assert api.produce("orders", [{}]).status_code == 404
     assert api.client.delete("/api/topics/orders").status_code == 404
+    assert not RecordBatch.objects.exists()
+    assert not Partition.objects.exists()
+
+
+def test_a_topic_whose_records_cannot_go_yet_is_deleted(api: Api, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was answered with 503, as on a full disk, though the topic was gone: sent again, it was a 404."""
+    fill(api, 5)
+
+    def fail() -> int:
+        raise StorageFull("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(retention, "delete_orphans", fail)
+        assert api.client.delete("/api/topics/orders").status_code == 204
+
+    assert api.get("/api/topics/orders").status_code == 404
+    assert RecordBatch.objects.exists()
+    assert current_log().enforce_retention(0) == 5
     assert not RecordBatch.objects.exists()
     assert not Partition.objects.exists()
 

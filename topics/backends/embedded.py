@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection, Sequence
 
 import msgspec
+import structlog
 from django.db import IntegrityError, connection
 
 from topics import batches, commits, reading, retention, writability
@@ -17,10 +18,19 @@ from topics.backends.base import (
     validate_topic,
     within_bytes,
 )
-from topics.errors import CorruptRecord, LogError, StorageDamaged, TopicExists, TopicNotFound
+from topics.errors import (
+    CorruptRecord,
+    LogError,
+    LogUnavailable,
+    OutcomeUnknown,
+    StorageDamaged,
+    TopicExists,
+    TopicNotFound,
+)
 from topics.models import Partition, Topic
 from topics.records import DEFAULT_CONFIG, PartitionInfo, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
 
+log = structlog.get_logger("takhin.log")
 # A topic deleted by another process is noticed at the append itself, so this bounds only how long a 404 can wait.
 CACHE_SECONDS = 5.0
 
@@ -153,7 +163,12 @@ class EmbeddedLog(Log):
 
         self._partition_ids.pop(name, None)
         commits.run(job)
-        retention.delete_orphans()
+        # The topic is gone whatever becomes of its records: an answer that says otherwise would be asked again in vain.
+        try:
+            with commits.translated():
+                retention.delete_orphans()
+        except (LogUnavailable, OutcomeUnknown) as error:
+            log.warning("records of a deleted topic are left to housekeeping", topic=name, error=str(error))
 
     def read(self, topic: str, partition: int, offset: int | None, limit: int) -> list[StoredRecord]:
         check_partition(partition, self.partition_count(topic))
