@@ -110,6 +110,14 @@ def test_other_names_are_400(api: Api, name: Any) -> None:
     assert not Topic.objects.exists()
 
 
+@pytest.mark.parametrize("name", ["a b", "\u00e9", "x" * 250, "a\n"])
+def test_another_name_is_told_what_a_name_may_be(api: Api, name: str) -> None:
+    """It said that the value does not match the required pattern."""
+    answer = api.post("/api/topics", {"name": name})
+
+    assert "use 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     "members",
     [

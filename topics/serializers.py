@@ -109,6 +109,7 @@ class TopicNameField(serializers.RegexField):
     """A JSON string as it is: neither a number nor trimmed."""
 
     def __init__(self, **options: Any) -> None:
+        options["error_messages"] = {"invalid": "use 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'"}
         super().__init__(r"^[a-zA-Z0-9._-]{1,249}$", trim_whitespace=False, **options)
 
     def to_internal_value(self, data: Any) -> str:
