@@ -69,7 +69,10 @@ class AvroSchema:
         except RecursionError:
             raise too_deep(text) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise AvroMismatch("", "JSON", f"{_start(text)} ({error})") from None
+            # Where the text is JSON, as it is in a request.
+            is_cut = str(error) == "Input data was truncated"
+            reason = "half of a surrogate pair, which UTF-8 cannot hold" if is_cut else error
+            raise AvroMismatch("", "JSON", f"{_start(text)} ({reason})") from None
         if len(out) > budget.most_bytes:
             out.check()
         return bytes(out)
