@@ -4,6 +4,7 @@ import functools
 import sys
 
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import loader
 from django.views import defaults
@@ -16,6 +17,9 @@ from rest_framework.request import Request
 from producer import exceptions
 from topics import trouble
 from topics.errors import LogUnavailable
+
+# Characters of a refused Host that its answer shows.
+MOST_OF_HOST = 255
 
 
 class Description(SpectacularJSONAPIView):
@@ -59,9 +63,20 @@ def is_admin(request: HttpRequest) -> bool:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if isinstance(exception, DisallowedHost):
+        return wrong_host(request)
     if is_admin(request):
         return defaults.bad_request(request, exception)
-    return exceptions.plain(request, 400, "bad_request", "bad request", "the request's Host or form is not acceptable")
+    return exceptions.plain(request, 400, "bad_request", "bad request", "the request's form is not acceptable")
+
+
+def wrong_host(request: HttpRequest) -> HttpResponse:
+    """In words also under /admin, where it is what the first visitor by another name or a proxy meets."""
+    host = ascii(request.META.get("HTTP_HOST", "")[:MOST_OF_HOST])
+    detail = f"this server does not answer for Host {host}: TAKHIN_ALLOWED_HOSTS has the names that it answers for"
+    if is_admin(request):
+        return HttpResponse(detail, status=400, content_type="text/plain; charset=utf-8")
+    return exceptions.plain(request, 400, "bad_request", "bad request", detail)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

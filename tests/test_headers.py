@@ -89,6 +89,15 @@ def test_a_refused_host_has_them_too(api: Api) -> None:
     assert answer["Referrer-Policy"] == "same-origin"
 
 
+@pytest.mark.parametrize("path", ["/api/topics", "/registry/subjects", "/admin/"])
+def test_a_refused_host_is_told_what_would_allow_it(api: Api, path: str) -> None:
+    answer = api.get(path, Host="evil.example:8080")
+
+    assert answer.status_code == 400
+    words = "this server does not answer for Host 'evil.example:8080': TAKHIN_ALLOWED_HOSTS has"
+    assert words in answer.content.decode()
+
+
 @pytest.mark.no_database
 def test_what_the_server_answers_without_the_application_has_them_too(live: LiveServer) -> None:
     answer = requests.get(f"{live.url}/{'x' * 100_000}", timeout=10)
