@@ -1,16 +1,20 @@
 """Keep one process serving: start it, start it again when it crashes, and end it when this one is to end."""
 
 import os
+import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 import structlog
 
 log = structlog.get_logger("takhin.server")
 STOP = {signal.SIGTERM, signal.SIGINT}
+HEEDED = {*STOP, signal.SIGCHLD}
 # A process that dies this often in a row is not worth starting again: whoever runs this one should know.
 MOST_CRASHES = 5
 CRASH_SECONDS = 30.0
@@ -19,21 +23,42 @@ CRASH_SECONDS = 30.0
 Serve = Callable[[socket.socket, int], None]
 
 
-def run(listener: socket.socket, serve: Serve, started: Callable[[], object], grace_seconds: float) -> int:
-    """Supervise until SIGTERM or SIGINT; returns the exit code. `started` is called once, here.
+class Inbox:
+    """The signals that this process receives, one after the other.
 
-    Signals are blocked and waited for: no handler can interrupt another.
+    Whichever thread a signal interrupts, its number is written to a pipe, and nothing else happens: the client of a
+    database has threads of its own, and a handler that did more could interrupt itself.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP, signal.SIGCHLD})
+
+    def __init__(self) -> None:
+        self._reading, writing = os.pipe()
+        for end in (self._reading, writing):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        for number in HEEDED:
+            signal.signal(number, lambda *_: None)
+
+    def next(self, seconds: float | None = None) -> int | None:
+        """The next signal; None when none comes within `seconds`."""
+        select.select([self._reading], [], [], seconds)
+        try:
+            return os.read(self._reading, 1)[0]
+        except BlockingIOError:
+            return None
+
+
+def run(listener: socket.socket, serve: Serve, started: Callable[[], object], grace_seconds: float) -> int:
+    """Supervise until SIGTERM or SIGINT; returns the exit code. `started` is called once, here."""
+    inbox = Inbox()
     reading, writing = os.pipe()
     crashes: list[float] = []
     child = _fork(listener, serve, reading, writing)
-    started()
+    with _blocked():
+        started()
     while True:
-        received = signal.sigwait({*STOP, signal.SIGCHLD})
-        if received in STOP:
+        if inbox.next() in STOP:
             listener.close()
-            return _stop(child, grace_seconds)
+            return _stop(child, inbox, grace_seconds)
         if (status := _status_of(child)) is None:
             continue
         code = os.waitstatus_to_exitcode(status)
@@ -46,17 +71,36 @@ def run(listener: socket.socket, serve: Serve, started: Callable[[], object], gr
         child = _fork(listener, serve, reading, writing)
 
 
+@contextmanager
+def _blocked() -> Iterator[None]:
+    """Hold signals back in this thread: a new process must not handle them as this one does."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED)
+
+
 def _fork(listener: socket.socket, serve: Serve, reading: int, writing: int) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
-    if (child := os.fork()) != 0:
-        return child
+    with _blocked():
+        if (child := os.fork()) == 0:
+            os.close(writing)
+            _serve(listener, serve, reading)
+    return child
+
+
+def _serve(listener: socket.socket, serve: Serve, reading: int) -> NoReturn:
+    """What the new process does, with all signals blocked at first."""
     code = 1
     try:
-        os.close(writing)
+        signal.set_wakeup_fd(-1)
         # Ctrl-C reaches every process of the terminal; this one waits for its parent's word.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # SIGTERM stays blocked until there is a handler for it: it would end the process at once, as if it had crashed.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGCHLD})
         serve(listener, reading)
         code = 0
@@ -69,12 +113,15 @@ def _fork(listener: socket.socket, serve: Serve, reading: int, writing: int) -> 
         os._exit(code)
 
 
-def _stop(child: int, grace_seconds: float) -> int:
+def _stop(child: int, inbox: Inbox, grace_seconds: float) -> int:
     """End the child: by SIGTERM, and by SIGKILL when it takes longer than this."""
+    for number in STOP:
+        # Once is enough; and what is ignored stays so while the interpreter ends, which takes handlers away.
+        signal.signal(number, signal.SIG_IGN)
     os.kill(child, signal.SIGTERM)
     deadline = time.monotonic() + grace_seconds
     while (left := deadline - time.monotonic()) > 0:
-        signal.sigtimedwait({signal.SIGCHLD}, left)
+        inbox.next(left)
         if (status := _status_of(child)) is not None:
             return 0 if os.waitstatus_to_exitcode(status) == 0 else 1
     log.error("the server process did not end in time", pid=child, seconds=grace_seconds)
