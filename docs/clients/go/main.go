@@ -1,4 +1,4 @@
-// A complete client for Takhin HTTP Producer, with nothing but Go's standard library.
+// A complete client for Takhin HTTP Producer, using only Go's standard library.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Record is one record to write; nil members are left out.
+// Record is one record to write; nil fields are omitted.
 type Record struct {
 	Key       any      `json:"key,omitempty"`
 	Value     any      `json:"value"`
@@ -28,7 +28,7 @@ type Header struct {
 	Value any    `json:"value"`
 }
 
-// Outcome is where one record was written, or why it was not: then Code is not empty.
+// Outcome says where a record was written or, if Code is not empty, why it was not.
 type Outcome struct {
 	Partition int    `json:"partition"`
 	Offset    int64  `json:"offset"`
@@ -38,10 +38,10 @@ type Outcome struct {
 	Retriable bool   `json:"retriable,omitempty"`
 }
 
-// mayRetry says whether this record may be written when it is sent again as it is.
+// mayRetry reports whether the record may be written if it is sent again unchanged.
 func (o Outcome) mayRetry() bool { return o.Retriable }
 
-// answer has the members of every answer that this client reads. Status is an HTTP status or a word.
+// answer holds the fields of every response that this client reads. Status is an HTTP status or a word.
 type answer struct {
 	Offsets    []Outcome       `json:"offsets"`
 	RequestID  string          `json:"requestId"`
@@ -58,7 +58,7 @@ type Client struct {
 	HTTP     *http.Client
 }
 
-// Produce writes records now and returns one outcome per record, in order. Retriable failures are sent again.
+// Produce writes records now and returns one outcome per record, in order. Retriable failures are retried.
 func (c *Client) Produce(topic string, records []Record, parameters url.Values) ([]Outcome, error) {
 	outcomes := make([]Outcome, len(records))
 	left := make([]int, len(records))
@@ -91,7 +91,7 @@ func (c *Client) Produce(topic string, records []Record, parameters url.Values) 
 	}
 }
 
-// Submit hands records over to be written later, exactly once, and returns the request's id.
+// Submit queues records to be written later, exactly once, and returns the request's id.
 func (c *Client) Submit(topic string, records []Record, parameters url.Values) (string, error) {
 	query := url.Values{"async": {"true"}}
 	for name, values := range parameters {
@@ -101,7 +101,7 @@ func (c *Client) Submit(topic string, records []Record, parameters url.Values) (
 	return got.RequestID, err
 }
 
-// Wait returns a submitted request's outcomes once it is completed; if it failed, the reason as an error too.
+// Wait returns a submitted request's outcomes once it is done, and an error if it failed.
 func (c *Client) Wait(requestID string) ([]Outcome, error) {
 	for {
 		got, err := c.retry("GET", "/api/produce/status/"+requestID+"?wait=20", nil)
@@ -128,7 +128,7 @@ func (c *Client) send(topic string, records []Record, parameters url.Values) (an
 func (c *Client) retry(method, path string, body []byte) (answer, error) {
 	for attempt := 1; ; attempt++ {
 		status, got, err := c.call(method, path, body)
-		// An answer with offsets is an answer for each record, whatever its status.
+		// A response with offsets has one outcome per record, whatever its status.
 		if err != nil || status < 400 || got.Offsets != nil {
 			return got, err
 		}
@@ -159,7 +159,7 @@ func (c *Client) call(method, path string, body []byte) (int, answer, error) {
 		return 0, got, err
 	}
 	if json.Unmarshal(text, &got) != nil {
-		// Not this server's words: a proxy in front of it answered.
+		// Not from this server: a proxy in front of it responded.
 		got.Error, got.Detail = "not JSON", fmt.Sprintf("%.200s", text)
 	}
 	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil {

@@ -1,8 +1,8 @@
-// A complete client for Takhin HTTP Producer, with nothing but Node 20's own fetch.
+// A complete client for Takhin HTTP Producer, using only Node 20's built-in fetch.
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 
-/** The server refused the whole request; `problem` is its answer. */
+/** The server rejected the whole request; `problem` is the response's body. */
 export class TakhinError extends Error {
   constructor(status, problem) {
     super(`${status} ${problem.error}: ${problem.detail}`);
@@ -16,7 +16,7 @@ export class Takhin {
     Object.assign(this, { url, key, attempts, timeout });
   }
 
-  /** Write records now; return one outcome per record, in order. Retriable failures are sent again. */
+  /** Write records now; return one outcome per record, in order. Retriable failures are retried. */
   async produce(topic, records, parameters = {}) {
     const outcomes = new Array(records.length);
     let left = [...records.keys()];
@@ -29,7 +29,7 @@ export class Takhin {
     }
   }
 
-  /** Hand records over to be written later, exactly once; return the request's id. */
+  /** Submit records to be written later, exactly once; return the request's id. */
   async submit(topic, records, parameters = {}) {
     return (await this.#send(topic, records, { ...parameters, async: "true" })).requestId;
   }
@@ -51,7 +51,7 @@ export class Takhin {
   async #retry(method, path, body) {
     for (let attempt = 1; ; attempt++) {
       const { status, answer } = await this.#call(method, path, body);
-      // An answer with offsets is an answer for each record, whatever its status.
+      // A response with offsets has one outcome per record, whatever its status.
       if (status < 400 || answer.offsets) return answer;
       if (![429, 503].includes(status) || attempt === this.attempts) throw new TakhinError(status, answer);
       await sleep(answer.retryAfter * 1000);
@@ -73,12 +73,12 @@ function parse(text) {
   try {
     return JSON.parse(text);
   } catch {
-    // Not this server's words: a proxy in front of it answered.
+    // Not from this server: a proxy in front of it responded.
     return { error: "not JSON", detail: text.slice(0, 200) };
   }
 }
 
-/** Whether this record may be written when it is sent again as it is. */
+/** Whether the record may be written if it is sent again unchanged. */
 function mayRetry(outcome) {
   return outcome.retriable === true;
 }

@@ -1,4 +1,4 @@
-"""A complete client for Takhin HTTP Producer, with nothing but Python's standard library."""
+"""A complete client for Takhin HTTP Producer, using only Python's standard library."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import urllib.request
 
 
 class TakhinError(Exception):
-    """The server refused the whole request; `problem` is its answer."""
+    """The server rejected the whole request; `problem` is the response's body."""
 
     def __init__(self, status, problem):
         super().__init__(f"{status} {problem.get('error')}: {problem.get('detail')}")
@@ -21,7 +21,7 @@ class Takhin:
         self.url, self.key, self.attempts, self.timeout = url, key, attempts, timeout
 
     def produce(self, topic, records, **parameters):
-        """Write records now; return one outcome per record, in order. Retriable failures are sent again."""
+        """Write records now; return one outcome per record, in order. Retriable failures are retried."""
         outcomes, left = [None] * len(records), list(range(len(records)))
         attempt = 1
         while True:
@@ -35,7 +35,7 @@ class Takhin:
             attempt += 1
 
     def submit(self, topic, records, **parameters):
-        """Hand records over to be written later, exactly once; return the request's id."""
+        """Submit records to be written later, exactly once; return the request's id."""
         return self._send(topic, records, {**parameters, "async": "true"})["requestId"]
 
     def wait(self, request_id):
@@ -54,7 +54,7 @@ class Takhin:
         attempt = 1
         while True:
             status, answer = self._call(method, path, body)
-            # An answer with offsets is an answer for each record, whatever its status.
+            # A response with offsets has one outcome per record, whatever its status.
             if status < 400 or "offsets" in answer:
                 return answer
             if status not in (429, 503) or attempt == self.attempts:
@@ -77,18 +77,18 @@ class Takhin:
 
 
 def read(response):
-    """The answer's members, and how many seconds to wait before the next try."""
+    """Return the response's fields, and the seconds to wait before the next attempt."""
     text, retry_after = response.read(), response.headers.get("Retry-After", "")
     try:
         answer = json.loads(text)
     except ValueError:
-        # Not this server's words: a proxy in front of it answered.
+        # Not from this server: a proxy in front of it responded.
         answer = {"error": "not JSON", "detail": text[:200].decode(errors="replace")}
     return {**answer, "retryAfter": int(retry_after) if retry_after.isdigit() else 1}
 
 
 def may_retry(outcome):
-    """Whether this record may be written when it is sent again as it is."""
+    """Whether the record may be written if it is sent again unchanged."""
     return outcome.get("retriable", False)
 
 
