@@ -101,7 +101,7 @@ func (c *Client) Submit(topic string, records []Record, parameters url.Values) (
 	return got.RequestID, err
 }
 
-// Wait returns a submitted request's outcomes once it is done, and an error if it failed.
+// Wait returns a submitted request's outcomes once it is done; if it failed, it returns the reason as an error too.
 func (c *Client) Wait(requestID string) ([]Outcome, error) {
 	for {
 		got, err := c.retry("GET", "/api/produce/status/"+requestID+"?wait=20", nil)
