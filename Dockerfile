@@ -1,4 +1,4 @@
-# Python packages are installed in one stage; the other takes them without pip's leftovers.
+# The first stage installs the packages; the second copies them without what pip leaves behind.
 FROM python:3.11.17-slim-bookworm@sha256:2333bd330d12de02514770b3585cad313644316047cdee24a7acfdece6de6efb AS packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
@@ -10,11 +10,11 @@ COPY takhin_site /app/takhin_site
 COPY topics /app/topics
 COPY registry /app/registry
 COPY producer /app/producer
-# The root file system may be read-only later, so the bytecode is made now.
+# The root file system may be read-only at run time, so compile the bytecode now.
 RUN /opt/venv/bin/python -m compileall -q /app
 
 FROM python:3.11.17-slim-bookworm@sha256:2333bd330d12de02514770b3585cad313644316047cdee24a7acfdece6de6efb
-# This image's SQLite may have the WAL-reset bug; the log then chooses journal mode TRUNCATE by itself.
+# This image's SQLite may have the WAL-reset bug; if so, the log uses journal mode TRUNCATE.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

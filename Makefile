@@ -15,7 +15,7 @@ endif
 
 .PHONY: help run kafka test test-kafka test-postgres test-abuse lint format bench requirements clean
 
-# On a loopback address it runs open, unless the environment or .env says where it runs or that keys are required.
+# On a loopback address no keys are required, unless the environment or .env sets the address or requires keys.
 ifeq ($(shell grep -Es '^ *(export )?TAKHIN_(HOST|REQUIRE_API_KEY)=' .env),)
 run: export TAKHIN_REQUIRE_API_KEY ?= $(if $(filter-out 127.0.0.1 ::1 localhost,$(TAKHIN_HOST)),true,false)
 endif
@@ -37,12 +37,12 @@ test-postgres: $(VENV)/.dev ## run all tests on a private PostgreSQL
 test-abuse: $(VENV)/.dev ## attack a server and measure what its other clients see
 	$(BIN)/python -m pytest -m abuse -s $(ARGS)
 
-lint: $(VENV)/.dev ## ruff and mypy
+lint: $(VENV)/.dev ## run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.dev ## let ruff fix and format
+format: $(VENV)/.dev ## fix and format with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -52,15 +52,15 @@ bench: $(VENV)/.dev ## measure speed and memory, as ratios
 	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.kafka
 
-# Those of the tests include all others, which are therefore pinned to the same versions and can be installed together.
+# requirements-dev includes all the others, so they are pinned to the same versions and can be installed together.
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
 	--custom-compile-command "make requirements"
-requirements: $(VENV)/.dev ## pin what the .in files ask for, with hashes (UPGRADE=--upgrade takes newer versions)
+requirements: $(VENV)/.dev ## pin the packages in the .in files, with hashes (UPGRADE=--upgrade for newer versions)
 	$(BIN)/uv $(COMPILE) requirements-dev.in -o requirements-dev.txt
 	for name in requirements requirements-kafka requirements-postgres requirements-registry; do \
 		$(BIN)/uv $(COMPILE) -c requirements-dev.txt $$name.in -o $$name.txt || exit 1; done
 
-clean: ## remove the environment and caches
+clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/.run: requirements.txt
