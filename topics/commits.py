@@ -70,10 +70,14 @@ def _run(job: Callable[[], T], seconds: float | None) -> T:
             is_done = True
     except Error as error:
         if not trouble.is_trouble(error):
+            trouble.forget_frames(error)
             raise
         if is_done:
             raise OutcomeUnknown("the database was lost while it committed") from error
         raise trouble.of(error) from error
+    except Exception as error:
+        trouble.forget_frames(error)
+        raise
     return result
 
 
