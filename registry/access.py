@@ -1,4 +1,4 @@
-"""What a caller may see and change here: the subjects of the topics that its API key allows."""
+"""Decide which subjects a caller may see and change, based on the topics its API key allows."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -9,7 +9,7 @@ from registry.subjects import topic_of
 
 
 class Key(Protocol):
-    """An API key, as far as the registry knows one."""
+    """The parts of an API key that the registry uses."""
 
     prefix: str
 
@@ -19,7 +19,7 @@ class Key(Protocol):
 
 
 class Access:
-    """The rights of one key; without a key (a server that requires none) everything is allowed."""
+    """The rights of one API key. Without a key (the server does not require one), everything is allowed."""
 
     def __init__(self, key: Key | None) -> None:
         self._key = None if key is None or key.allows_every_topic() else key
@@ -28,22 +28,25 @@ class Access:
         return self._key is None or self._key.allows_subject(subject)
 
     def check_subject(self, subject: str) -> None:
-        """Raise SubjectNotAllowed. The error depends on the name alone, so it does not tell whether that exists."""
+        """Raise SubjectNotAllowed if the key does not allow the subject.
+
+        The error depends only on the name, so it does not reveal whether the subject exists.
+        """
         if not self.sees(subject):
             raise errors.SubjectNotAllowed(subject, topic_of(subject))
 
     def check_every_topic(self) -> None:
-        """Raise GlobalNotAllowed unless the key may set what holds for all subjects."""
+        """Raise GlobalNotAllowed unless the key may change global settings."""
         if self._key is not None:
             raise errors.GlobalNotAllowed
 
     def check_schema(self, schema_id: int) -> None:
-        """Raise SchemaNotFound, as for an unknown id, unless one of the schema's subjects is visible."""
+        """Raise SchemaNotFound, as for an unknown id, unless at least one of the schema's subjects is visible."""
         if not self.visible_schemas([schema_id]):
             raise errors.SchemaNotFound(schema_id)
 
     def visible_schemas(self, ids: Iterable[int]) -> list[int]:
-        """Those of these ids that are visible."""
+        """Return the ids that are visible, in the given order."""
         wanted = list(ids)
         if self._key is None:
             return wanted
@@ -52,7 +55,10 @@ class Access:
 
 
 def subjects_of(schema_id: int) -> set[str]:
-    """Every subject that a schema was ever registered under: stored records keep its id when a version is deleted."""
+    """Return every subject a schema was ever registered under.
+
+    Deleted versions count too, because stored records keep their schema id.
+    """
     return {subject for _, subject in _registered([schema_id])}
 
 

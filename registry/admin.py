@@ -1,4 +1,4 @@
-"""Show subjects and their versions, and the registry's history."""
+"""Admin pages for subjects, their versions and settings, and the change history."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from topics.windows import Facts
 
 
 class ServedHere(Facts):
-    """Tables of the registry inside, which say nothing where another registry is in use."""
+    """Tables of the built-in registry, hidden when an external registry is used."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return not is_elsewhere() and super().has_module_permission(request)
@@ -32,7 +32,7 @@ class SubjectVersionAdmin(ServedHere, ModelAdmin):  # type: ignore[misc]
     list_display = ("subject", "version", "schema_id", "deleted", "created_at", "compare")
     list_select_related = ("schema",)
     search_fields = ("subject__startswith",)
-    search_help_text = "The beginning of a subject's name"
+    search_help_text = "Search by subject prefix"
     fields = ("subject", "version", "schema_id", "deleted", "created_at", "references", "text")
     readonly_fields = ("schema_id", "references", "text")
 
@@ -48,7 +48,7 @@ class SubjectVersionAdmin(ServedHere, ModelAdmin):  # type: ignore[misc]
     def compare(self, row: SubjectVersion) -> SafeString:
         query = urlencode([("subject", row.subject), ("right", row.version)])
         address = f"{reverse('admin:registry_subject')}?{query}"
-        return format_html('<a href="{}">Compare and try</a>', address)
+        return format_html('<a href="{}">Compare and test</a>', address)
 
     @admin.display(description="schema")
     def text(self, row: SubjectVersion) -> SafeString:
@@ -68,4 +68,4 @@ class SubjectConfigAdmin(ServedHere, ModelAdmin):  # type: ignore[misc]
 class ChangeAdmin(ServedHere, ModelAdmin):  # type: ignore[misc]
     list_display = ("made_at", "what", "subject", "version", "schema_id", "setting", "by")
     search_fields = ("subject__startswith",)
-    search_help_text = "The beginning of a subject's name"
+    search_help_text = "Search by subject prefix"

@@ -1,4 +1,4 @@
-"""What clients send to change a setting, as structs."""
+"""Request bodies for changing settings."""
 
 import msgspec
 
@@ -8,7 +8,7 @@ NOTHING = msgspec.Raw(b"null")
 
 
 class LevelBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A subject's configuration as clients send it; `compatibilityLevel` is how they get it."""
+    """A subject's configuration. Clients send `compatibility`, and may send back the `compatibilityLevel` they read."""
 
     compatibility: str | None = None
     compatibilityLevel: str | None = None
@@ -23,11 +23,11 @@ class LevelBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     overrideRuleSet: msgspec.Raw = NOTHING
 
     def level(self) -> str:
-        """Raises InvalidBody for what would be lost."""
+        """Return the level in upper case. Raises InvalidBody for settings that this registry cannot store."""
         for name in self.__struct_fields__[2:]:
-            # false is what holds without it.
+            # `false` is the default, so it is safe to ignore.
             if bytes(getattr(self, name)) not in (b"null", b"false"):
-                raise errors.InvalidBody(f"{name} is not supported: this registry keeps the compatibility level only")
+                raise errors.InvalidBody(f"{name} is not supported: this registry stores only the compatibility level")
         level = self.compatibilityLevel if self.compatibility is None else self.compatibility
         if level is None:
             raise errors.InvalidBody("compatibility is missing")

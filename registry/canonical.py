@@ -1,4 +1,4 @@
-"""Write a schema in one way: every name in full, what only repeats left out."""
+"""Write schemas in canonical form: full names, and no redundant fields."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from registry.avro_json.naming import PRIMITIVES, full_name, meant, namespace_of
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 NAMED = ("record", "error", "enum", "fixed")
-# Which of the members that the specification gives a meaning belong to which type; any other is a property.
+# The schema attributes that the specification defines for each type; everything else is a custom property.
 MEMBERS = {
     "record": {"name", "fields"},
     "error": {"name", "fields"},
@@ -22,11 +22,11 @@ RESERVED = {"namespace"}.union(*MEMBERS.values())
 
 
 def canonical(schemas: Iterable[object]) -> list[Any]:
-    """These schemas with full names, each of which may refer to those before it.
+    """Return the schemas with full names. Each may refer to the schemas before it.
 
-    Namespaces are gone and so are members that belong to other types; all else is kept. The schemas have been compiled
-    already, so only that is judged which writing and reading do without: how names are spelled, aliases, an enum's
-    default. Raises InvalidAvroSchema.
+    Namespaces and attributes that belong to other types are removed; everything else is kept. The schemas have already
+    been compiled, so this checks only what encoding and decoding do not need: the spelling of names, aliases and enum
+    defaults. Raises InvalidAvroSchema.
     """
     writer = _Canonical()
     return [writer.of(schema, "") for schema in schemas]
@@ -47,7 +47,7 @@ class _Canonical:
         if kind in NAMED:
             return self._definition(node, space)
         if kind not in PRIMITIVES and kind not in ("array", "map"):
-            # What else is said there would be said of another type.
+            # Other attributes on a reference would describe the referenced type.
             return self._name(kind, space)
         made = _kept(node)
         for name in {"items", "values"} & made.keys():
@@ -63,7 +63,7 @@ class _Canonical:
         self._known.add(name)
         made = {**_kept(node), "name": name}
         if space and not namespace_of(name):
-            # Without this, it would be read as a name in the namespace that it stands in.
+            # Without this, the name would inherit the enclosing namespace.
             made["namespace"] = ""
         if "fields" in made:
             made["fields"] = [self._field(field, namespace_of(name)) for field in node["fields"]]
@@ -71,7 +71,7 @@ class _Canonical:
 
     def _field(self, field: dict[str, Any], space: str) -> dict[str, Any]:
         if not NAME.fullmatch(field["name"]):
-            raise InvalidAvroSchema(f"{field['name'][:100]!r} is not a field name")
+            raise InvalidAvroSchema(f"{field['name'][:100]!r} is not a valid field name")
         _check_aliases(field["name"], field)
         return {**field, "type": self.of(field["type"], space)}
 
@@ -83,13 +83,13 @@ def _kept(node: dict[str, Any]) -> dict[str, Any]:
 
 def _check_named(name: str, node: dict[str, Any]) -> None:
     if not all(NAME.fullmatch(part) for part in name.split(".")):
-        raise InvalidAvroSchema(f"{name[:100]!r} is not a name")
+        raise InvalidAvroSchema(f"{name[:100]!r} is not a valid name")
     _check_aliases(name, node)
     if node["type"] != "enum":
         return
     for symbol in node["symbols"]:
         if not NAME.fullmatch(symbol):
-            raise InvalidAvroSchema(f"{name}: {symbol[:100]!r} is not a symbol")
+            raise InvalidAvroSchema(f"{name}: {symbol[:100]!r} is not a valid symbol")
     default = node.get("default")
     if default is not None and default not in node["symbols"]:
         raise InvalidAvroSchema(f"{name}: the default {str(default)[:100]!r} is not one of the symbols")
@@ -98,11 +98,11 @@ def _check_named(name: str, node: dict[str, Any]) -> None:
 def _check_aliases(name: str, node: dict[str, Any]) -> None:
     aliases = node.get("aliases") or []
     if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
-        raise InvalidAvroSchema(f"{name}: aliases is not an array of strings")
+        raise InvalidAvroSchema(f"{name}: aliases must be an array of strings")
 
 
 def definitions(node: Any) -> Iterator[dict[str, Any]]:
-    """Every object in a canonical schema that defines or describes a type, from outside inwards."""
+    """Yield every object in a canonical schema that defines or describes a type, outermost first."""
     if isinstance(node, list):
         for branch in node:
             yield from definitions(branch)

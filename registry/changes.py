@@ -1,4 +1,4 @@
-"""Change the registry one caller at a time, so that what a change was judged by still holds when it is made."""
+"""Serialize changes to the registry, so that the checks for a change still hold when it is made."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 def run(job: Callable[[], T]) -> T:
-    """`commits.run`, alone."""
+    """Run `job` with `commits.run`, excluding all other changes to the registry."""
 
     def alone() -> T:
-        # SQLite has one writer anyway. Every change adds to the history, and readers are not held up.
+        # SQLite has only one writer anyway. Every change inserts into this table, and the lock does not block readers.
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute("LOCK TABLE registry_change IN SHARE ROW EXCLUSIVE MODE")

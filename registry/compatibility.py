@@ -1,4 +1,4 @@
-"""Judge whether one schema reads what another wrote, by the Apache `avro` package's rules, and say where not."""
+"""Check whether one schema can read data written with another, using the rules of the Apache `avro` package."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -20,17 +20,17 @@ FORWARD = (Level.FORWARD, Level.FORWARD_TRANSITIVE, Level.FULL, Level.FULL_TRANS
 TRANSITIVE = (Level.BACKWARD_TRANSITIVE, Level.FORWARD_TRANSITIVE, Level.FULL_TRANSITIVE)
 RECORDS = ("record", "error")
 NAMED = (*RECORDS, "enum", "fixed")
-# A reason in a type that is used in many places is told for each, so their number can double with each level.
+# A reason is reported for every place that uses a type, so the number can double with each level of nesting.
 MOST_MESSAGES = 100
 MOST_CHARACTERS = 500
-# Of one schema with all versions it is judged by, in both directions: 1 MiB of nested records takes 100,000. The
-# slowest kind, records of many fields that share one name in a union, takes 5 s for all.
+# The limit for one schema against all versions it is checked against, in both directions. 1 MiB of nested records
+# takes 100,000 comparisons. The slowest case, a union of same-named records with many fields, takes 5 s at the limit.
 MOST_COMPARISONS = 500_000
 COMPATIBLE = SchemaCompatibilityResult(SchemaCompatibilityType.compatible)
 
 
 class Budget:
-    """How many pairs of types one request may still compare."""
+    """The number of type pairs that one request may still compare."""
 
     def __init__(self) -> None:
         self.left = MOST_COMPARISONS
@@ -40,39 +40,39 @@ class Budget:
         self.left -= 1
         if self.left < 0:
             raise errors.SchemaTooLarge(
-                f"comparing the schema with earlier versions takes more than {MOST_COMPARISONS} comparisons of types"
+                f"checking compatibility with earlier versions takes more than {MOST_COMPARISONS} type comparisons"
             )
 
 
 def check(new: Schema, old: Schema, level: str, old_name: str, budget: Budget) -> list[str]:
-    """What the level forbids in this change, in at most MOST_MESSAGES sentences a direction; empty when compatible.
+    """Return the violations of the level, at most MOST_MESSAGES per direction; empty if the schemas are compatible.
 
     Raises SchemaTooLarge.
     """
     found: list[str] = []
     if level in BACKWARD:
         reasons = unreadable(new, old, budget)
-        found += [f"the new schema cannot read records of {old_name}: {reason}" for reason in reasons]
+        found += [f"the new schema cannot read records written with {old_name}: {reason}" for reason in reasons]
     if level in FORWARD:
         reasons = unreadable(old, new, budget)
-        found += [f"{old_name} cannot read records of the new schema: {reason}" for reason in reasons]
+        found += [f"{old_name} cannot read records written with the new schema: {reason}" for reason in reasons]
     return found
 
 
 def unreadable(reader: Schema, writer: Schema, budget: Budget) -> list[str]:
-    """Why `reader` cannot read what `writer` wrote. Raises SchemaTooLarge."""
+    """Return the reasons why `reader` cannot read data written with `writer`. Raises SchemaTooLarge."""
     try:
         result = _Checker(budget).get_compatibility(reader, writer)
     except RecursionError:
-        raise errors.SchemaTooLarge("the schemas are nested too deep to be compared") from None
+        raise errors.SchemaTooLarge("the schemas are nested too deeply to compare") from None
     return [] if _reads(result) else sorted(result.messages)
 
 
 class _Checker(ReaderWriterCompatibilityChecker):  # type: ignore[misc]
-    """The package's rules, the decimal rule that it lacks, and each message with the path to its place.
+    """The package's rules plus the decimal rule it lacks; every message includes the path to its location.
 
-    Bounded where the package is not: it compares a record with every record of a union, looks each field up in a
-    dictionary made for it, and hands on all messages of a type to each of its uses.
+    The work is bounded where the package's is not: the package compares a record with every record of a union, builds a
+    dictionary for every field it looks up, and repeats all messages of a type at each of its uses.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -92,7 +92,7 @@ class _Checker(ReaderWriterCompatibilityChecker):  # type: ignore[misc]
         pair = (id(reader), id(writer))
         result = self._found.get(pair)
         if result is None:
-            # A type that is reached from itself reads what it reads otherwise.
+            # A recursive use of this pair is compatible if the rest of the type is.
             self._found[pair] = COMPATIBLE
             result = self._found[pair] = self.calculate_compatibility(reader, writer, [])
         return _under(reference_token, result) if reference_token in ("items", "values") else result
@@ -105,14 +105,14 @@ class _Checker(ReaderWriterCompatibilityChecker):  # type: ignore[misc]
         is_record = reader.type in RECORDS and writer.type in RECORDS
         is_named = is_record or (reader.type == writer.type and reader.type in NAMED)
         if is_named and not self._is_named_alike(reader, writer):
-            return _refused([f"{reader.type} {reader.fullname} is not {writer.fullname}, nor has it that alias"])
+            return _refused([f"{reader.type} {reader.fullname} does not match {writer.fullname} by name or alias"])
         if is_record:
             return self.check_reader_writer_record_fields(reader, writer, location)
         result: SchemaCompatibilityResult = super().calculate_compatibility(reader, writer, location)
         if reader.type == writer.type == "enum" and not _reads(result):
             lacking = set(writer.symbols).difference(reader.symbols)
             symbols = ", ".join(symbol for symbol in writer.symbols if symbol in lacking)
-            return _refused([f"enum {reader.fullname} lacks {symbols} and has no default"])
+            return _refused([f"enum {reader.fullname} is missing {symbols} and has no default"])
         if _is_decimal(reader) and _is_decimal(writer) and _decimal(reader) != _decimal(writer):
             return _refused([*result.messages, f"{_decimal(reader)} cannot read {_decimal(writer)}"])
         return result
@@ -132,7 +132,7 @@ class _Checker(ReaderWriterCompatibilityChecker):  # type: ignore[misc]
         return _refused(messages) if messages else COMPATIBLE
 
     def _reads_every_branch(self, reader: Schema, writer: Schema) -> SchemaCompatibilityResult:
-        """A union that lacks branches says which; within a branch of the same name, why that does not fit."""
+        """Report the branches missing from the union; for a branch of the same name, report why it does not match."""
         messages: list[str] = []
         own = {_shown(branch): branch for branch in reader.schemas} if reader.type == "union" else {}
         for branch in writer.schemas:
@@ -156,7 +156,7 @@ class _Checker(ReaderWriterCompatibilityChecker):  # type: ignore[misc]
         return _refused([f"reader union lacking writer type {writer.type}"])
 
     def _candidates(self, union: Schema, writer: Schema) -> Iterable[Schema]:
-        """The branches that may read it: those without a name, or those that have this one."""
+        """Return the branches that may match: unnamed ones for an unnamed type, else those with its name or alias."""
         by_name = self._branches.get(id(union))
         if by_name is None:
             by_name = self._branches[id(union)] = {}
@@ -169,11 +169,11 @@ class _Checker(ReaderWriterCompatibilityChecker):  # type: ignore[misc]
         return [*by_name.get(writer.name, ()), *by_name.get(writer.fullname, ())]
 
     def _is_named_alike(self, reader: Schema, writer: Schema) -> bool:
-        """By the last part of the name, or by an alias, as Java's SchemaCompatibility."""
+        """Compare unqualified names and aliases, as Java's SchemaCompatibility does."""
         return bool(reader.name == writer.name) or writer.fullname in self._aliases_of(reader)
 
     def _aliases_of(self, schema: Schema) -> frozenset[str]:
-        """As full names: one without dots is in its schema's own namespace."""
+        """Return the aliases as full names: an alias without dots is in its schema's own namespace."""
         found = self._aliases.get(id(schema))
         if found is None:
             given = schema.props.get("aliases")
@@ -184,7 +184,7 @@ class _Checker(ReaderWriterCompatibilityChecker):  # type: ignore[misc]
         return found
 
     def _written(self, field: Field, writer: Schema) -> Field | None:
-        """The writer's field that this one reads, by its name or by an alias."""
+        """Return the writer's field that matches this field by name or alias."""
         fields = self._fields.get(id(writer))
         if fields is None:
             fields = self._fields[id(writer)] = writer.fields_dict
@@ -207,7 +207,7 @@ def _under(place: str, result: SchemaCompatibilityResult) -> SchemaCompatibility
 
 
 def _shortened(text: str) -> str:
-    """The path's beginning and the reason's end, where it is long."""
+    """Keep the start of the path and the end of the reason if the text is long."""
     half = MOST_CHARACTERS // 2
     return text if len(text) <= MOST_CHARACTERS else f"{text[:half]} … {text[-half:]}"
 

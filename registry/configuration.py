@@ -1,4 +1,4 @@
-"""The compatibility level and the mode of the registry and of its subjects; the empty name means all."""
+"""Compatibility levels and modes, global and per subject. The empty subject name is the global setting."""
 
 from registry import changes, errors
 from registry.models import Action, Change, Level, Mode, SubjectConfig, is_storable
@@ -10,7 +10,7 @@ DEFAULT_LEVEL = Level.BACKWARD
 
 
 def level(subject: str) -> str | None:
-    """What is set for this subject itself; for GLOBAL, the default where nothing is."""
+    """Return the subject's own setting, or None; for GLOBAL, fall back to the default."""
     return _own(subject).compatibility or (DEFAULT_LEVEL if subject == GLOBAL else None)
 
 
@@ -19,7 +19,7 @@ def effective_level(subject: str) -> str:
 
 
 def mode(subject: str) -> str | None:
-    """What is set for this subject itself; for GLOBAL, the default where nothing is."""
+    """Return the subject's own setting, or None; for GLOBAL, fall back to the default."""
     return _own(subject).mode or (WRITABLE if subject == GLOBAL else None)
 
 
@@ -36,7 +36,7 @@ def set_level(subject: str, value: str, by: str = "") -> None:
 
 
 def unset_level(subject: str, by: str = "") -> str:
-    """The level that was set. Raises LevelNotSet."""
+    """Return the previous level. Raises LevelNotSet."""
     was = _own(subject).compatibility
     if not was and subject != GLOBAL:
         raise errors.LevelNotSet(subject)
@@ -52,7 +52,7 @@ def set_mode(subject: str, value: str, by: str = "") -> None:
 
 
 def unset_mode(subject: str, by: str = "") -> str:
-    """The mode that was set. Raises ModeNotSet."""
+    """Return the previous mode. Raises ModeNotSet."""
     was = _own(subject).mode
     if not was and subject != GLOBAL:
         raise errors.ModeNotSet(subject)

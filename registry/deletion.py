@@ -1,4 +1,4 @@
-"""Delete versions of subjects: softly first, for good after that, and never what another schema still needs."""
+"""Delete subjects and versions: a soft delete first, then a permanent one, never a version that is still referenced."""
 
 from django.db.models import Exists, OuterRef
 
@@ -7,7 +7,9 @@ from registry.models import Action, Change, SchemaReference, SubjectVersion, Sub
 
 
 def delete_subject(subject: str, *, permanent: bool = False, by: str = "") -> list[int]:
-    """Delete every version; softly first, and only then for good. Its versions may refer to one another.
+    """Delete every version of a subject. A permanent delete requires a soft delete first.
+
+    The deleted versions may refer to one another.
 
     Raises SubjectNotFound, SubjectSoftDeleted, SubjectNotSoftDeleted, VersionReferenced, ReadOnlyMode.
     """
@@ -51,7 +53,7 @@ def delete_version(subject: str, number: int | None, *, permanent: bool = False,
 
 
 def _delete(subject: str, rows: SubjectVersionQuerySet, permanent: bool, by: str) -> list[int]:
-    """In a few statements, however many versions: everybody's writes wait meanwhile."""
+    """Delete in a few statements, however many versions there are, because all writers wait meanwhile."""
     _check_unused(subject, rows)
     what = Action.DELETED if permanent else Action.SOFT_DELETED
     found = list(rows.order_by("version").values_list("version", "schema_id"))
@@ -66,7 +68,7 @@ def _delete(subject: str, rows: SubjectVersionQuerySet, permanent: bool, by: str
 
 
 def _check_unused(subject: str, rows: SubjectVersionQuerySet) -> None:
-    """Raise VersionReferenced when a version that stays refers to one of these."""
+    """Raise VersionReferenced if a remaining version refers to one of these."""
     staying = SubjectVersion.objects.filter(schema=OuterRef("schema"), deleted=False).exclude(pk__in=rows.values("pk"))
     users = SchemaReference.objects.filter(subject=subject, version__in=rows.values("version"))
     used = users.filter(Exists(staying)).order_by("version").values_list("version", flat=True).first()

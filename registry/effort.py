@@ -1,4 +1,4 @@
-"""Let few requests at a time parse and compare large schemas, so that all others keep their threads and their turns."""
+"""Limit how many requests parse and compare large schemas at a time, so that they do not starve other requests."""
 
 import threading
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from topics.errors import LogUnavailable
 
 # Parsing and comparing this many characters takes about a tenth of a second.
 LIGHT_CHARACTERS = 64 * 1024
-# Pure Python work shares one interpreter: a second one at the same time would only slow down the first.
+# Pure Python work holds the interpreter lock: running two at once would only slow down both.
 ADMITTED = 4
 SECONDS = 10.0
 _admitted = threading.BoundedSemaphore(ADMITTED)
@@ -17,15 +17,15 @@ _turn = threading.Lock()
 
 @contextmanager
 def on(characters: int) -> Iterator[None]:
-    """Work on schemas of so many characters; a large one waits for its turn. Raises LogUnavailable."""
+    """Run a block that works on this many characters of schemas. Large ones take turns. Raises LogUnavailable."""
     if characters <= LIGHT_CHARACTERS:
         yield
         return
     if not _admitted.acquire(blocking=False):
-        raise LogUnavailable(f"{ADMITTED} large schemas are being worked on")
+        raise LogUnavailable(f"{ADMITTED} large schemas are already being processed")
     try:
         if not _turn.acquire(timeout=SECONDS):
-            raise LogUnavailable(f"another large schema took more than {SECONDS:g} seconds")
+            raise LogUnavailable(f"another large schema took longer than {SECONDS:g} seconds")
         try:
             yield
         finally:

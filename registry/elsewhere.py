@@ -1,4 +1,4 @@
-"""Whether this server takes its schemas from another registry, and from which."""
+"""Tell whether this server uses an external schema registry."""
 
 from urllib.parse import urlsplit
 
@@ -12,12 +12,12 @@ def is_elsewhere() -> bool:
 
 
 def check_here() -> None:
-    """Raise ServedElsewhere when the registry in this database is not in use."""
+    """Raise ServedElsewhere if the server uses an external registry."""
     if is_elsewhere():
         raise errors.ServedElsewhere(without_credentials(settings.SCHEMA_REGISTRY_URL))
 
 
 def without_credentials(urls: str) -> str:
-    """The addresses of a registry, comma-separated, without the user, password and query that one may hold."""
+    """Return the comma-separated registry URLs without user names, passwords and query strings."""
     parts = [urlsplit(url.strip()) for url in urls.split(",")]
     return ", ".join(f"{part.scheme}://{part.netloc.rpartition('@')[2]}{part.path}" for part in parts)

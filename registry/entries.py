@@ -1,10 +1,10 @@
-"""What the registry hands out: plain values, safe to keep."""
+"""Plain values that the registry returns, safe to keep."""
 
 import msgspec
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """A named type of a schema, defined by another subject's version."""
+    """A named type that a version of another subject defines."""
 
     name: str
     subject: str
@@ -12,7 +12,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 class StoredSchema(msgspec.Struct, frozen=True):
-    """A schema under its global id; the same id is the same schema for ever."""
+    """A schema and its global id. An id always refers to the same schema."""
 
     id: int
     text: str

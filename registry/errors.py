@@ -1,4 +1,4 @@
-"""What the registry refuses, under the numbers that Confluent's clients know.
+"""The registry's errors, with Confluent's error codes.
 
 RegistryError
 ├── SubjectNotAllowed         40301
@@ -34,13 +34,13 @@ from collections.abc import Sequence
 
 
 class RegistryError(Exception):
-    """Base of every error; a code of five digits begins with its HTTP status."""
+    """Base class of all registry errors. A five-digit code starts with its HTTP status."""
 
     error_code: int
 
 
 class SubjectNotAllowed(RegistryError):
-    """The key's topics do not include the subject's."""
+    """The API key does not allow the subject's topic."""
 
     # https://docs.confluent.io/platform/current/schema-registry/develop/api.html
     error_code = 40301
@@ -54,7 +54,7 @@ class GlobalNotAllowed(RegistryError):
     error_code = 40301
 
     def __init__(self) -> None:
-        super().__init__("this API key may not use what is set for all subjects: it lacks the topic pattern *")
+        super().__init__("this API key may not use global settings: it lacks the topic pattern *")
 
 
 class SubjectNotFound(RegistryError):
@@ -123,7 +123,7 @@ class ModeNotSet(RegistryError):
 
 
 class Incompatible(RegistryError):
-    """The schema breaks the subject's compatibility level; `messages` says where."""
+    """The schema violates the subject's compatibility level; `messages` lists the reasons."""
 
     error_code = 409
 
@@ -140,7 +140,7 @@ class InvalidSchema(RegistryError):
 
 
 class UnsupportedSchema(InvalidSchema):
-    """A kind of schema that other registries know and this one does not yet."""
+    """A valid kind of schema that this registry does not support yet."""
 
 
 class InvalidVersion(RegistryError):
@@ -173,7 +173,7 @@ class ReadOnlyMode(OperationNotPermitted):
 class TooManyVersions(OperationNotPermitted):
     def __init__(self, subject: str, most: int) -> None:
         super().__init__(
-            f"Subject '{subject}' has {most} versions, with the soft-deleted ones; delete some permanently first"
+            f"Subject '{subject}' has {most} versions, including soft-deleted ones; delete some permanently first"
         )
 
 
@@ -190,7 +190,7 @@ class InvalidSubject(RegistryError):
     def __init__(self, subject: str) -> None:
         super().__init__(
             f"The specified subject '{subject[:100]}' is not valid: use 1 to 255 characters, no control characters, "
-            "and no ':.' at its start (this registry has no contexts)"
+            "and no leading ':.' (this registry does not support contexts)"
         )
 
 
@@ -203,12 +203,12 @@ class InvalidParameter(RegistryError):
 
 
 class ServedElsewhere(RegistryError):
-    """This server takes its schemas from another registry."""
+    """This server uses an external registry."""
 
     error_code = 404
 
     def __init__(self, urls: str) -> None:
-        super().__init__(f"This server uses the schema registry at {urls}; its own registry is not served")
+        super().__init__(f"This server uses the schema registry at {urls}; its built-in registry is disabled")
 
 
 class InvalidBody(RegistryError):

@@ -1,4 +1,4 @@
-"""Judge a schema beside a subject's versions, within bounds, and outside of any transaction."""
+"""Check a schema against a subject's versions, within limits and outside any transaction."""
 
 from collections.abc import Sequence
 
@@ -8,22 +8,22 @@ from django.db.models.functions import Length
 from registry import compatibility, configuration, effort, errors, references, schemas
 from registry.models import Level, Schema, SubjectVersion
 
-# What a transitive level compares with: a million characters take a second to parse, and 1000 small versions as well.
-# Only other large schemas wait meanwhile.
+# Limits for transitive levels: parsing takes about a second for a million characters or for 1000 small versions.
+# Meanwhile, only other large schemas wait.
 MOST_VERSIONS = 1000
 MOST_CHARACTERS = 4 * 1024 * 1024
-# What a schema takes to be parsed and compared beside its length.
+# The fixed cost of parsing and comparing a schema, in characters.
 CHARACTERS_OF_PARSING = 200
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What a new version of a subject is judged by: a level, and versions with the ids of their schemas."""
+    """What a new version is checked against: a level, and pairs of version number and schema id."""
 
     level: str
     versions: tuple[tuple[int, int], ...]
 
     def beyond(self, other: "Standing | None") -> "Standing":
-        """Without what a schema was judged by before, under the same level."""
+        """Return this without the versions already checked under the same level."""
         if other is None or other.level != self.level:
             return self
         passed = set(other.versions)
@@ -39,9 +39,9 @@ def standing(subject: str) -> Standing:
 
 
 def incompatibilities(text: str, dependencies: Sequence[str], stands: Standing) -> list[str]:
-    """What the level forbids in this schema beside these versions, in at most MOST_MESSAGES sentences.
+    """Return the ways in which the schema violates the level against these versions, at most MOST_MESSAGES.
 
-    Raises SchemaTooLarge, and LogUnavailable while others judge large schemas.
+    Raises SchemaTooLarge, and LogUnavailable while other requests check large schemas.
     """
     if not stands.versions or stands.level == Level.NONE:
         return []
@@ -64,7 +64,7 @@ def incompatibilities(text: str, dependencies: Sequence[str], stands: Standing) 
 
 
 def _measure(stands: Standing, needs: dict[int, list[int]]) -> int:
-    """How much is to be parsed, in characters. Raises SchemaTooLarge."""
+    """Return the number of characters to parse. Raises SchemaTooLarge."""
     ids = set(needs).union(*needs.values())
     if len(ids) > MOST_VERSIONS + references.MOST_REACHED:
         raise _too_much(stands, f", which refer to {len(ids)} schemas")
@@ -78,6 +78,6 @@ def _measure(stands: Standing, needs: dict[int, list[int]]) -> int:
 
 def _too_much(stands: Standing, what: str) -> errors.SchemaTooLarge:
     return errors.SchemaTooLarge(
-        f"{stands.level} compares with {len(stands.versions)} versions{what}; at most {MOST_VERSIONS} versions of "
-        f"{MOST_CHARACTERS} characters are allowed: delete old versions, or choose a level that is not transitive"
+        f"{stands.level} compares with {len(stands.versions)} versions{what}; at most {MOST_VERSIONS} versions and "
+        f"{MOST_CHARACTERS} characters are allowed: delete old versions or choose a non-transitive level"
     )

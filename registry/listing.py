@@ -1,11 +1,11 @@
-"""List what the registry holds."""
+"""List subjects, versions and schemas."""
 
 from registry import errors, store
 from registry.models import SchemaReference, SubjectVersion, is_storable
 
 
 def subjects(*, prefix: str = "", deleted: bool = False, deleted_only: bool = False) -> list[str]:
-    """Names of subjects with a live version; with `deleted` all, with `deleted_only` the others alone."""
+    """List the subjects with a live version; with `deleted`, all subjects; with `deleted_only`, only the other ones."""
     if not is_storable(prefix):
         return []
     names = (
@@ -19,7 +19,7 @@ def subjects(*, prefix: str = "", deleted: bool = False, deleted_only: bool = Fa
 
 
 def versions(subject: str, *, deleted: bool = False, deleted_only: bool = False) -> list[int]:
-    """A subject's version numbers. Raises SubjectNotFound."""
+    """List a subject's version numbers. Raises SubjectNotFound."""
     rows = SubjectVersion.objects.of(subject, deleted=deleted or deleted_only)
     found = list(
         (rows.filter(deleted=True) if deleted_only else rows).order_by("version").values_list("version", flat=True)
@@ -30,14 +30,14 @@ def versions(subject: str, *, deleted: bool = False, deleted_only: bool = False)
 
 
 def uses(schema_id: int, *, deleted: bool = False) -> list[tuple[str, int]]:
-    """The subjects and versions that a schema id stands under. Raises SchemaNotFound."""
+    """List the subjects and versions that use a schema id. Raises SchemaNotFound."""
     store.by_id(schema_id)
     rows = SubjectVersion.objects.filter(schema_id=schema_id).order_by("subject", "version")
     return list((rows if deleted else rows.filter(deleted=False)).values_list("subject", "version"))
 
 
 def referenced_by(subject: str, number: int | None) -> list[int]:
-    """Ids of the schemas that refer to a version. Raises SubjectNotFound, VersionNotFound."""
+    """List the ids of the schemas that refer to a version. Raises SubjectNotFound, VersionNotFound."""
     found = store.version(subject, number, deleted=True)
     rows = SchemaReference.objects.filter(subject=subject, version=found.version)
     return sorted(set(rows.values_list("schema_id", flat=True)))

@@ -1,4 +1,4 @@
-"""The registry's tables: schemas by global id, the subjects' versions of them, settings, and a history."""
+"""Database tables for schemas, subject versions, settings and the change history."""
 
 from typing import Any, NoReturn, Self
 
@@ -6,21 +6,21 @@ from django.db import models
 
 
 class Level(models.TextChoices):
-    """Who must be able to read whose records when a subject's schema changes."""
+    """The compatibility required between a subject's schema versions."""
 
-    NONE = "NONE", "None: any change is taken"
-    BACKWARD = "BACKWARD", "Backward: the new schema reads the latest one's records"
-    BACKWARD_TRANSITIVE = "BACKWARD_TRANSITIVE", "Backward, transitive: the new schema reads every version's records"
-    FORWARD = "FORWARD", "Forward: the latest schema reads the new one's records"
-    FORWARD_TRANSITIVE = "FORWARD_TRANSITIVE", "Forward, transitive: every version reads the new schema's records"
+    NONE = "NONE", "None: any change is allowed"
+    BACKWARD = "BACKWARD", "Backward: the new schema can read records of the latest version"
+    BACKWARD_TRANSITIVE = "BACKWARD_TRANSITIVE", "Backward transitive: the new schema can read records of all versions"
+    FORWARD = "FORWARD", "Forward: the latest version can read records of the new schema"
+    FORWARD_TRANSITIVE = "FORWARD_TRANSITIVE", "Forward transitive: all versions can read records of the new schema"
     FULL = "FULL", "Full: backward and forward"
-    FULL_TRANSITIVE = "FULL_TRANSITIVE", "Full, transitive: backward and forward with every version"
+    FULL_TRANSITIVE = "FULL_TRANSITIVE", "Full transitive: backward and forward with all versions"
 
 
 class Mode(models.TextChoices):
-    READWRITE = "READWRITE", "Schemas may be registered and deleted"
-    READONLY = "READONLY", "Schemas may be looked up alone"
-    READONLY_OVERRIDE = "READONLY_OVERRIDE", "Schemas may be looked up alone, whatever a subject's own mode is"
+    READWRITE = "READWRITE", "Read and write: schemas can be registered and deleted"
+    READONLY = "READONLY", "Read only: schemas can only be looked up"
+    READONLY_OVERRIDE = "READONLY_OVERRIDE", "Read only, overriding every subject's own mode"
 
 
 class Action(models.TextChoices):
@@ -34,19 +34,19 @@ class Action(models.TextChoices):
 
 
 def is_storable(name: str) -> bool:
-    """Whether a name may be asked for: PostgreSQL fails on a NUL."""
+    """Tell whether the database can look up this name: PostgreSQL rejects NUL characters."""
     return "\0" not in name
 
 
 class Schema(models.Model):
-    """A schema under its global id. Its row is never changed nor deleted: stored records carry the id."""
+    """A schema and its global id. Rows are never changed or deleted, because stored records contain the id."""
 
     schema_type = models.CharField("type", max_length=10, default="AVRO")
     fingerprint = models.CharField(
         max_length=64,
         unique=True,
         editable=False,
-        help_text="SHA-256 of the type, the canonical text and the references: equal schemas share one id.",
+        help_text="SHA-256 of the type, the canonical text and the references. Equal schemas share one id.",
     )
     text = models.TextField()
     created_at = models.DateTimeField("registered at", auto_now_add=True)
@@ -59,14 +59,14 @@ class Schema(models.Model):
 
 
 class SchemaReference(models.Model):
-    """A type that a schema uses and another subject's version defines."""
+    """A type that a schema uses and a version of another subject defines."""
 
     schema = models.ForeignKey(Schema, models.PROTECT, related_name="references")
     position = models.PositiveIntegerField()
     name = models.CharField(max_length=255)
     subject = models.CharField(max_length=255)
     version = models.PositiveIntegerField()
-    # The referenced version may be deleted once nothing live needs it; records still need its schema.
+    # The referenced version may be deleted once no live version needs it, but stored records still need its schema.
     target = models.ForeignKey(Schema, models.PROTECT, related_name="+")
 
     class Meta:
@@ -81,7 +81,7 @@ class SchemaReference(models.Model):
 
 class SubjectVersionQuerySet(models.QuerySet["SubjectVersion"]):
     def of(self, subject: str, *, deleted: bool = False) -> Self:
-        """A subject's versions; with `deleted` those that are soft-deleted too."""
+        """Return a subject's versions, including soft-deleted ones if `deleted` is true."""
         found = self.filter(subject=subject) if is_storable(subject) else self.none()
         return found if deleted else found.filter(deleted=False)
 
@@ -110,7 +110,7 @@ class SubjectVersion(models.Model):
 
 
 class SubjectConfig(models.Model):
-    """What is set for one subject, or for all under the empty name; an empty setting is inherited."""
+    """The settings of one subject, or the global ones under the empty name. Empty settings are inherited."""
 
     subject = models.CharField(max_length=255, unique=True, blank=True)
     compatibility = models.CharField("compatibility level", max_length=20, choices=Level, blank=True)
@@ -126,14 +126,14 @@ class SubjectConfig(models.Model):
 
 class ChangeQuerySet(models.QuerySet["Change"]):
     def update(self, **kwargs: Any) -> NoReturn:
-        raise TypeError("the history is only added to")
+        raise TypeError("the history is append-only")
 
     def delete(self) -> NoReturn:
-        raise TypeError("the history is only added to")
+        raise TypeError("the history is append-only")
 
 
 class Change(models.Model):
-    """One line of the history: it is added to, never changed."""
+    """One entry of the append-only history."""
 
     what = models.CharField(max_length=20, choices=Action)
     subject = models.CharField(max_length=255, blank=True)
@@ -153,8 +153,8 @@ class Change(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if self.pk is not None:
-            raise TypeError("the history is only added to")
+            raise TypeError("the history is append-only")
         super().save(*args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise TypeError("the history is only added to")
+        raise TypeError("the history is append-only")

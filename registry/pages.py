@@ -1,4 +1,4 @@
-"""One subject on a page: its versions and level, two of them side by side, and a schema to try."""
+"""The admin page of a subject: its level, a diff of two versions, and a form that tests a schema."""
 
 import difflib
 from typing import Any
@@ -18,7 +18,7 @@ from registry.elsewhere import is_elsewhere
 from topics.errors import LogError
 
 WRAP = 60
-# About a second of difflib, whose effort grows with the square of the lines and of a changed block's characters.
+# About a second of difflib, whose cost is quadratic in the number of lines and in the size of a changed block.
 MOST_LINES = 2000
 MOST_EFFORT = 50_000_000
 MOST_OF_LINE = 1000
@@ -33,7 +33,7 @@ class TrialForm(forms.Form):
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def subject(request: HttpRequest) -> HttpResponse:
-    """Nothing here registers: a trial only tells what the subject's level would say."""
+    """Show the page. Testing a schema only checks its compatibility; nothing is registered."""
     if not request.user.has_perm("registry.view_subjectversion"):
         raise PermissionDenied
     if is_elsewhere():
@@ -72,7 +72,7 @@ def _chosen(given: str, numbers: list[int], otherwise: int) -> int:
 
 
 def _difference(older: store.Version, newer: store.Version) -> SafeString:
-    """Side by side where that is cheap, else the changed lines alone."""
+    """Return a side-by-side diff if that is cheap, otherwise a unified diff."""
     before, after = _lines(older), _lines(newer)
     names = f"Version {older.version}", f"Version {newer.version}"
     if _effort(before, after) <= MOST_EFFORT:
@@ -83,7 +83,7 @@ def _difference(older: store.Version, newer: store.Version) -> SafeString:
 
 
 def _effort(before: list[str], after: list[str]) -> int:
-    """How many pairs of characters difflib may compare: it looks for the most similar lines of a changed block."""
+    """Return how many pairs of characters difflib may compare to find the most similar lines of the changed blocks."""
     blocks = difflib.SequenceMatcher(None, before, after).get_opcodes()
     return sum(
         sum(map(len, before[start:end])) * sum(map(len, after[new_start:new_end]))
@@ -96,9 +96,9 @@ def _lines(version: store.Version) -> list[str]:
     lines = readable(version.schema.text).splitlines()
     shown = [line[:MOST_OF_LINE] for line in lines[:MOST_LINES]]
     rest = len(lines) - len(shown)
-    return [*shown, f"… {rest} more lines are not compared"] if rest else shown
+    return [*shown, f"… {rest} more lines not compared"] if rest else shown
 
 
 def readable(text: str) -> str:
-    """A schema's text, indented, but less where it is long: each line gets as many spaces as it is deep."""
+    """Return a schema's text, indented. Long schemas get a smaller indent, because indentation grows with depth."""
     return msgspec.json.format(text, indent=1 if len(text) > MOST_INDENTED else 2)

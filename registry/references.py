@@ -1,4 +1,4 @@
-"""Find the schemas that a schema refers to, directly and through others, in a fixed number of queries."""
+"""Resolve a schema's direct and indirect references in a fixed number of queries."""
 
 from collections.abc import Collection, Iterable, Sequence
 
@@ -10,9 +10,9 @@ from registry import errors, subjects
 from registry.entries import Reference
 from registry.models import Schema, SubjectVersion
 
-# A reference is a type of its own, and a schema of a hundred such types is a long one. SQLite takes 1000 conditions.
+# Each reference is a separate type, and a hundred is plenty. SQLite allows 1000 conditions in a query.
 MOST_REFERENCES = 100
-# All that a schema reaches is parsed with it, each time; a level of references adds a query's row and a parsed text.
+# All referenced schemas are parsed every time the schema is.
 MOST_REACHED = 1000
 MOST_REACHED_CHARACTERS = 1024 * 1024
 MAX_NAME = 255
@@ -30,19 +30,19 @@ ORDER BY link.schema_id, link.position
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A reference with its version as a number, and the schema that it means."""
+    """A reference with a resolved version number, and the id of its schema."""
 
     reference: Reference
     schema_id: int
 
 
 class Graph(msgspec.Struct, frozen=True):
-    """Schemas and their references: for each schema's id, the names it uses and the ids of what they mean."""
+    """References between schemas: maps each schema id to pairs of referenced name and schema id."""
 
     links: dict[int, list[tuple[str, int]]]
 
     def needs(self, roots: Iterable[int]) -> list[int]:
-        """All that is reached from these schemas, without them unless one is reached: each after its own needs."""
+        """Return the ids of all schemas that the roots refer to, directly or not; each follows its own dependencies."""
         found: set[int] = set()
         waiting = list(roots)
         while waiting:
@@ -50,12 +50,12 @@ class Graph(msgspec.Struct, frozen=True):
                 if target not in found:
                     found.add(target)
                     waiting.append(target)
-        # A schema is stored after those it refers to, so its id is the larger.
+        # A schema is stored after those it refers to, so it has a larger id.
         return sorted(found)
 
 
 def resolve(references: Sequence[Reference]) -> list[Target]:
-    """What references mean. Raises InvalidSchema, InvalidSubject."""
+    """Resolve references to schema ids. Raises InvalidSchema, InvalidSubject."""
     _check(references)
     numbers = _latest({found.subject for found in references if found.version == LATEST})
     exact = [
@@ -68,7 +68,7 @@ def resolve(references: Sequence[Reference]) -> list[Target]:
         if (found.subject, found.version) not in ids:
             version = "" if given.version == LATEST else f" {given.version}"
             raise errors.InvalidSchema(
-                f"Invalid schema: there is no version{version} of the referenced subject '{found.subject}'"
+                f"Invalid schema: the referenced subject '{found.subject}' has no version{version}"
             )
     return [Target(found, ids[found.subject, found.version]) for found in exact]
 
@@ -81,9 +81,9 @@ def _check(references: Sequence[Reference]) -> None:
     for index, found in enumerate(references):
         subjects.check(found.subject)
         if not 0 < len(found.name) <= MAX_NAME or "\0" in found.name:
-            raise errors.InvalidSchema(f"Invalid schema: references[{index}].name is not a name")
+            raise errors.InvalidSchema(f"Invalid schema: references[{index}].name is not a valid name")
         if found.version != LATEST and not 1 <= found.version < 2**31:
-            raise errors.InvalidSchema(f"Invalid schema: references[{index}].version is not a version or -1")
+            raise errors.InvalidSchema(f"Invalid schema: references[{index}].version must be a version number or -1")
 
 
 def _check_duplicates(references: Sequence[Reference]) -> None:
@@ -115,7 +115,7 @@ def _schema_ids(references: Sequence[Reference]) -> dict[tuple[str, int], int]:
 
 
 def graph(roots: Collection[int]) -> Graph:
-    """The references of these schemas and of all that they reach, in one query."""
+    """Load the references of these schemas and of all schemas they refer to, in one query."""
     links: dict[int, list[tuple[str, int]]] = {}
     if roots:
         marks = ", ".join(["%s"] * len(roots))
@@ -127,18 +127,18 @@ def graph(roots: Collection[int]) -> Graph:
 
 
 def dependencies(targets: Sequence[Target]) -> list[str]:
-    """The texts that a schema with these references is parsed after. Raises SchemaTooLarge."""
+    """Return the texts to parse before a schema with these references, in order. Raises SchemaTooLarge."""
     roots = {target.schema_id for target in targets}
     if not roots:
         return []
     ids = sorted(roots.union(graph(roots).needs(roots)))
     if len(ids) > MOST_REACHED:
-        raise errors.SchemaTooLarge(f"the schema refers to {len(ids)} schemas, with theirs; at most {MOST_REACHED}")
+        raise errors.SchemaTooLarge(f"the schema refers to {len(ids)} schemas, directly or not; at most {MOST_REACHED}")
     found = texts(ids)
     characters = sum(map(len, found.values()))
     if characters > MOST_REACHED_CHARACTERS:
         raise errors.SchemaTooLarge(
-            f"the schemas that this one refers to have {characters} characters, with theirs; "
+            f"the schemas that this one refers to, directly or not, have {characters} characters; "
             f"at most {MOST_REACHED_CHARACTERS} are allowed"
         )
     return distinct(found[schema_id] for schema_id in ids)
@@ -149,12 +149,12 @@ def texts(ids: Collection[int]) -> dict[int, str]:
 
 
 def distinct(found: Iterable[str]) -> list[str]:
-    """Each text once: equal texts define the same types, whatever they refer to."""
+    """Remove duplicates: equal texts define the same types, whatever they refer to."""
     return list(dict.fromkeys(found))
 
 
 def needed(schema_id: int) -> list[str]:
-    """The texts that a stored schema is compiled after."""
+    """Return the texts to compile before a stored schema, in order."""
     ids = graph([schema_id]).needs([schema_id])
     found = texts(ids)
     return distinct(found[each] for each in ids)

@@ -1,4 +1,4 @@
-"""Turn a schema's text into what is stored, compared and looked up by: compact text, canonical form, fingerprint."""
+"""Parse schema texts into the forms used to store, compare and find them: compact, canonical and fingerprint."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,25 +18,26 @@ from registry.errors import InvalidSchema, SchemaTooLarge, UnsupportedSchema
 
 AVRO = "AVRO"
 MIB = 1024 * 1024
-# To judge a schema of this size takes about a second; real ones are a hundredth of it.
+# Checking a schema of this size takes about a second; real ones are about a hundredth of it.
 MAX_TEXT_CHARACTERS = MIB
-# With all that is reached through references: they are decoded and compiled whenever the schema is.
+# Includes all referenced schemas: they are decoded and compiled whenever the schema is.
 MAX_TOTAL_CHARACTERS = 2 * MIB
 _encode = msgspec.json.Encoder(order="deterministic").encode
 LOGICAL = "logical"
 
 
 class Parsed(msgspec.Struct, frozen=True):
-    """A valid schema: its compact text, and its canonical text with full names and ordered members."""
+    """A valid schema: its compact text, and its canonical text with full names and sorted keys."""
 
     text: str
     canonical: str
 
 
 def parse(text: str, dependencies: Sequence[str] = ()) -> Parsed:
-    """Judge an Avro schema; `dependencies` are the texts that it refers to, each after its own.
+    """Validate an Avro schema.
 
-    What is valid here is what records can be written by: the same compiler judges it.
+    `dependencies` are the texts of the schemas it refers to, each after its own dependencies.
+    The compiler that encodes records validates the schema, so every valid schema can encode records.
     Raises InvalidSchema, SchemaTooLarge.
     """
     compile_text(text, dependencies)
@@ -47,10 +48,10 @@ def parse(text: str, dependencies: Sequence[str] = ()) -> Parsed:
 
 
 def compile_text(text: str, dependencies: Sequence[str] = ()) -> AvroSchema:
-    """A schema made ready to write by, under the settings for Avro. Raises InvalidSchema, SchemaTooLarge."""
+    """Compile a schema for encoding and decoding, using the Avro settings. Raises InvalidSchema, SchemaTooLarge."""
     decoded = _decode(text)
     if len(text) + sum(map(len, dependencies)) > MAX_TOTAL_CHARACTERS:
-        raise SchemaTooLarge(f"the schema and all that it refers to have more than {MAX_TOTAL_CHARACTERS} characters")
+        raise SchemaTooLarge(f"the schema and all its references have more than {MAX_TOTAL_CHARACTERS} characters")
     try:
         return AvroSchema(
             decoded,
@@ -66,19 +67,19 @@ def compile_text(text: str, dependencies: Sequence[str] = ()) -> AvroSchema:
 def check_type(schema_type: str) -> None:
     """Raise UnsupportedSchema unless schemas of this type can be registered."""
     if schema_type in ("JSON", "PROTOBUF"):
-        raise UnsupportedSchema(f"schemas of type {schema_type} are not supported yet; this registry takes {AVRO}")
+        raise UnsupportedSchema(f"schema type {schema_type} is not supported yet; this registry supports only {AVRO}")
     if schema_type != AVRO:
-        raise UnsupportedSchema(f"'{schema_type[:100]}' is not a schema type; this registry takes {AVRO}")
+        raise UnsupportedSchema(f"'{schema_type[:100]}' is not a schema type; this registry supports only {AVRO}")
 
 
 def fingerprint(canonical: str, references: Sequence[Reference]) -> str:
-    """What equal schemas share. Not Avro's parsing canonical form: that drops defaults and logical types."""
+    """Return a hash that equal schemas share. Unlike Avro's own fingerprints, it covers defaults and logical types."""
     identity = _encode([AVRO, canonical, [msgspec.structs.astuple(reference) for reference in references]])
     return hashlib.sha256(identity).hexdigest()
 
 
 def with_avro(text: str, dependencies: Sequence[str] = ()) -> avro.schema.Schema:
-    """The schema as the Apache package knows it, whose compatibility rules are in force. Raises InvalidSchema."""
+    """Parse a schema with the Apache package, whose compatibility rules apply. Raises InvalidSchema."""
     names = _FullNames()
     try:
         for schema in canonical(map(_decode, (*dependencies, text))):
@@ -88,20 +89,22 @@ def with_avro(text: str, dependencies: Sequence[str] = ()) -> avro.schema.Schema
         return made
     except InvalidSchema:
         raise
-    # It judges by whatever its code runs into.
+    # The package raises arbitrary exceptions for invalid schemas.
     except Exception as error:
         raise _invalid(error) from None
 
 
 class _FullNames(avro.name.Names):  # type: ignore[misc]
-    """Takes every name as it stands: in a canonical schema, one without a dot is in no namespace."""
+    """Use every name as it is: in a canonical schema, a name without a dot has no namespace."""
 
     default_namespace = property(lambda self: None, lambda self, value: None)
 
 
 def _plain(schema: Any) -> Any:
-    """A canonical schema as the Apache package reads it: logical types under a name that it does not judge, those that
-    are to be ignored left out, errors as records, aliases in full.
+    """Adapt a canonical schema to the Apache package.
+
+    Valid logical types move to a property that the package does not check, and invalid ones are dropped. Errors become
+    records, and aliases become full names.
     """
     for node in definitions(schema):
         if "logicalType" in node:
@@ -118,19 +121,19 @@ def _plain(schema: Any) -> Any:
 
 def _decode(text: str) -> Any:
     if len(text) > MAX_TEXT_CHARACTERS:
-        raise SchemaTooLarge(f"the schema has {len(text)} characters; at most {MAX_TEXT_CHARACTERS} are taken")
+        raise SchemaTooLarge(f"the schema has {len(text)} characters; at most {MAX_TEXT_CHARACTERS} are allowed")
     try:
         decoded = msgspec.json.decode(text)
-        # What cannot be written cannot be stored: a lone surrogate.
+        # A text with lone surrogates decodes, but cannot be encoded and so cannot be stored.
         msgspec.json.encode(decoded)
     except msgspec.DecodeError as error:
-        raise InvalidSchema(f"Invalid schema: it is not JSON: {error}") from None
+        raise InvalidSchema(f"Invalid schema: not valid JSON: {error}") from None
     except (RecursionError, UnicodeError):
-        raise InvalidSchema("Invalid schema: it is nested too deep, or not UTF-8") from None
+        raise InvalidSchema("Invalid schema: nested too deeply, or not UTF-8") from None
     return decoded
 
 
 def _invalid(error: Exception) -> InvalidSchema:
     if isinstance(error, RecursionError):
-        return InvalidSchema("Invalid schema: it is nested too deep")
+        return InvalidSchema("Invalid schema: nested too deeply")
     return InvalidSchema(f"Invalid schema: {str(error)[:500]}")

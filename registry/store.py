@@ -1,4 +1,4 @@
-"""Register schemas and look them up."""
+"""Register and look up schemas."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,14 +12,14 @@ from registry.models import Action, Change, Schema, SchemaReference, SubjectVers
 from topics.errors import LogUnavailable
 
 __all__ = ["Reference", "StoredSchema", "Version"]
-# Each time, another registration under the same subject came first; only what is new then is judged again.
+# A round repeats when another registration under the same subject came first; only the new versions are checked then.
 MOST_ROUNDS = 50
-# Deleting a subject takes the writer's turn for all of its versions: a second for so many.
+# Deleting a subject blocks other writers: for about a second with this many versions.
 MOST_VERSIONS = 10_000
 
 
 class _Candidate(msgspec.Struct, frozen=True):
-    """A schema that was sent: judged, and ready to be found or stored."""
+    """A validated schema, ready to be looked up or stored."""
 
     parsed: schemas.Parsed
     targets: list[references.Target]
@@ -36,10 +36,10 @@ def register(
     normalize: bool = False,
     by: str = "",
 ) -> Version:
-    """The subject's live version of this schema, made when there is none; `by` names who in the history.
+    """Return the subject's live version of this schema, or create it. `by` is recorded in the history.
 
-    1. Judge the schema, and then what it changes, while others may write.
-    2. Take the writer's turn, and store it if what it was judged by still stands; else judge what is new.
+    1. Validate the schema and check its compatibility while others may write.
+    2. Lock the registry and store the schema if the checked versions are still current; otherwise repeat the check.
 
     Raises InvalidSubject, InvalidSchema, OperationNotPermitted, Incompatible, SchemaTooLarge, LogUnavailable.
     """
@@ -57,11 +57,11 @@ def register(
         made = changes.run(partial(_make, subject, candidate, stands, normalize, by))
         if made is not None:
             return made
-    raise LogUnavailable(f"{MOST_ROUNDS} other registrations under subject {subject!r} came first")
+    raise LogUnavailable(f"{MOST_ROUNDS} concurrent registrations under subject {subject!r} came first")
 
 
 def _make(subject: str, candidate: _Candidate, judged_by: judging.Standing, normalize: bool, by: str) -> Version | None:
-    """Store a new version; None when what it was judged by no longer stands."""
+    """Store a new version; return None if the level or versions it was checked against have changed."""
     if (live := _live(subject, candidate)) is not None:
         return live
     _check_writable(subject)
@@ -100,7 +100,7 @@ def lookup(
     normalize: bool = False,
     deleted: bool = False,
 ) -> Version:
-    """The subject's version of this schema; equal schemas are one whether normalized or not.
+    """Return the subject's version of this schema. Normalization makes no difference to which schemas are equal.
 
     Raises SubjectNotFound, SchemaNotFound, InvalidSchema, SchemaTooLarge, LogUnavailable.
     """
@@ -122,7 +122,7 @@ def by_id(schema_id: int) -> StoredSchema:
 
 
 def version(subject: str, number: int | None, *, deleted: bool = False) -> Version:
-    """One version; the latest for None. Raises SubjectNotFound, VersionNotFound."""
+    """Return one version, or the latest if `number` is None. Raises SubjectNotFound, VersionNotFound."""
     rows = SubjectVersion.objects.of(subject, deleted=deleted).select_related("schema")
     row = rows.order_by("-version").first() if number is None else rows.filter(version=number).first()
     if row is None:
@@ -140,10 +140,11 @@ def incompatibilities(
     schema_type: str = schemas.AVRO,
     references: Sequence[Reference] = (),
 ) -> list[str]:
-    """What the subject's level forbids in this schema beside one version, or beside all that it is judged by.
+    """Return the ways in which a schema violates the subject's level.
 
-    A subject without versions forbids nothing; the version `None` is its latest. Raises InvalidSchema, SchemaTooLarge,
-    LogUnavailable; VersionNotFound for a number.
+    Checks against one version (the latest if `number` is None), or with `every` against all versions that the level
+    covers. A subject without versions accepts any schema. Raises InvalidSchema, SchemaTooLarge, LogUnavailable, and
+    VersionNotFound if `number` does not exist.
     """
     candidate = _candidate(text, schema_type, references)
     if every:
@@ -204,5 +205,5 @@ def _stored(row: Schema) -> StoredSchema:
 
 
 def dependencies(schema: StoredSchema) -> list[str]:
-    """The texts that are reached through a schema's references, each after those that it needs itself."""
+    """Return the texts of all schemas that a schema refers to, each after its own dependencies."""
     return references.needed(schema.id)

@@ -1,4 +1,7 @@
-"""The registry's addresses. WSGI decodes `%2F`, so a subject may hold slashes, and the longer patterns stand first."""
+"""URL patterns of the registry.
+
+WSGI decodes `%2F`, so a subject may contain slashes, and longer patterns come first.
+"""
 
 from typing import Any
 
@@ -6,7 +9,7 @@ from django.urls import re_path
 
 from registry import views, wire
 
-# With line feeds too, so that a subject with one is refused as a subject and not as an address.
+# Matches line feeds too, so that a subject with one is rejected as an invalid subject, not as an unknown URL.
 SUBJECT = r"(?P<subject>[\s\S]+)"
 VERSION = r"versions/(?P<version>[^/]+)"
 _version = views.VersionViewSet.as_view
@@ -38,6 +41,6 @@ urlpatterns = [
     re_path(rf"^/config/{SUBJECT}\Z", views.ConfigViewSet.as_view(_configured)),
     re_path(r"^/mode/?\Z", views.ModeViewSet.as_view(_configured)),
     re_path(rf"^/mode/{SUBJECT}\Z", views.ModeViewSet.as_view(_configured)),
-    # Among them /associations, which confluent-kafka asks first: a 404 sends it on to the topic's own subject.
+    # This includes /associations, which confluent-kafka asks first: after a 404 it uses the topic's own subject.
     re_path(r"^[\s\S]*\Z", wire.not_found),
 ]

@@ -1,4 +1,4 @@
-"""Serve the registry over HTTP, as Confluent's clients call it."""
+"""HTTP views of the registry, compatible with Confluent's clients."""
 
 from typing import Any, ClassVar
 
@@ -32,7 +32,7 @@ class SubjectViewSet(RegistryViewSet):
     scopes: ClassVar[dict[str, str]] = {"list": READ, "lookup": READ, "destroy": CHANGE}
 
     def list(self, request: Request) -> Response:
-        # The first is Python's client's name for it, the second the Java server's.
+        # The Python client sends the first name, the Java server uses the second.
         deleted_only = flag(request, "deleted_only") or flag(request, "deletedOnly")
         prefix = request.query_params.get("subjectPrefix", "")
         found = listing.subjects(prefix=prefix, deleted=flag(request, "deleted"), deleted_only=deleted_only)
@@ -131,7 +131,7 @@ class CompatibilityViewSet(RegistryViewSet):
 
 
 class SettingViewSet(RegistryViewSet):
-    """Of one subject, or of all where the address names none."""
+    """Base class for the settings of one subject, or the global ones if the URL names no subject."""
 
     scopes: ClassVar[dict[str, str]] = {"retrieve": READ, "update": CHANGE, "destroy": CHANGE}
 
@@ -188,13 +188,13 @@ class RootViewSet(RegistryViewSet):
 
 
 def _check_not_imported(subject: str, body: SchemaBody) -> None:
-    """Raise OperationNotPermitted for an id or a version of the client's own; -1 and 0 are none, as for Confluent."""
+    """Raise OperationNotPermitted if the body sets an id or version; as in Confluent, -1 and version 0 mean none."""
     if (body.id is not None and body.id >= 0) or (body.version is not None and body.version > 0):
-        raise errors.OperationNotPermitted(f"Subject {subject} is not in import mode: leave out id and version")
+        raise errors.OperationNotPermitted(f"Subject {subject} is not in import mode: omit id and version")
 
 
 def _given(body: SchemaBody, access: Access) -> dict[str, Any]:
-    """What to register or to look for. Raises UnsupportedSchema, SubjectNotAllowed."""
+    """Return the arguments for registering or finding a schema. Raises UnsupportedSchema, SubjectNotAllowed."""
     for name in ("metadata", "ruleSet", "schemaTagsToAdd", "schemaTagsToRemove"):
         if getattr(body, name) is not None:
             raise errors.UnsupportedSchema(f"{name} is not supported by this registry yet")
@@ -205,7 +205,7 @@ def _given(body: SchemaBody, access: Access) -> dict[str, Any]:
 
 
 def _by(request: Request) -> str:
-    # Whatever the site authenticates with names itself by a prefix.
+    # Every authentication object of the site has a prefix that identifies it.
     key: Any = request.auth
     return "" if key is None else str(key.prefix)
 

@@ -1,4 +1,4 @@
-"""Confluent's registry protocol over HTTP: what a request says, and how answers and errors are written.
+"""Confluent's registry protocol over HTTP: request parsing, responses and errors.
 
 https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 """
@@ -38,21 +38,21 @@ CONTENT_TYPES = {
     "application/json",
     "text/json",
     "text/plain",
-    # curl -d sends this type unless told otherwise.
+    # The default type of curl -d.
     "application/x-www-form-urlencoded",
 }
 STORE_ERROR = 50001
-# Any 64-bit integer, and never more digits than Python turns into a number.
+# Any 64-bit integer, and never more digits than Python converts to an integer.
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
 BOOLEANS = {"true": True, "false": False}
 _anything = msgspec.json.Decoder()
 
 
 class SchemaBody(msgspec.Struct, frozen=True):
-    """A schema as clients send it; members of newer servers are passed over, as Confluent's clients expect.
+    """A schema in a request. Unknown fields are ignored, as Confluent's clients expect.
 
-    Not so `metadata` and `ruleSet`, which say something of the records and would be lost, and the tags, which would
-    change the schema. `id` and `version` are for a registry that imports another one's schemas.
+    `metadata` and `ruleSet`, which describe records and would be lost, and the tags, which would change the schema, are
+    declared so that they can be rejected. `id` and `version` are for importing schemas from another registry.
     """
 
     schema: str
@@ -71,7 +71,7 @@ class UnsupportedEncoding(drf.APIException):
 
 
 class RegistryParser(BaseParser):
-    """The body's bytes; `decode_body` makes a value of them."""
+    """Return the body's bytes; `decode_body` parses them."""
 
     media_type = "*/*"
 
@@ -84,7 +84,7 @@ class RegistryParser(BaseParser):
 
 
 def _decoded(request: HttpRequest) -> bytes:
-    """The body without its Content-Encoding. Raises BodyTooLarge, InvalidBody and, for an unknown one, 415."""
+    """Decode the body's Content-Encoding. Raises BodyTooLarge, InvalidBody and UnsupportedEncoding."""
     limit = settings.TAKHIN_MAX_BODY_BYTES
     try:
         decoder = encodings.decoder(request.META.get("HTTP_CONTENT_ENCODING", ""))
@@ -94,7 +94,7 @@ def _decoded(request: HttpRequest) -> bytes:
     except encodings.UnsupportedEncoding as error:
         raise UnsupportedEncoding(str(error)) from None
     except encodings.DecodedTooLarge:
-        raise errors.BodyTooLarge(f"the body may have at most {limit} bytes, as sent and as decoded") from None
+        raise errors.BodyTooLarge(f"the body must be at most {limit} bytes, both as sent and after decoding") from None
     except (encodings.CorruptEncoding, json_text.InvalidJson) as error:
         raise errors.InvalidBody(str(error)) from None
 
@@ -122,9 +122,9 @@ class Negotiation(BaseContentNegotiation):
 
 
 class RegistryViewSet(ViewSet):
-    """Base of the registry's views; `scopes` says which scope of an API key an action takes.
+    """Base class of the registry's views. `scopes` maps each action to the API key scope it requires.
 
-    The key's topics bound the subject in the address; what else a view answers with, it asks `access` for.
+    The key's topics limit which subject the URL may name; views check everything else with `access`.
     """
 
     parser_classes = (RegistryParser,)
@@ -139,7 +139,7 @@ class RegistryViewSet(ViewSet):
     def check_permissions(self, request: Request) -> None:
         elsewhere.check_here()
         super().check_permissions(request)
-        # Whatever the site authenticates with says which subjects it allows.
+        # Every authentication object of the site knows which subjects it allows.
         self.access = Access(request.auth)  # type: ignore[arg-type]
         if (subject := self.kwargs.get("subject")) is not None:
             subjects.check(subject)
@@ -147,7 +147,7 @@ class RegistryViewSet(ViewSet):
 
 
 def answer(error: Exception, context: dict[str, Any]) -> Response:
-    """Whatever was raised as `error_code` and `message`; a client's fault is never a 5xx, for clients retry those."""
+    """Turn any exception into `error_code` and `message`. Client errors are never 5xx, because clients retry those."""
     if isinstance(error, errors.RegistryError):
         code = error.error_code
         return problem(code if code < 1000 else code // 100, code, str(error))
@@ -164,7 +164,7 @@ def answer(error: Exception, context: dict[str, Any]) -> Response:
             headers["Retry-After"] = str(int(seconds) + 1)
         return problem(error.status_code, error.status_code, str(error.detail), headers)
     log.exception("unexpected error")
-    return problem(500, STORE_ERROR, "Internal error; it is logged under this X-Request-Id")
+    return problem(500, STORE_ERROR, "Internal error; see the server log for this X-Request-Id")
 
 
 def problem(status: int, code: int, message: str, headers: dict[str, str] | None = None) -> Response:
@@ -173,14 +173,14 @@ def problem(status: int, code: int, message: str, headers: dict[str, str] | None
 
 @csrf_exempt
 def not_found(request: HttpRequest, **_: str) -> HttpResponse:
-    """Any address under the registry that is none of its own."""
+    """Answer any other URL under the registry."""
     body = msgspec.json.encode({"error_code": 404, "message": "HTTP 404 Not Found"})
     return HttpResponse(body, status=404, content_type=MEDIA_TYPE)
 
 
 def decode_body(request: Request, kind: type[T]) -> T:
-    """The body as one of the structs. Raises InvalidBody."""
-    # An empty body is not parsed at all.
+    """Parse the body into a struct. Raises InvalidBody."""
+    # REST framework does not call the parser for an empty body.
     parsed: Any = request.data
     data = parsed.get("body", b"") or b"{}"
     try:
@@ -189,11 +189,11 @@ def decode_body(request: Request, kind: type[T]) -> T:
         json_text.decode(_anything, data)
         return json_text.parse(msgspec.json.Decoder(kind), data)
     except json_text.InvalidJson as error:
-        raise errors.InvalidBody(f"the body is not what was expected: {error}") from None
+        raise errors.InvalidBody(f"invalid request body: {error}") from None
 
 
 def flag(request: Request, name: str) -> bool:
-    """A boolean parameter, in any case: Python's clients send `True`. Raises InvalidParameter."""
+    """Parse a boolean parameter, ignoring case: Python clients send `True`. Raises InvalidParameter."""
     value = request.query_params.get(name, "").lower()
     if value and value not in BOOLEANS:
         raise errors.InvalidParameter(f"{name} must be true or false, got {value[:40]!r}")
@@ -201,7 +201,7 @@ def flag(request: Request, name: str) -> bool:
 
 
 def page(request: Request, found: list[T]) -> list[T]:
-    """What `offset` and `limit` leave; a negative limit is none. Raises InvalidParameter."""
+    """Apply the `offset` and `limit` parameters; a negative limit means no limit. Raises InvalidParameter."""
     offset, limit = (request.query_params.get(name, default) for name, default in (("offset", "0"), ("limit", "-1")))
     if not WHOLE_NUMBER.fullmatch(offset) or not WHOLE_NUMBER.fullmatch(limit):
         raise errors.InvalidParameter("offset and limit must be whole numbers")
@@ -209,7 +209,7 @@ def page(request: Request, found: list[T]) -> list[T]:
 
 
 def version_number(given: str) -> int | None:
-    """A version as it stands in an address; None for `latest`. Raises InvalidVersion."""
+    """Parse a version from the URL; None means `latest`. Raises InvalidVersion."""
     if given in ("latest", "-1"):
         return None
     if not given.isascii() or not given.isdigit() or len(given) > 10 or not 1 <= int(given) < 2**31:
@@ -218,7 +218,7 @@ def version_number(given: str) -> int | None:
 
 
 def schema_id(given: str) -> int:
-    """A schema id as it stands in an address. Raises Http404, as Confluent does for what is no number."""
+    """Parse a schema id from the URL. Raises Http404 if it is not a number, as Confluent does."""
     if not given.isascii() or not given.isdigit() or len(given) > 10 or int(given) >= 2**31:
         raise Http404
     return int(given)

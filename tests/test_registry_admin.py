@@ -32,8 +32,8 @@ def test_it_works(admin: Client) -> None:
     subject = admin.get(f"{PAGE}subject/?subject=users-value").content.decode()
 
     assert listed.count("users-value") >= 2
-    assert "Compare and try" in listed
-    assert "Compatibility level BACKWARD, as for all subjects" in subject
+    assert "Compare and test" in listed
+    assert "Compatibility level BACKWARD (global default)" in subject
     assert "Version 1" in subject
     assert "Version 2" in subject
     assert "diff_add" in subject
@@ -44,7 +44,7 @@ def test_it_works(admin: Client) -> None:
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
-        (json.dumps(CITY), "Compatible: it may be registered."),
+        (json.dumps(CITY), "Compatible: the schema can be registered."),
         (json.dumps(BAD), "field number is not in User and has no default"),
         ("{", "Invalid schema"),
         ("", "This field is required."),

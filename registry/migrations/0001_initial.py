@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('schema_type', models.CharField(default='AVRO', max_length=10, verbose_name='type')),
-                ('fingerprint', models.CharField(editable=False, help_text='SHA-256 of the type, the canonical text and the references: equal schemas share one id.', max_length=64, unique=True)),
+                ('fingerprint', models.CharField(editable=False, help_text='SHA-256 of the type, the canonical text and the references. Equal schemas share one id.', max_length=64, unique=True)),
                 ('text', models.TextField()),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='registered at')),
             ],
@@ -30,8 +30,8 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('subject', models.CharField(blank=True, max_length=255, unique=True)),
-                ('compatibility', models.CharField(blank=True, choices=[('NONE', 'None: any change is taken'), ('BACKWARD', "Backward: the new schema reads the latest one's records"), ('BACKWARD_TRANSITIVE', "Backward, transitive: the new schema reads every version's records"), ('FORWARD', "Forward: the latest schema reads the new one's records"), ('FORWARD_TRANSITIVE', "Forward, transitive: every version reads the new schema's records"), ('FULL', 'Full: backward and forward'), ('FULL_TRANSITIVE', 'Full, transitive: backward and forward with every version')], max_length=20, verbose_name='compatibility level')),
-                ('mode', models.CharField(blank=True, choices=[('READWRITE', 'Schemas may be registered and deleted'), ('READONLY', 'Schemas may be looked up alone'), ('READONLY_OVERRIDE', "Schemas may be looked up alone, whatever a subject's own mode is")], max_length=20)),
+                ('compatibility', models.CharField(blank=True, choices=[('NONE', 'None: any change is allowed'), ('BACKWARD', 'Backward: the new schema can read records of the latest version'), ('BACKWARD_TRANSITIVE', 'Backward transitive: the new schema can read records of all versions'), ('FORWARD', 'Forward: the latest version can read records of the new schema'), ('FORWARD_TRANSITIVE', 'Forward transitive: all versions can read records of the new schema'), ('FULL', 'Full: backward and forward'), ('FULL_TRANSITIVE', 'Full transitive: backward and forward with all versions')], max_length=20, verbose_name='compatibility level')),
+                ('mode', models.CharField(blank=True, choices=[('READWRITE', 'Read and write: schemas can be registered and deleted'), ('READONLY', 'Read only: schemas can only be looked up'), ('READONLY_OVERRIDE', "Read only, overriding every subject's own mode")], max_length=20)),
             ],
             options={
                 'verbose_name': 'subject setting',
