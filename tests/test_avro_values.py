@@ -280,9 +280,9 @@ MISMATCHES = [
     (["null", "string"], '{"string": 5}', "string: expected string, got 5"),
     (["null", "string"], '{"int": 5}', 'expected null or string, got {"int": 5}'),
     (["int", "long"], "9223372036854775808", "expected int or long, got 9223372036854775808"),
-    (decimal(4, 2), "1.234", "expected decimal(4,2), so at most 2 digits after the point, got 1.234"),
-    (decimal(4, 2), '"123.4"', 'expected decimal(4,2), so at most 2 digits before the point, got "123.4"'),
-    (decimal(4, 2), "1e999999999", "expected decimal(4,2), so at most 2 digits before the point, got 1e999999999"),
+    (decimal(4, 2), "1.234", "expected decimal(4,2) with at most 2 digits after the point, got 1.234"),
+    (decimal(4, 2), '"123.4"', 'expected decimal(4,2) with at most 2 digits before the point, got "123.4"'),
+    (decimal(4, 2), "1e999999999", "expected decimal(4,2) with at most 2 digits before the point, got 1e999999999"),
     (decimal(4, 2), '" 1"', 'expected decimal(4,2), got " 1"'),
     (decimal(4, 2), '"NaN"', 'expected decimal(4,2), got "NaN"'),
     (decimal(4, 2), "true", "expected decimal(4,2), got true"),
@@ -291,7 +291,7 @@ MISMATCHES = [
     (
         logical("int", "time-millis"),
         '"10:20:30.1234"',
-        'expected time-millis, so at most 3 decimals of a second, got "10:20:30.1234"',
+        'expected time-millis with at most 3 decimal places in the seconds, got "10:20:30.1234"',
     ),
     (logical("int", "time-millis"), '"24:00"', 'expected time-millis (ISO 8601 or an integer), got "24:00"'),
     (
@@ -310,10 +310,10 @@ MISMATCHES = [
         'expected local-timestamp-micros (ISO 8601 without a zone, or an integer), got "2024-02-29T10:20:30Z"',
     ),
     (logical("string", "uuid"), '"x"', 'expected uuid, got "x"'),
-    (DURATION, '{"days": -1}', 'expected duration, so days from 0 to 4294967295, got {"days": -1}'),
+    (DURATION, '{"days": -1}', 'expected duration with days from 0 to 4294967295, got {"days": -1}'),
     (DURATION, '{"days": "1"}', 'days: expected a number of days, got "1"'),
     (DURATION, '{"weeks": 1}', "weeks: expected months, days or milliseconds, got 1"),
-    (DURATION, '"PT0.0001S"', 'expected duration, so at most 3 decimals of a second, got "PT0.0001S"'),
+    (DURATION, '"PT0.0001S"', 'expected duration with at most 3 decimal places in the seconds, got "PT0.0001S"'),
     (
         "string",
         '"\\ud800"',
@@ -429,8 +429,8 @@ UNREADABLE = [
     ("long", b"\xff" * 11, "expected long, got a number of more than 64 bits"),
     ("long", b"\xff" * 9 + b"\x7f", "expected long, got -590295810358705651712"),
     ("boolean", b"\x02", "expected boolean, got the byte 2"),
-    ("string", b"\x01", "expected string, got a length of -1 bytes with 0 left"),
-    ("string", b"\xfe\xff\xff\xff\x0f", "expected string, got a length of 2147483647 bytes with 0 left"),
+    ("string", b"\x01", "expected string, got a length of -1 bytes with only 0 left"),
+    ("string", b"\xfe\xff\xff\xff\x0f", "expected string, got a length of 2147483647 bytes with only 0 left"),
     ("string", b"\x02\xff", "expected string, got bytes that are not UTF-8"),
     (COLOR, b"\x04", "expected com.acme.Color, got 2"),
     (["null", "int"], b"\x04", "expected null or int, got 2"),
@@ -439,12 +439,12 @@ UNREADABLE = [
     (
         {"type": "array", "items": "null"},
         b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01",
-        "100000: expected an end, got more than 100000 items that take no bytes",
+        "100000: expected at most 100000 zero-length items, got more",
     ),
     (
         {"type": "array", "items": {"type": "array", "items": record_of()}},
         b"\x02\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01",
-        "0/100000: expected an end, got more than 100000 items that take no bytes",
+        "0/100000: expected at most 100000 zero-length items, got more",
     ),
     (decimal(4, 2), b"\xa0\x9c\x01\x7f" + bytes(9999), "expected decimal(4,2), got a number of 79999 bits"),
     (NODE, b"\x00\x02" * 10_000, "expected less nesting, got 20000 bytes nested too deeply"),
@@ -497,8 +497,8 @@ def test_a_large_default_asked_for_many_times_is_refused() -> None:
 
 
 INVALID = [
-    (5, "a schema is a name, an object or an array of branches, not 5"),
-    ("strin", "'strin' is neither a type nor the name of one that is defined before it"),
+    (5, "a schema must be a name, an object or an array of branches, not 5"),
+    ("strin", "unknown type 'strin': it is not a primitive type and is not defined earlier"),
     ({}, "a schema has no type: {}"),
     ({"type": "array"}, "array has no items"),
     ({"type": "map"}, "map has no values"),
@@ -506,20 +506,20 @@ INVALID = [
     ({"type": "record", "fields": []}, 'a record has no name: {"type": "record", "fields": []}'),
     ({"type": "record", "name": "R", "fields": [{"type": "int"}]}, 'R has a field without a name: {"type": "int"}'),
     ({"type": "record", "name": "R", "fields": [{"name": "a"}]}, "R.a has no type"),
-    ({"type": "enum", "name": "E", "symbols": ["A", "A"]}, "E has a symbol twice"),
-    ({"type": "enum", "name": "E", "symbols": "A"}, "E: symbols is not an array of strings"),
-    ({"type": "fixed", "name": "F", "size": -1}, "F: size is not a number of bytes: -1"),
+    ({"type": "enum", "name": "E", "symbols": ["A", "A"]}, "E has a duplicate symbol"),
+    ({"type": "enum", "name": "E", "symbols": "A"}, "E: symbols must be an array of strings"),
+    ({"type": "fixed", "name": "F", "size": -1}, "F: size must be a non-negative integer, not -1"),
     ({"type": "fixed", "name": "F"}, "F has no size"),
-    ({"type": "enum", "name": "int", "symbols": []}, "a enum may not be named int"),
-    ([], "a union has no branch"),
+    ({"type": "enum", "name": "int", "symbols": []}, "enum must not be named int"),
+    ([], "a union has no branches"),
     (["int", ["null"]], "a union may not immediately contain another union"),
-    (["int", "int"], "a union has int twice"),
+    (["int", "int"], "a union contains int twice"),
     ([MD5, {**MD5, "size": 5}], "com.acme.Md5 is defined twice"),
-    (field_with("x", "int"), 'the default of D.f does not fit: expected int, got "x"'),
+    (field_with("x", "int"), 'the default of D.f is invalid: expected int, got "x"'),
     (field_with({}, "D"), "the default of D.f contains itself"),
     (
         field_with("x" * 1024 * 1024, "string"),
-        "the default of D.f, with those before it, takes more than 1048576 bytes",
+        "the default of D.f, together with those before it, takes more than 1048576 bytes",
     ),
 ]
 
@@ -537,7 +537,7 @@ def test_a_deep_schema_is_refused() -> None:
     for _ in range(5000):
         schema = {"type": "array", "items": schema}
 
-    with pytest.raises(InvalidAvroSchema, match="nested too deeply"):
+    with pytest.raises(InvalidAvroSchema, match="more than 100 levels deep"):
         AvroSchema(schema)
 
 

@@ -192,11 +192,11 @@ def avro(api: Api, topic: str) -> str:
 @pytest.mark.parametrize(
     ("value", "place"),
     [
-        ('{"id":1,"id":2}', 'value: expected each name once, got "id" more than once'),
-        ('{"id":1,"\\u0069d":1}', 'value: expected each name once, got "id" more than once'),
-        ('{"note":"\\u003a","id":1,"id":2}', 'value: expected each name once, got "id" more than once'),
-        ('{"id":1,"tags":{"a":1,"b":2,"a":3}}', 'value/tags: expected each name once, got "a" more than once'),
-        ('{"rows":[{"a":1},{"b":1,"b":1}]}', 'value/rows/1: expected each name once, got "b" more than once'),
+        ('{"id":1,"id":2}', 'value: expected unique names, got "id" more than once'),
+        ('{"id":1,"\\u0069d":1}', 'value: expected unique names, got "id" more than once'),
+        ('{"note":"\\u003a","id":1,"id":2}', 'value: expected unique names, got "id" more than once'),
+        ('{"id":1,"tags":{"a":1,"b":2,"a":3}}', 'value/tags: expected unique names, got "a" more than once'),
+        ('{"rows":[{"a":1},{"b":1,"b":1}]}', 'value/rows/1: expected unique names, got "b" more than once'),
     ],
 )
 def test_a_repeated_name_in_avro_is_that_records_own_error(api: Api, avro: str, value: str, place: str) -> None:

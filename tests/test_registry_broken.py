@@ -185,14 +185,14 @@ LARGE = json.dumps({"type": "string", "doc": "x" * (3 * MIB)})
 SCHEMAS: dict[str, tuple[Any, str]] = {
     "nested 3,000 deep": ((200, {"schema": deep(3000)}), "nested too"),
     "nested 100,000 deep": ((200, {"schema": deep(30_000)}), "nested too"),
-    "no JSON": ((200, {"schema": "{"}), "not JSON"),
+    "no JSON": ((200, {"schema": "{"}), "not valid JSON"),
     "an empty text": ((200, {"schema": ""}), "no text"),
     "no text": ((200, {"id": 5}), "no text"),
     "a large text": ((200, {"schema": LARGE}), "more than"),
     "a text as large as none": ((200, b'{"schema":"' + b"x" * (20 * MIB)), "more than"),
     "a default that does not fit": (
         held({**USER, "fields": [{"name": "name", "type": "string", "default": 5}]}),
-        "does not fit",
+        "the default of",
     ),
     "the empty union": (held([]), "no branch"),
     "an unknown type": (held({"type": "x.Nowhere"}), "x.Nowhere"),

@@ -140,7 +140,7 @@ def test_a_schema_stored_long_ago_that_is_unusable_is_refused_at_once(api: Api, 
 
     assert answer.status_code == 400
     assert answer.json()["code"] == "invalid_schema"
-    assert "the default of R.f does not fit" in answer.json()["detail"]
+    assert "the default of R.f is invalid" in answer.json()["detail"]
 
 
 def register(api: Api, subject: str, schema: Any, *references: Any) -> Any:

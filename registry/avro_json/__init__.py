@@ -1,4 +1,4 @@
-"""Turn the JSON text of a key or value into Avro binary by a schema, and Avro binary back into JSON text."""
+"""Encode the JSON text of a key or value as Avro binary with a schema, and decode Avro binary to JSON text."""
 
 from registry.avro_json.binary import Budget
 from registry.avro_json.errors import AvroMismatch, InvalidAvroSchema, OutOfTime, TooLarge

@@ -1,4 +1,4 @@
-"""The smallest pieces of Avro binary: zigzag numbers going out, and a place to read from coming in."""
+"""The basic pieces of Avro binary: zigzag numbers to write, and a cursor to read from."""
 
 import math
 import time
@@ -14,9 +14,9 @@ LONG = range(-(2**63), 2**63)
 
 
 class Budget:
-    """How many bytes and steps one value may take, and until when (monotonic seconds) values may be worked on.
+    """Limits the bytes and steps of one value, and the time (a deadline in monotonic seconds) for all values.
 
-    Steps are work that the length of a value does not bound: trials of branches, and fields that are left out. One
+    Steps count work that the length of a value does not bound: trying union branches and filling in defaults. One
     budget may serve many values, one after another.
     """
 
@@ -40,13 +40,13 @@ class Budget:
         self.spent += self._since
         self._since = 0
         if self.spent > self._most_steps:
-            raise TooLarge(f"takes more than {self._most_steps} steps to write: branches tried, and fields left out")
+            raise TooLarge(f"takes more than {self._most_steps} steps to encode (union branches and defaults)")
         if time.monotonic() > self.deadline:
             raise OutOfTime
 
 
 class Output(bytearray):
-    """Binary as it is made. `tried` remembers what a union made of an object or array, so no trial is made twice."""
+    """The binary being written. `tried` caches what a union wrote for an object or array, so nothing is tried twice."""
 
     __slots__ = ("_remembered", "budget", "tried")
 
@@ -64,7 +64,7 @@ class Output(bytearray):
         self._remembered = getattr(self, "_remembered", 0) + len(made)
         most = self.budget.most_bytes * TIMES_REMEMBERED
         if self._remembered > most:
-            raise TooLarge(f"takes more than {most} bytes to choose the branches of unions inside unions")
+            raise TooLarge(f"takes more than {most} bytes to choose the branches of nested unions")
         self.tried[name] = made
 
 
@@ -79,7 +79,7 @@ Writer = Callable[[Any, Output], None]
 
 
 def zigzag(number: int) -> bytes:
-    """A long as variable-length zigzag; the caller has checked its range."""
+    """Encode a long as a variable-length zigzag number. The caller has checked its range."""
     rest = (number << 1) ^ (number >> 63)
     if rest < 0x80:
         return _ONE[rest]
@@ -92,7 +92,7 @@ def zigzag(number: int) -> bytes:
 
 
 _ONE = [bytes((number,)) for number in range(0x80)]
-# Lengths and indexes are mostly small: a look-up takes a third of the time.
+# Lengths and indexes are mostly small, and a lookup takes a third of the time.
 SMALL = [zigzag(number) for number in range(4096)]
 
 
@@ -101,10 +101,10 @@ def count(number: int) -> bytes:
 
 
 class Cursor:
-    """Where reading stands. Every read checks what is left before it takes or allocates anything.
+    """A position in the data. Every read checks the remaining length before it consumes or allocates anything.
 
-    `budget` bounds the JSON that is made, where the length of the data does not. `trial` is what unions have written to
-    find out what a writer would do.
+    `budget` bounds the size of the JSON where the length of the data does not. `trial` is a scratch output in which
+    unions encode values to see which branch our writer would choose.
     """
 
     __slots__ = ("_empty", "_room", "budget", "data", "place", "trial")
@@ -118,7 +118,7 @@ class Cursor:
         self._empty = 0
 
     def spend(self, characters: int) -> None:
-        """Account for text that the length of the data does not bound. Raises TooLarge."""
+        """Count text whose size the length of the data does not bound. Raises TooLarge."""
         self._room -= characters
         if self._room < 0:
             raise TooLarge(f"has more than {self.budget.most_bytes} bytes as JSON")
@@ -127,7 +127,7 @@ class Cursor:
         end = self.place + size
         if size < 0 or end > len(self.data):
             left = len(self.data) - self.place
-            raise Refusal(expected, Words(f"a length of {size} bytes with {left} left"))
+            raise Refusal(expected, Words(f"a length of {size} bytes with only {left} left"))
         taken = self.data[self.place : end]
         self.place = end
         return taken
@@ -157,4 +157,4 @@ class Cursor:
     def empty(self) -> None:
         self._empty += 1
         if self._empty > MOST_EMPTY:
-            raise Refusal("an end", Words(f"more than {MOST_EMPTY} items that take no bytes"))
+            raise Refusal(f"at most {MOST_EMPTY} zero-length items", Words("more"))

@@ -1,4 +1,4 @@
-"""A union's branches, and which of them may take a value at all: by the names of its fields, or by its symbol."""
+"""Narrow down which branches of a union may accept a value, by its field names or its enum symbol."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +12,9 @@ from registry.avro_json.values import NOTHING
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A branch, how it is written, and the kinds of JSON values that it may take.
+    """A branch, its writer, and the kinds of JSON values it may accept.
 
-    One that is `open` takes objects with members that it has no fields for.
+    An `open` branch accepts objects with unknown fields.
     """
 
     place: int
@@ -28,14 +28,14 @@ class Choice:
         return self.branch.tag
 
     def of(self, write: Writer, kinds: Kinds) -> "Choice":
-        """The same branch, in a union's first pass."""
+        """Return the same branch for a union's first pass."""
         return replace(self, write=write, kinds=kinds, open=False)
 
 
 class Trials:
-    """The choices for one kind of value, in the order in which they are tried.
+    """The choices for one kind of value, in the order they are tried.
 
-    Sets of choices are the bits of integers, so a union of a thousand branches costs little more than one of two.
+    Sets of choices are integer bit masks, so a union of a thousand branches costs little more than one of two.
     """
 
     def __init__(self, kind: type, choices: Sequence[Choice]) -> None:
@@ -53,7 +53,7 @@ class Trials:
         self._all = (1 << len(self._choices)) - 1
 
     def of(self, value: Any) -> Iterator[Choice]:
-        """Those that the value's names do not rule out."""
+        """Yield the choices that the value's names do not rule out."""
         left = self._all
         if type(value) is str:
             left = self._named.get(value, 0) | self._any
@@ -68,7 +68,7 @@ class Trials:
 
 
 def _names(choice: Choice) -> tuple[set[str] | None, frozenset[str]]:
-    """The symbols or field names that a choice takes, None for any; and the fields that must be there."""
+    """Return the symbols or field names a choice accepts (None for any), and its required fields."""
     branch = choice.branch
     if isinstance(branch, Enum):
         return set(branch.symbols), frozenset()

@@ -1,4 +1,4 @@
-"""Write records, arrays and maps, and name the place of what does not fit inside them."""
+"""Write records, arrays and maps, and report the path to a value that does not match."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ WrittenField = tuple[str, Writer, Node, Default | None]
 
 
 def record(tag: str, fields: list[WrittenField], *, ignore: bool) -> Writer:
-    """Fields that are left out take their defaults; with `ignore`, members that are no fields are left out."""
+    """Return a writer for a record. Missing fields get their defaults; with `ignore`, unknown fields are dropped."""
     known: set[str] = set()
 
     def write(value: Any, out: Output) -> None:
         if type(value) is not dict:
             raise Refusal(tag, value)
         if len(value) < len(fields):
-            # A few characters may ask for many and large defaults: {} takes three in an array.
+            # A few characters may expand to many large defaults: {} takes three characters in an array.
             out.budget.spend(len(fields) - len(value))
             out.check()
         met = 0

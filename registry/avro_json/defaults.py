@@ -1,4 +1,4 @@
-"""Turn a field's default into the Avro binary that stands where the field is left out."""
+"""Encode the default of a field as Avro binary, to be written when the field is missing."""
 
 from collections.abc import Callable
 
@@ -7,9 +7,9 @@ from registry.avro_json.errors import InvalidAvroSchema, Refusal, TooLarge
 
 
 class Default:
-    """Encoded once. A default may need the defaults of records inside it, so they are made when first asked for.
+    """A default, encoded once. It may need the defaults of nested records, so it is encoded on first use.
 
-    `budget` is that of all the schema's defaults together: inside one another they can double with every level.
+    All defaults of a schema share one `budget`, because nested defaults can double in size with every level.
     """
 
     def __init__(self, place: str, value: object, writer: Callable[[], Writer], budget: Budget) -> None:
@@ -26,7 +26,7 @@ class Default:
                 raise InvalidAvroSchema(f"the default of {self._place} contains itself")
             self._under_way = True
             self._encoded = self._encode()
-            # Writers know their defaults: without this, every compiled schema would be a cycle.
+            # Writers refer to their defaults: without this, every compiled schema would be a reference cycle.
             self._writer = None
         return self._encoded
 
@@ -35,12 +35,12 @@ class Default:
         out = new_output(self._budget)
         try:
             self._writer()(self._value, out)
-            # As one that takes none is work too.
+            # Even a default of zero bytes costs work.
             self._budget.spend(1)
             out.check()
         except Refusal as refusal:
-            raise InvalidAvroSchema(f"the default of {self._place} does not fit: {refusal.mismatch()}") from None
+            raise InvalidAvroSchema(f"the default of {self._place} is invalid: {refusal.mismatch()}") from None
         except TooLarge as error:
-            raise InvalidAvroSchema(f"the default of {self._place}, with those before it, {error}") from None
+            raise InvalidAvroSchema(f"the default of {self._place}, together with those before it, {error}") from None
         self._budget.most_bytes -= len(out)
         return bytes(out)

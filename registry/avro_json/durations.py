@@ -1,4 +1,4 @@
-"""Turn durations into the twelve bytes that Avro stores, and back."""
+"""Convert durations to the twelve bytes that Avro stores, and back."""
 
 import re
 import struct
@@ -17,7 +17,7 @@ _ISO = re.compile(
 
 
 def to_bytes(value: object, plain: Callable[[str], bytes]) -> bytes:
-    """`plain` reads the underlying fixed from its text."""
+    """Encode a duration. `plain` decodes the text form of the underlying fixed. Raises Refusal."""
     if type(value) is dict:
         return _packed(_members(value), value)
     if type(value) is not str:
@@ -47,7 +47,7 @@ def _iso(parts: tuple[str | None, ...], text: str) -> list[int]:
     years, months, weeks, days, hours, minutes, seconds = (int(part or 0) for part in parts[:7])
     fraction = (parts[7] or "").rstrip("0")
     if len(fraction) > 3:
-        raise Refusal("duration, so at most 3 decimals of a second", text)
+        raise Refusal("duration with at most 3 decimal places in the seconds", text)
     millis = ((hours * 60 + minutes) * 60 + seconds) * 1000 + int(fraction.ljust(3, "0"))
     return [years * 12 + months, weeks * 7 + days, millis]
 
@@ -55,5 +55,5 @@ def _iso(parts: tuple[str | None, ...], text: str) -> list[int]:
 def _packed(numbers: list[int], value: object) -> bytes:
     for part, number in zip(PARTS, numbers, strict=True):
         if not 0 <= number < 2**32:
-            raise Refusal(f"duration, so {part} from 0 to 4294967295", value)
+            raise Refusal(f"duration with {part} from 0 to 4294967295", value)
     return _PACKED.pack(*numbers)

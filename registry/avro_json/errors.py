@@ -1,10 +1,10 @@
-"""What a schema, a value or binary data can get wrong.
+"""Errors in schemas, values and binary data.
 
-InvalidAvroSchema   the schema itself: nothing can be written by it
-AvroMismatch        one value or one binary text that does not fit its schema
-TooLarge            one value that takes, or makes, more bytes than it may
-OutOfTime           the caller's deadline has passed; nothing is known of the value
-Refusal             how a mismatch travels inside this package: the place is filled in on its way out
+InvalidAvroSchema   the schema is invalid and cannot be used
+AvroMismatch        a value or some binary data does not match its schema
+TooLarge            a value takes, or expands to, more bytes than allowed
+OutOfTime           the caller's deadline has passed; the value may or may not be valid
+Refusal             a mismatch inside this package, which collects its path on the way up
 """
 
 from typing import Self
@@ -14,11 +14,14 @@ from registry.avro_json.values import shown
 
 
 class InvalidAvroSchema(ValueError):
-    """Names the place in the schema and what is wrong there."""
+    """The schema is invalid. The message names the type or field and the problem."""
 
 
 class AvroMismatch(ValueError):
-    """`pointer` is the JSON pointer to the value, without its leading slash; empty for the whole."""
+    """A value does not match its schema.
+
+    `pointer` is the JSON pointer to the value, without its leading slash; empty for the root.
+    """
 
     def __init__(self, pointer: str, expected: str, got: str) -> None:
         self.pointer = pointer
@@ -28,30 +31,30 @@ class AvroMismatch(ValueError):
         super().__init__(f"{pointer}: {said}" if pointer else said)
 
     def within(self, part: str) -> Self:
-        """The same mismatch seen from outside: `value` makes `address/zip` into `value/address/zip`."""
+        """Return this mismatch with `part` before its pointer: `value` turns `address/zip` into `value/address/zip`."""
         pointer = f"{part}/{self.pointer}" if self.pointer else part
         return type(self)(pointer, self.expected, self.got)
 
 
 class TooLarge(ValueError):
-    """Says how many bytes the value may have."""
+    """A value is too large. The message names the limit."""
 
 
 class OutOfTime(Exception):
-    """The work was left undone."""
+    """The deadline has passed before the work was finished."""
 
 
 class Refusal(Exception):
-    """A trial of a union's branch raises and drops many of these, so nothing is rendered until one gets out."""
+    """A mismatch. Trying union branches raises and drops many of these, so the message is rendered only at the end."""
 
     def __init__(self, expected: str, got: object, *path: str | int) -> None:
-        """`path` is filled from its innermost part outwards."""
+        """`path` is collected from the innermost part outwards."""
         self.expected = expected
         self.got = got
         self.path = list(path)
 
     def copy(self) -> Self:
-        """Apart from this one, which gathers the places that it passes."""
+        """Return a copy whose path grows independently."""
         return type(self)(self.expected, self.got, *self.path)
 
     def mismatch(self) -> AvroMismatch:
@@ -60,7 +63,7 @@ class Refusal(Exception):
 
 
 def _escaped(part: str | int) -> str:
-    """RFC 6901, section 3; a key may be as long as the body, a message may not."""
+    """Escape a path part (RFC 6901, section 3), and shorten long keys."""
     text = str(part)
     text = text if len(text) <= 60 else f"{text[:60]}…"
     return text.replace("~", "~0").replace("/", "~1")

@@ -1,4 +1,4 @@
-"""Which kinds of JSON values each type takes."""
+"""Define which kinds of JSON values each type accepts."""
 
 import enum
 from types import NoneType
@@ -8,8 +8,10 @@ from registry.avro_json.values import NumberText
 
 
 class Mode(enum.Enum):
-    """LENIENT takes all that people send. EXACT is a union's first pass: JSON's own types, nothing converted
-    and nothing ignored. DEFAULT reads the schema's defaults: bytes as Latin-1, no logical types, no tags.
+    """How values are read.
+
+    LENIENT accepts every supported form. EXACT, a union's first pass, accepts only JSON's own types, without conversion
+    and without unknown fields. DEFAULT is for the schema's defaults: bytes as Latin-1, no logical types, no tags.
     """
 
     LENIENT = enum.auto()
@@ -18,7 +20,7 @@ class Mode(enum.Enum):
 
 
 Kinds = frozenset[type]
-# Our own reader has floats where the text of a JSON number would stand.
+# Decoded JSON has the text of a number; our own reader returns floats.
 FRACTIONS: Kinds = frozenset({NumberText, float})
 SIMPLE: dict[str, Kinds] = {"null": frozenset({NoneType}), "boolean": frozenset({bool}), "string": frozenset({str})}
 

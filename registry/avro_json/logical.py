@@ -1,4 +1,4 @@
-"""Judge logical types; what is unknown or invalid is ignored, as the specification's "Logical Types" says."""
+"""Recognize logical types. Unknown and invalid ones are ignored, as the specification requires ("Logical Types")."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ from registry.avro_json.errors import InvalidAvroSchema
 from registry.avro_json.limits import MOST_DIGITS
 from registry.avro_json.nodes import Logical
 
-# Which underlying types a logical type may stand on.
+# The underlying types that each logical type may annotate.
 UNDERLYING = {
     "date": {"int"},
     "time-millis": {"int"},
@@ -26,7 +26,7 @@ SIZES = {"uuid": 16, "duration": 12}
 
 
 def logical_of(schema: dict[str, Any]) -> Logical | None:
-    """The logical type of a primitive or fixed; None for the underlying type. Raises InvalidAvroSchema."""
+    """Return the logical type of a primitive or fixed, or None to use the underlying type. Raises InvalidAvroSchema."""
     name, kind = schema.get("logicalType"), schema["type"]
     if not isinstance(name, str) or kind not in UNDERLYING.get(name, ()):
         return None

@@ -1,4 +1,4 @@
-"""What a parsed schema is made of."""
+"""The nodes of a parsed schema."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from registry.avro_json.values import NOTHING
 
 @dataclass(frozen=True, slots=True)
 class Logical:
-    """A logical type that stands on an underlying type which may bear it."""
+    """A valid logical type."""
 
     name: str
     precision: int = 0
@@ -19,7 +19,7 @@ class Logical:
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """`tag` is what a union's tag and a message call the type: its full name, or its kind where it has none."""
+    """A type. `tag` names it in a union's tag and in messages: its full name, or its kind if it has no name."""
 
     tag: str
 
@@ -42,7 +42,7 @@ class Enum(Node):
 
 @dataclass(slots=True, eq=False)
 class Field:
-    """`default` is NOTHING where there is none, as None is a default."""
+    """A record's field. `default` is NOTHING if there is none, because None is a valid default."""
 
     name: str
     node: Node
@@ -76,7 +76,7 @@ class Union(Node):
 
 
 def label(node: Node) -> str:
-    """How a message names what was expected."""
+    """Return the name of the expected type for a message."""
     if isinstance(node, Union):
         return str(node)
     if isinstance(node, Primitive | Fixed) and node.logical is not None:

@@ -1,4 +1,4 @@
-"""Turn a decoded JSON schema into nodes: every name resolved, every logical type judged."""
+"""Parse a decoded JSON schema into nodes, with all names and logical types resolved."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +12,7 @@ from registry.avro_json.values import NOTHING, shown
 
 
 def parse(schema: object, dependencies: Iterable[object], most_bytes: int) -> tuple[Node, int]:
-    """The schema's node, and how many nodes there are in all. Raises InvalidAvroSchema."""
+    """Return the schema's node and the total number of nodes. Raises InvalidAvroSchema."""
     parser = _Parser(most_bytes)
     for dependency in dependencies:
         parser.node(dependency, "")
@@ -31,7 +31,7 @@ class _Parser:
         self._grow()
         self._depth += 1
         if self._depth > MOST_DEPTH:
-            raise InvalidAvroSchema(f"types are nested too deeply, in more than {MOST_DEPTH} levels")
+            raise InvalidAvroSchema(f"types are nested more than {MOST_DEPTH} levels deep")
         try:
             return self._node(schema, space)
         finally:
@@ -40,7 +40,7 @@ class _Parser:
     def _grow(self, nodes: int = 1) -> None:
         self.count += nodes
         if self.count > MOST_NODES:
-            raise InvalidAvroSchema(f"there are more than {MOST_NODES} types, fields and branches in it")
+            raise InvalidAvroSchema(f"the schema has more than {MOST_NODES} types, fields and branches")
 
     def _node(self, schema: object, space: str) -> Node:
         if isinstance(schema, str):
@@ -48,7 +48,7 @@ class _Parser:
         if isinstance(schema, list):
             return self._union(schema, space)
         if not isinstance(schema, dict):
-            raise InvalidAvroSchema(f"a schema is a name, an object or an array of branches, not {shown(schema)}")
+            raise InvalidAvroSchema(f"a schema must be a name, an object or an array of branches, not {shown(schema)}")
         kind = schema.get("type")
         if kind is None:
             raise InvalidAvroSchema(f"a schema has no type: {shown(schema)}")
@@ -72,10 +72,10 @@ class _Parser:
         for full in meant(name, space):
             if full in self._known:
                 return self._known[full]
-        raise InvalidAvroSchema(f"{name[:80]!r} is neither a type nor the name of one that is defined before it")
+        raise InvalidAvroSchema(f"unknown type {name[:80]!r}: it is not a primitive type and is not defined earlier")
 
     def _define(self, node: Node, schema: dict[str, Any]) -> Node | None:
-        """The node that bears the name already, when a referenced schema repeats a definition word by word."""
+        """Return the node already defined under this name, if a referenced schema repeats the identical definition."""
         if node.tag in self._known:
             if self._definitions[node.tag] != schema:
                 raise InvalidAvroSchema(f"{node.tag} is defined twice")
@@ -86,7 +86,7 @@ class _Parser:
 
     def _union(self, schema: list[Any], space: str) -> Node:
         if not schema:
-            raise InvalidAvroSchema("a union has no branch")
+            raise InvalidAvroSchema("a union has no branches")
         if len(schema) > MOST_BRANCHES:
             raise InvalidAvroSchema(f"a union has {len(schema)} branches, more than {MOST_BRANCHES}")
         branches = tuple(self.node(branch, space) for branch in schema)
@@ -95,7 +95,7 @@ class _Parser:
             if isinstance(branch, Union):
                 raise InvalidAvroSchema("a union may not immediately contain another union")
             if branch.tag in seen:
-                raise InvalidAvroSchema(f"a union has {branch.tag} twice")
+                raise InvalidAvroSchema(f"a union contains {branch.tag} twice")
             seen.add(branch.tag)
         return Union("union", branches)
 
@@ -107,13 +107,13 @@ class _Parser:
             return known
         fields = _member(schema, "fields", name)
         if not isinstance(fields, list):
-            raise InvalidAvroSchema(f"{name}: fields is not an array")
+            raise InvalidAvroSchema(f"{name}: fields must be an array")
         seen: set[str] = set()
         for field in fields:
             if not isinstance(field, dict) or not isinstance(field.get("name"), str):
                 raise InvalidAvroSchema(f"{name} has a field without a name: {shown(field)}")
             if field["name"] in seen:
-                raise InvalidAvroSchema(f"{name} has the field {field['name']} twice")
+                raise InvalidAvroSchema(f"{name} has two fields named {field['name']}")
             seen.add(field["name"])
             self._grow()
             node = self.node(_member(field, "type", f"{name}.{field['name']}"), namespace_of(name))
@@ -124,9 +124,9 @@ class _Parser:
         name = full_name(schema, space)
         symbols = _member(schema, "symbols", name)
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
-            raise InvalidAvroSchema(f"{name}: symbols is not an array of strings")
+            raise InvalidAvroSchema(f"{name}: symbols must be an array of strings")
         if len(set(symbols)) != len(symbols):
-            raise InvalidAvroSchema(f"{name} has a symbol twice")
+            raise InvalidAvroSchema(f"{name} has a duplicate symbol")
         enum = Enum(name, tuple(symbols))
         return self._define(enum, schema) or enum
 
@@ -134,9 +134,9 @@ class _Parser:
         name = full_name(schema, space)
         size = _member(schema, "size", name)
         if type(size) is not int or size < 0:
-            raise InvalidAvroSchema(f"{name}: size is not a number of bytes: {shown(size)}")
+            raise InvalidAvroSchema(f"{name}: size must be a non-negative integer, not {shown(size)}")
         if size > self._most_bytes:
-            raise InvalidAvroSchema(f"{name}: size is {size}, and a record may have {self._most_bytes} bytes")
+            raise InvalidAvroSchema(f"{name}: size is {size}, but a record must be at most {self._most_bytes} bytes")
         fixed = Fixed(name, size, logical_of(schema))
         return self._define(fixed, schema) or fixed
 

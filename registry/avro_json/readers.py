@@ -1,4 +1,4 @@
-"""Compile nodes into the closures that read Avro binary into values that JSON can show and our writers take back."""
+"""Compile nodes into closures that read Avro binary as JSON values, which our writers accept again."""
 
 import base64
 import math
@@ -15,7 +15,7 @@ from registry.avro_json.unions import UnionWriter
 from registry.avro_json.values import Words
 
 Reader = Callable[[Cursor], Any]
-# "1970-01-01T00:00:00.000000000Z" may stand for one byte.
+# One byte may expand to "1970-01-01T00:00:00.000000000Z".
 TIME_TEXT = 32
 
 
@@ -54,7 +54,7 @@ class Readers:
 
     def _record(self, node: Record) -> Reader:
         fields: list[tuple[str, Reader]] = []
-        # Known before its fields are compiled, for one of them may be of this very type.
+        # Register the record before compiling its fields, because a field may have the same type.
         read = record(fields)
         self._compiled[id(node)] = read
         fields += [(field.name, self.of(field.node)) for field in node.fields]
@@ -62,7 +62,7 @@ class Readers:
 
     def _binary(self, node: Fixed | Primitive) -> Reader:
         read = self._underlying(node)
-        # One byte may be a decimal of a long scale.
+        # One byte may expand to a decimal with a large scale.
         return spending(read) if node.logical is not None and node.logical.name == "decimal" else read
 
     def _underlying(self, node: Fixed | Primitive) -> Reader:
@@ -81,7 +81,7 @@ class Readers:
 
 
 def spending(read: Callable[[Cursor], str]) -> Reader:
-    """The same reader, its text counted."""
+    """Wrap a reader to count its text against the budget."""
 
     def counted(cursor: Cursor) -> str:
         text = read(cursor)
@@ -179,7 +179,7 @@ def record(fields: list[tuple[str, Reader]]) -> Reader:
         nonlocal width
         if not fields:
             cursor.empty()
-        # The fields of a recursive type are known after its reader is.
+        # The fields are compiled after this reader is created.
         width = width or sum(len(name) + 4 for name, _ in fields)
         cursor.spend(width)
         found = {}
@@ -227,7 +227,7 @@ def mapping(read_member: Reader) -> Reader:
 
 
 def block(cursor: Cursor, expected: str) -> int:
-    """How many items come next; a negative count is followed by the bytes they take, for those who skip them."""
+    """Return the number of items in the next block. A negative count is followed by the block's size in bytes."""
     size = cursor.number(expected)
     if size < 0:
         cursor.number(expected)
@@ -235,7 +235,7 @@ def block(cursor: Cursor, expected: str) -> int:
 
 
 def union(node: Union, writer: UnionWriter, readers: list[Reader]) -> Reader:
-    """A value that our writer would take for another branch, or for a tagged one, comes tagged."""
+    """Return a reader for a union. It tags a value that our writer would otherwise encode as another branch."""
     expected = str(node)
     places = range(len(readers))
     tags = [branch.tag for branch in node.branches]

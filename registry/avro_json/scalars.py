@@ -50,7 +50,7 @@ def write_uuid(value: Any, out: Output) -> None:
 
 
 def integer(node: Primitive, *, texts: bool) -> Writer:
-    """1.0 is not an int, nor is true: only what is written as an integer. With `texts`, ISO 8601 for times."""
+    """Return a writer for JSON integers; it rejects 1.0 and true. With `texts`, times may be ISO 8601 strings."""
     allowed = INT if node.tag == "int" else LONG
     least, most = allowed[0], allowed[-1]
     clock = None if node.logical is None else Clock(node.logical.name)
@@ -71,7 +71,7 @@ def integer(node: Primitive, *, texts: bool) -> Writer:
 
 
 def floating(node: Primitive, *, exact: bool) -> Writer:
-    """The nearest float. `exact` is for a union's first pass: a number with a point that loses nothing."""
+    """Return a writer for the nearest float. `exact`, for a union's first pass, accepts only lossless non-integers."""
     packed = FLOAT if node.tag == "float" else DOUBLE
     kinds = (NumberText, float) if exact else (NumberText, float, int)
 
@@ -96,7 +96,7 @@ def floating(node: Primitive, *, exact: bool) -> Writer:
 
 
 def bytes_from(expected: str, *, latin1: bool) -> Callable[[Any], bytes]:
-    """Standard base64, padded (RFC 4648, section 4), or the specification's one character for each byte."""
+    """Return a decoder for padded base64 (RFC 4648, section 4), or for the specification's one character per byte."""
     expected = f"{expected} as {'Latin-1' if latin1 else 'base64'}"
 
     def read(value: Any) -> bytes:
@@ -106,7 +106,7 @@ def bytes_from(expected: str, *, latin1: bool) -> Callable[[Any], bytes]:
             data = value.encode("latin-1") if latin1 else base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError):
             raise Refusal(expected, value) from None
-        # Stray bits after the last byte would be dropped in silence (RFC 4648, section 3.5).
+        # Otherwise, stray bits after the last byte would be silently dropped (RFC 4648, section 3.5).
         if not latin1 and base64.b64encode(data) != value.encode():
             raise Refusal(expected, value)
         return data
@@ -115,7 +115,7 @@ def bytes_from(expected: str, *, latin1: bool) -> Callable[[Any], bytes]:
 
 
 def binary(node: Primitive | Fixed, logical: Logical | None, *, latin1: bool) -> Writer:
-    """Bytes and fixed, and the logical types upon them; None as `logical` writes the underlying type."""
+    """Return a writer for bytes or fixed, with the logical type `logical`; None writes the underlying type."""
     size = node.size if isinstance(node, Fixed) else None
     read = converter(node, logical, latin1=latin1)
     expected = f"{label(node)} of {size} bytes"
@@ -129,7 +129,7 @@ def binary(node: Primitive | Fixed, logical: Logical | None, *, latin1: bool) ->
             raise Refusal(expected, value)
         out += data
         if grows:
-            # 1e9999 takes six characters, and a zero as large a fixed as there is.
+            # 1e9999 takes only six characters, and a zero may fill the largest fixed.
             out.check()
 
     return write
@@ -167,7 +167,7 @@ def enumeration(node: Enum) -> Writer:
 
 
 def refusing(node: Primitive | Fixed) -> Writer:
-    """What JSON has no type for is never an exact fit."""
+    """Return a writer that rejects everything: JSON has no type that matches bytes or fixed exactly."""
 
     def write(value: Any, out: Output) -> None:
         raise Refusal(label(node), value)

@@ -1,4 +1,4 @@
-"""One schema, compiled: JSON text to Avro binary and back."""
+"""A compiled schema, which converts JSON text to Avro binary and back."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,16 +16,16 @@ from registry.avro_json.readers import Readers
 from registry.avro_json.values import Words
 from registry.avro_json.writers import Writers
 
-# A caller who sets none trusts both the schema and the values.
+# A caller that passes no budget trusts both the schema and the values.
 UNBOUNDED = Budget(most_bytes=2**62)
 
 
 class AvroSchema:
-    """Compiled once and never changed after, so threads share it.
+    """A compiled schema. It is immutable, so threads can share it.
 
-    `schema` is decoded JSON, and so are the `dependencies`: the schemas that define what it refers to, each after
-    those that it needs itself. `most_bytes` is how large a record may be, and so a fixed, or all defaults together.
-    `size` is how many types, fields and branches were compiled.
+    `schema` and `dependencies` are decoded JSON. The dependencies define the types that the schema refers to, each
+    after its own dependencies. `most_bytes` limits the size of a record, of a fixed, and of all defaults together.
+    `size` is the number of compiled types, fields and branches.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class AvroSchema:
     ) -> None:
         """Raises InvalidAvroSchema."""
         try:
-            # The closures know their nodes by id, so the tree must live as long as they do.
+            # The closures identify nodes by id, so the tree must live as long as they do.
             self._node, self.size = parse(schema, dependencies, most_bytes)
             writers = Writers(
                 latin1_bytes=latin1_bytes, ignore_unknown_fields=ignore_unknown_fields, most_bytes=most_bytes
@@ -52,11 +52,11 @@ class AvroSchema:
 
     @property
     def name(self) -> str | None:
-        """The full name of a record, enum or fixed."""
+        """The full name of a record, enum or fixed; None for other types."""
         return self._node.tag if isinstance(self._node, Record | Enum | Fixed) else None
 
     def encode(self, text: bytes, budget: Budget = UNBOUNDED) -> bytes:
-        """JSON text as Avro binary, without the registry's prefix. Raises AvroMismatch, TooLarge, OutOfTime."""
+        """Encode JSON text as Avro binary, without the registry's prefix. Raises AvroMismatch, TooLarge, OutOfTime."""
         out = Output()
         out.tried = {}
         out.budget = budget
@@ -78,7 +78,7 @@ class AvroSchema:
         return bytes(out)
 
     def decode(self, data: bytes, budget: Budget = UNBOUNDED) -> bytes:
-        """Avro binary as JSON text that `encode` takes back. Raises AvroMismatch, TooLarge, OutOfTime."""
+        """Decode Avro binary to JSON text that `encode` accepts. Raises AvroMismatch, TooLarge, OutOfTime."""
         budget.spent = 0
         try:
             text = msgspec.json.encode(self._value(Cursor(data, budget)))

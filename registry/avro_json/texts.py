@@ -1,4 +1,4 @@
-"""Decode the JSON text of a value, in which no record or map may have two entries of one name."""
+"""Decode the JSON text of a value, rejecting duplicate field names."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from topics import json_text
 
 
 def decode(text: bytes) -> Any:
-    """The value, with every digit of its numbers. Raises DecodeError, and Refusal for a repeated name."""
+    """Return the value, with numbers at full precision. Raises DecodeError, and Refusal for a duplicate name."""
     value = decoder.decode(text)
     if json_text.loses_fields(text, value) and (repeated := json_text.find_repeated(text)):
-        raise Refusal("each name once", Words(f'"{repeated.name[:60]}" more than once'), *reversed(repeated.path))
+        raise Refusal("unique names", Words(f'"{repeated.name[:60]}" more than once'), *reversed(repeated.path))
     return value

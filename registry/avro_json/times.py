@@ -1,4 +1,4 @@
-"""Turn ISO-8601 dates, times and timestamps into the integers that Avro stores, and back."""
+"""Convert ISO 8601 dates, times and timestamps to the integers that Avro stores, and back."""
 
 import re
 from datetime import date
@@ -26,7 +26,7 @@ _DAY = 86_400
 
 
 class Clock:
-    """Reads and writes one of the logical types that are integers of time."""
+    """Converts one of the date and time types."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -37,7 +37,7 @@ class Clock:
         self.expected = _HINTS[self._form].format(name=name)
 
     def integer(self, text: str) -> int:
-        """What the text is in the type's unit; digits beyond the unit are refused, not dropped."""
+        """Return the integer that the text stands for. Raises Refusal for more digits than the unit has."""
         match = self._pattern.fullmatch(text)
         if match is None:
             raise Refusal(self.expected, text)
@@ -50,7 +50,7 @@ class Clock:
         return whole if self._form == "local-timestamp" else whole - self._offset(parts[7:], text) * self._unit
 
     def text(self, number: int) -> str | int:
-        """ISO 8601 with all the digits of the unit, or the integer itself where that has no year or hour."""
+        """Return ISO 8601 with all digits of the unit, or the integer itself if it has no year or hour."""
         if self._form == "date":
             return self._date_text(number) or number
         days, rest = divmod(number, _DAY * self._unit)
@@ -74,7 +74,7 @@ class Clock:
             raise Refusal(self.expected, text)
         digits = (parts[3] or "").rstrip("0")
         if len(digits) > self._places:
-            raise Refusal(f"{self.name}, so at most {self._places} decimals of a second", text)
+            raise Refusal(f"{self.name} with at most {self._places} decimal places in the seconds", text)
         return (hour * 3600 + minute * 60 + second) * self._unit + int(digits.ljust(self._places, "0"))
 
     def _offset(self, parts: tuple[str, ...], text: str) -> int:

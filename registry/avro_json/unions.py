@@ -1,4 +1,4 @@
-"""Choose the branch of a union: by its tag, or the first that fits."""
+"""Choose the branch of a union: the one that the tag names, or the first that matches."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,12 +11,12 @@ from registry.avro_json.limits import STEPS_OF_TRIAL
 
 
 class UnionWriter:
-    """`trials` are the branches that share a kind with another, in the order in which they are tried."""
+    """Writes a union. `trials` are the branches that share a kind with another branch, in the order they are tried."""
 
     def __init__(self, expected: str, choices: Sequence[Choice], trials: Sequence[Choice], *, tagged: bool) -> None:
         kinds = {kind for choice in choices for kind in choice.kinds}
         holders = {kind: [choice for choice in choices if kind in choice.kinds] for kind in kinds}
-        # A dict may be a tagged value, which is to be looked at first.
+        # A dict may be a tagged value, which takes precedence.
         self.sole = {kind: found[0] for kind, found in holders.items() if len(found) == 1}
         self.tags = _tags(choices) if tagged else {}
         self._trials = {kind: Trials(kind, trials) for kind in kinds if kind not in self.sole}
@@ -24,7 +24,7 @@ class UnionWriter:
         self.write = self._compiled()
 
     def place_of(self, value: Any, cursor: Cursor) -> int | None:
-        """The branch that `write` would choose for an untagged value; None where it might take it as tagged."""
+        """Return the branch that `write` would choose for an untagged value, or None if the value could look tagged."""
         sole = self.sole.get(type(value))
         if type(value) is dict and len(value) == 1 and next(iter(value)) in self.tags:
             return None
@@ -77,7 +77,7 @@ class UnionWriter:
         return () if trials is None else trials.of(value)
 
     def _remembering(self, value: Any, named: Choice | None, out: Output) -> None:
-        """Without memory, nested unions that fit late would double the trials with every level."""
+        """Choose a branch with a cache: without it, nested unions could double the trials with every level."""
         known = out.tried.get((id(self), id(value)))
         if known is None:
             start = len(out)
@@ -93,7 +93,7 @@ class UnionWriter:
             out += known
 
     def _choose(self, value: Any, named: Choice | None, out: Output) -> None:
-        """The tagged form wins where both would do: the specification's "JSON Encoding"."""
+        """Prefer the tagged form if both match, as in the specification's "JSON Encoding"."""
         sole = self.sole.get(type(value))
         trials = self._contenders(value) if sole is None else (sole,)
         if named is None:
@@ -127,7 +127,7 @@ class UnionWriter:
 
 
 def place_in(out: Output) -> int:
-    """The number of the branch that a union's binary begins with."""
+    """Return the branch number at the start of a union's binary."""
     zigzag = shift = 0
     for byte in out:
         zigzag |= (byte & 0x7F) << shift
@@ -138,7 +138,7 @@ def place_in(out: Output) -> int:
 
 
 def _tags(choices: Sequence[Choice]) -> dict[str, Choice]:
-    """By full name; by short name too where no other branch has it."""
+    """Map full names to choices, and short names too if they are unique."""
     tags = {choice.tag: choice for choice in choices}
     shorts = [choice.tag.rpartition(".")[2] for choice in choices]
     found = Counter(shorts)

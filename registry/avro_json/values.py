@@ -1,4 +1,4 @@
-"""Read JSON text without losing a digit, and show a value shortened."""
+"""Decode JSON text without losing digits, and render shortened values for messages."""
 
 from collections.abc import Iterator
 
@@ -8,25 +8,25 @@ MOST_SHOWN = 60
 
 
 class NumberText(str):
-    """A JSON number with a fraction or an exponent, as its digits stood in the text."""
+    """A JSON number with a fraction or an exponent, as it was written."""
 
     __slots__ = ()
 
 
 class Words(str):
-    """What was found where there is no JSON value to show, such as the end of the data."""
+    """A description of what was found instead of a JSON value, such as the end of the data."""
 
     __slots__ = ()
 
 
 NOTHING = Words("nothing")
 
-# Whole numbers come as int whatever their length; all others as their text, for decimals must not round.
+# Integers of any length decode to int, other numbers to their text, because decimals must not be rounded.
 decoder = msgspec.json.Decoder(float_hook=NumberText)
 
 
 def shown(value: object) -> str:
-    """The value as JSON, cut after about sixty characters without rendering the rest."""
+    """Return the value as JSON, cut after about sixty characters without rendering the rest."""
     text = ""
     for piece in _pieces(value, 0):
         text += piece
@@ -41,7 +41,7 @@ def _pieces(value: object, depth: int) -> Iterator[str]:
     elif isinstance(value, str):
         yield msgspec.json.encode(value[: MOST_SHOWN + 1]).decode()
     elif isinstance(value, dict | list) and depth > MOST_SHOWN:
-        # Deeper than this every piece is one bracket, and they alone fill the line.
+        # At this depth, the brackets alone fill the line.
         yield "…"
     elif isinstance(value, dict):
         yield "{"

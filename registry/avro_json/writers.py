@@ -1,4 +1,4 @@
-"""Compile nodes into the closures that write JSON values as Avro binary."""
+"""Compile nodes into closures that write JSON values as Avro binary."""
 
 from collections import Counter
 
@@ -13,7 +13,7 @@ from registry.avro_json.values import NOTHING
 
 
 class Writers:
-    """Each node is compiled once a mode, so that a recursive type finds itself."""
+    """Compiles each node once per mode, so that recursive types work."""
 
     def __init__(self, *, latin1_bytes: bool, ignore_unknown_fields: bool, most_bytes: int) -> None:
         self._latin1 = latin1_bytes
@@ -31,7 +31,7 @@ class Writers:
         return known
 
     def settle_defaults(self) -> None:
-        """Encode every default now, so that a schema with a wrong one is refused. Raises InvalidAvroSchema."""
+        """Encode every default now, to reject a schema with an invalid one. Raises InvalidAvroSchema."""
         for default in list(self._defaults.values()):
             default()
 
@@ -77,7 +77,7 @@ class Writers:
 
     def _record(self, node: Record, mode: Mode) -> Writer:
         fields: list[containers.WrittenField] = []
-        # Known before its fields are compiled, for one of them may be of this very type.
+        # Register the record before compiling its fields, because a field may have the same type.
         write = containers.record(node.tag, fields, ignore=self._ignore and mode is Mode.LENIENT)
         self._compiled[id(node), mode] = write
         for field in node.fields:
