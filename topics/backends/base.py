@@ -1,4 +1,4 @@
-"""The contract of a log: turn records into offsets, and read them back."""
+"""The interface of a log, which assigns offsets to records and reads them back."""
 
 import re
 from abc import ABC, abstractmethod
@@ -9,25 +9,25 @@ import msgspec
 from topics.errors import InvalidTopic, LogError, LogRefused, OffsetOutOfRange, UnknownPartition
 from topics.records import DEFAULT_CONFIG, Record, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
 
-# For each write, for each of its records: where it is, or why it is not.
+# For each write, the result of each record: its metadata or an error.
 Results = list[list[RecordMetadata | LogError]]
 Also = Callable[[Results], None]
 
 # Kafka's rule: org.apache.kafka.common.internals.Topic
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 MAX_PARTITIONS = 1000
-# Bounds the memory of one read as Kafka's fetch.max.bytes does; a single larger record is still returned.
+# Limits the memory of one read, like Kafka's fetch.max.bytes. A single larger record is still returned.
 MAX_READ_BYTES = 8 * 1024 * 1024
 
 
 class RefusedTogether(Exception):
-    """One of several entries has a record that the log refuses. Nothing was written: append each by itself."""
+    """The log rejects a record of one of several entries. Nothing was written: append each entry on its own."""
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One request's part in a session's append: its writes, and the receipt to be kept under its key.
+    """One request in a session's append: its writes, and the receipt to store under its key.
 
-    When the log refuses one record of a `strict` entry, it writes none of them.
+    If the log rejects one record of a `strict` entry, it writes none of them.
     """
 
     key: str
@@ -38,144 +38,144 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Session(ABC):
-    """Appends exactly once across crashes, for a log whose appends cannot share a transaction with the database.
+    """Exactly-once appends across crashes, for a log whose appends cannot share a transaction with the database.
 
-    Records and receipts are written together or not at all. A session belongs to a name: opening it again ends
-    whatever an earlier owner of that name left behind, and that owner can write no more.
+    Records and receipts are written together or not at all. A session belongs to a name. Reopening it resolves whatever
+    an earlier owner of the name left unfinished, and fences that owner: it can no longer write.
     """
 
     @abstractmethod
     def append(self, entries: Sequence[Entry]) -> list[Results]:
-        """Append all of several requests of one codec, with a receipt for each, and return each one's results.
+        """Append several requests with the same codec, with a receipt for each, and return the results of each.
 
-        Raises LogUnavailable and RefusedTogether (nothing happened), and OutcomeUnknown (this session is over: open
-        it again, and the receipts tell what happened).
+        Raises LogUnavailable and RefusedTogether (nothing was written), and OutcomeUnknown (the session is unusable:
+        reopen it, and look up the receipts to find out what happened).
         """
 
     @abstractmethod
     def receipts(self, keys: Sequence[str], since_ms: int) -> dict[str, bytes]:
-        """The receipts under these keys, of those kept not before `since_ms`. Raises LogUnavailable."""
+        """Return the receipts under these keys written at or after `since_ms`. Raises LogUnavailable."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the name's resources in this process."""
+        """Release the session's resources in this process."""
 
 
 class Log(ABC):
-    """A partitioned log. Every method may raise LogUnavailable, which means that nothing happened.
+    """A partitioned log. Every method may raise LogUnavailable, which means that nothing was changed.
 
-    One instance serves all threads of a process.
+    Instances are thread-safe; each process uses one.
     """
 
-    # Whether `append` runs `also` inside the append's own transaction.
+    # Whether `append` runs `also` in the same transaction.
     supports_transactions = False
-    # Whether `enforce_retention` deletes what a topic's retention no longer keeps.
+    # Whether `enforce_retention` deletes expired records.
     supports_retention = False
 
-    # Whether `open_session` gives appends that survive a crash exactly once.
+    # Whether `open_session` provides exactly-once appends across crashes.
     supports_sessions = False
 
     @abstractmethod
     def append(
         self, topic: str, writes: Sequence[Write], also: Also | None = None, seconds: float | None = None
     ) -> Results:
-        """Append all of one request at once, within `seconds`; all or nothing where the log `supports_transactions`.
+        """Append the writes of one request within `seconds`; all or nothing if the log `supports_transactions`.
 
-        Returns for each write, in order, its records' metadata, in order; elsewhere a record may have an error of
-        its own instead. `also(results)` is the caller's own bookkeeping: inside the same transaction where the log
-        `supports_transactions` (it may then be called again after a rollback, and what it raises undoes the append),
-        after the append elsewhere. Raises TopicNotFound, UnknownPartition.
+        Returns, for each write in order, the metadata of its records in order. If the log does not support
+        transactions, a record may have an error instead. `also(results)` is a callback for the caller's bookkeeping. It
+        runs in the same transaction if the log `supports_transactions` (it may then run again after a rollback, and an
+        exception rolls back the append), otherwise after the append. Raises TopicNotFound, UnknownPartition.
         """
 
     def check_record(self, record: Record) -> None:  # noqa: B027
-        """Raise DeliveryFailed for a record that this log would not keep as it is; cheap, and before any append."""
+        """Raise DeliveryFailed for a record that this log cannot store unchanged. Cheap; call it before any append."""
 
     def open_session(self, name: str, is_ours: Callable[[], bool]) -> Session:
-        """The session of this name, once all that its earlier owner did is decided.
+        """Open the session with this name, once all transactions of its earlier owner are decided.
 
-        The session asks `is_ours` each time after it has shut others out: one that woke up late would shut out its
-        own successor. Raises LogUnavailable, and OutcomeUnknown when the name is not ours.
+        The session calls `is_ours` after fencing other owners, because an owner that was delayed would otherwise fence
+        its own successor. Raises LogUnavailable, and OutcomeUnknown if the name belongs to another owner.
         """
-        raise LogRefused("this log has no sessions")
+        raise LogRefused("this log does not support sessions")
 
     def check_online(self, topic: str, partitions: Collection[int]) -> None:  # noqa: B027
-        """Raise LogUnavailable when one of these partitions is known to serve nobody now; cheap."""
+        """Raise LogUnavailable if one of these partitions is known to be offline. Cheap."""
 
     @abstractmethod
     def partition_count(self, topic: str) -> int:
-        """The topic's number of partitions, cheap enough for every request. Raises TopicNotFound."""
+        """Return the topic's number of partitions; cheap enough for every request. Raises TopicNotFound."""
 
     @abstractmethod
     def topic_names(self) -> list[str]:
-        """Every topic's name, in order; cheap however many there are."""
+        """Return all topic names, sorted; cheap even for many topics."""
 
     @abstractmethod
     def topics(self, names: Collection[str] | None = None) -> list[TopicInfo]:
-        """Every topic, by name; or those of these names that exist."""
+        """Return all topics sorted by name, or the existing ones among `names`."""
 
     @abstractmethod
     def topic(self, name: str) -> TopicInfo:
-        """One topic as it is now. Raises TopicNotFound."""
+        """Return the current state of one topic. Raises TopicNotFound."""
 
     @abstractmethod
     def create_topic(self, name: str, partitions: int, config: TopicConfig = DEFAULT_CONFIG) -> TopicInfo:
-        """Raises TopicExists, InvalidTopic."""
+        """Create a topic. Raises TopicExists, InvalidTopic."""
 
     @abstractmethod
     def configure_topic(self, name: str, config: TopicConfig) -> TopicInfo:
-        """Raises TopicNotFound."""
+        """Change a topic's configuration. Raises TopicNotFound."""
 
     @abstractmethod
     def delete_topic(self, name: str) -> None:
-        """Delete a topic with its records. Raises TopicNotFound."""
+        """Delete a topic and its records. Raises TopicNotFound."""
 
     @abstractmethod
     def read(self, topic: str, partition: int, offset: int | None, limit: int) -> list[StoredRecord]:
-        """At most `limit` records from `offset` on; fewer where they pass MAX_READ_BYTES.
+        """Return at most `limit` records from `offset` on; fewer if they exceed MAX_READ_BYTES.
 
-        `None` starts at the first kept offset; a negative offset counts from the end; at or past the end the
-        list is empty. Raises TopicNotFound, UnknownPartition, OffsetOutOfRange.
+        `None` starts at the first kept offset, and a negative offset counts from the end. At or past the end, the list
+        is empty. Raises TopicNotFound, UnknownPartition, OffsetOutOfRange.
         """
 
     def enforce_retention(self, now_ms: int) -> int:
-        """Delete what no topic's retention keeps any longer; returns the number of records deleted."""
+        """Delete records that have outlived their topic's retention; return the number of deleted records."""
         return 0
 
     @abstractmethod
     def check(self) -> None:
-        """Raise LogUnavailable when the log cannot serve."""
+        """Raise LogUnavailable if the log cannot serve."""
 
     def warm(self) -> None:  # noqa: B027
-        """Open beforehand what the first append would wait for; in the process that will append."""
+        """Open the resources that the first append needs. Call this in the process that will append."""
 
     def close(self) -> None:  # noqa: B027
-        """Finish what is on its way and let go of the log; before a fork, and at the process's end."""
+        """Finish pending work and release all resources. Call this before a fork and at process exit."""
 
 
 def is_topic_name(name: str) -> bool:
-    """Whether Kafka would take this name."""
+    """Tell whether Kafka accepts this topic name."""
     return bool(_NAME.fullmatch(name)) and name not in (".", "..")
 
 
 def validate_topic(name: str, partitions: int) -> None:
-    """Raise InvalidTopic unless Kafka would take this name and this number of partitions."""
+    """Raise InvalidTopic unless Kafka accepts this name and the number of partitions is allowed."""
     if not is_topic_name(name):
         raise InvalidTopic(
             f"topic name {name[:260]!r} is not valid: use 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', "
-            "and neither '.' nor '..'"
+            "except '.' and '..'"
         )
     if not 1 <= partitions <= MAX_PARTITIONS:
-        raise InvalidTopic(f"a topic has 1 to {MAX_PARTITIONS} partitions, got {partitions}")
+        raise InvalidTopic(f"a topic must have 1 to {MAX_PARTITIONS} partitions, got {partitions}")
 
 
 def check_partition(number: int, count: int) -> None:
-    """Raise UnknownPartition unless the topic has it."""
+    """Raise UnknownPartition unless the topic has this partition."""
     if not 0 <= number < count:
         raise UnknownPartition(number, count)
 
 
 def resolve_offset(offset: int | None, first: int, end: int) -> int:
-    """The offset to start reading at, from what `Log.read` takes. Raises OffsetOutOfRange."""
+    """Resolve an offset as passed to `Log.read` to the offset to start at. Raises OffsetOutOfRange."""
     if offset is None:
         return first
     if offset < 0:
@@ -186,7 +186,7 @@ def resolve_offset(offset: int | None, first: int, end: int) -> int:
 
 
 def within_bytes(records: Sequence[StoredRecord]) -> list[StoredRecord]:
-    """The leading records that fit MAX_READ_BYTES, and the first in any case."""
+    """Return the leading records that fit in MAX_READ_BYTES, but at least the first."""
     kept: list[StoredRecord] = []
     room = MAX_READ_BYTES
     for record in records:

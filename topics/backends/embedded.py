@@ -1,4 +1,4 @@
-"""Keep the log in the database: one row per record batch, offsets claimed in the appending transaction."""
+"""Store the log in the database: one row per record batch, with offsets claimed in the appending transaction."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -31,7 +31,7 @@ from topics.models import Partition, Topic
 from topics.records import DEFAULT_CONFIG, PartitionInfo, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
 
 log = structlog.get_logger("takhin.log")
-# A topic deleted by another process is noticed at the append itself, so this bounds only how long a 404 can wait.
+# Appends notice a topic that another process has deleted, so this limits only how late a 404 can be.
 CACHE_SECONDS = 5.0
 
 _CLAIM = """
@@ -42,7 +42,7 @@ _INSERT = """
 INSERT INTO topics_recordbatch (partition_id, base_offset, record_count, codec, max_timestamp, stored_bytes, payload)
 VALUES (%s, %s, %s, %s, %s, %s, %s)
 """
-# Each table from its root page down to where rows are added, and the index of offsets.
+# Reads each table from the root page down to where rows are added, and the index of offsets.
 _TOUCHED_BY_APPEND = (
     "SELECT name FROM topics_topic ORDER BY id DESC LIMIT 1",
     "SELECT next_offset FROM topics_partition ORDER BY id DESC LIMIT 1",
@@ -52,7 +52,7 @@ _TOUCHED_BY_APPEND = (
 
 
 class _Prepared(msgspec.Struct, frozen=True):
-    """A write, encoded and compressed before its offsets are known."""
+    """A write whose records are encoded and compressed before its offsets are known."""
 
     partition_id: int
     write: Write
@@ -73,7 +73,7 @@ class EmbeddedLog(Log):
         try:
             return self._append(topic, writes, also, seconds)
         except TopicNotFound:
-            # The topic may have been deleted and made again since its partitions were cached.
+            # The topic may have been deleted and recreated since its partitions were cached.
             if self._partition_ids.pop(topic, None) is None:
                 raise
             return self._append(topic, writes, also, seconds)
@@ -83,7 +83,7 @@ class EmbeddedLog(Log):
         for write in writes:
             check_partition(write.partition, len(ids))
         prepared = [_prepare(ids[write.partition], write) for write in writes]
-        # Every transaction locks partitions in the same order, so that none can deadlock.
+        # Every transaction locks partitions in the same order, to avoid deadlocks.
         in_lock_order = sorted(range(len(prepared)), key=lambda index: prepared[index].partition_id)
 
         def job() -> Results:
@@ -97,7 +97,7 @@ class EmbeddedLog(Log):
         return commits.run(job, seconds)
 
     def _ids(self, topic: str) -> list[int]:
-        """The topic's partitions' primary keys, by number."""
+        """Return the primary keys of the topic's partitions, by number."""
         if not is_topic_name(topic):
             raise TopicNotFound(topic)
         known = self._partition_ids.get(topic)
@@ -155,7 +155,7 @@ class EmbeddedLog(Log):
 
     def delete_topic(self, name: str) -> None:
         def job() -> None:
-            # In the order of appends: the delete itself would lock them in any.
+            # Lock in the same order as appends; the delete alone would lock in any order.
             list(Partition.objects.filter(topic__name=name).order_by("id").select_for_update())
             deleted, _ = Topic.objects.filter(name=name).delete()
             if not deleted:
@@ -178,7 +178,7 @@ class EmbeddedLog(Log):
             try:
                 return within_bytes(reading.read(topic, row, start, limit))
             except CorruptRecord:
-                # Unless retention has deleted meanwhile what was looked for.
+                # Retention may have deleted the records meanwhile.
                 if _partition(topic, partition).first_offset == row.first_offset:
                     raise
         return self.read(topic, partition, offset, limit)
@@ -188,7 +188,7 @@ class EmbeddedLog(Log):
             return retention.delete_orphans() + retention.enforce(now_ms)
 
     def check(self) -> None:
-        """Raise LogUnavailable when what an append reads cannot be read, or nothing can be written."""
+        """Raise LogUnavailable if the pages that an append reads cannot be read, or nothing can be written."""
         with commits.translated(), connection.cursor() as cursor:
             for statement in _TOUCHED_BY_APPEND:
                 cursor.execute(statement)
@@ -197,7 +197,7 @@ class EmbeddedLog(Log):
 
 
 def _prepare(partition_id: int, write: Write) -> _Prepared:
-    """All the work that can be done before the transaction, which every other writer waits for."""
+    """Do as much work as possible before the transaction, which blocks all other writers."""
     max_timestamp = max(record.timestamp for record in write.records)
     return _Prepared(partition_id, write, batches.encode(write.records, write.codec), max_timestamp)
 
@@ -217,8 +217,8 @@ def _insert(topic: str, prepared: _Prepared) -> list[RecordMetadata | LogError]:
             cursor.execute(_INSERT, row)
         except IntegrityError as error:
             raise StorageDamaged(
-                f"partition {write.partition} of topic {topic} has a batch at its next offset {base} already; "
-                "manage.py check_log tells what is wrong"
+                f"partition {write.partition} of topic {topic} already has a batch at its next offset {base}; "
+                "run manage.py check_log to find out what is wrong"
             ) from error
     number = write.partition
     return [RecordMetadata(number, base + index, record.timestamp) for index, record in enumerate(write.records)]

@@ -1,4 +1,4 @@
-"""Keep the log in this process's memory, for tests and trials; nothing survives the process."""
+"""Store the log in memory, for tests and experiments. Nothing survives the process."""
 
 import threading
 from collections.abc import Collection, Sequence

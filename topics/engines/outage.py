@@ -1,4 +1,4 @@
-"""Know that the database does not answer, so that nobody waits for it, and notice when it answers again."""
+"""Detect when the database does not answer, so that no request waits for it, and when it answers again."""
 
 import os
 import threading
@@ -10,17 +10,17 @@ import structlog
 from topics.trouble import DatabaseDown
 
 log = structlog.get_logger("takhin.database")
-# Seconds between two looks: while it is down, a probe each; otherwise whether anything calls for one.
+# Seconds between checks. Each check probes the database while it is down, or if there is reason to.
 EVERY_SECONDS = 0.2
 
 
 class Outage:
-    """Refuses everybody while the database is down; a single thread of this process, the prober, finds out when.
+    """Rejects all callers while the database is down. A single thread per process, the prober, finds out when that is.
 
-    `probe` returns why the database does not answer, or an empty string when it does; it may take two seconds.
-    `is_doubtful` says whether there is reason to probe, besides `suspect`. Probes must fail for `patience` seconds
-    without any success meanwhile (`answered`) before callers are refused: what takes less is waited for. `down` lets go
-    of what waits, then and when the database is back.
+    `probe` returns why the database does not answer, or an empty string if it does; it may take two seconds.
+    `is_doubtful` tells whether there is reason to probe, besides calls of `suspect`. Callers are rejected once probes
+    have failed for `patience` seconds without a success (`answered`); during shorter outages they wait. `down` releases
+    whoever waits, at the beginning and at the end of an outage.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Outage:
         self._is_doubtful = is_doubtful
         self._down = down
         self._reason = ""
-        # Since when callers are refused; None while the database answers. Read for every cursor.
+        # When the outage began; None while the database answers. Read for every cursor.
         self.opened_at: float | None = None
         self._failing_since: float | None = None
         self._answered_at = float("-inf")
@@ -51,16 +51,16 @@ class Outage:
             raise DatabaseDown(f"{self._reason} (for {time.monotonic() - opened_at:.0f} s)")
 
     def answered(self) -> None:
-        """Somebody got an answer, which is as good as a probe's."""
+        """Note that a caller got an answer, which counts as a successful probe."""
         self._answered_at = time.monotonic()
 
     def suspect(self) -> None:
-        """Somebody got none: look now."""
+        """Note that a caller got no answer, and probe now."""
         self.watch()
         self._wanted.set()
 
     def watch(self) -> None:
-        """Have the prober run in this process: a thread does not survive a fork."""
+        """Start the prober unless it runs in this process. Threads do not survive a fork."""
         if self._pid == os.getpid():
             return
         with self._making:
@@ -92,6 +92,6 @@ class Outage:
     def _close(self) -> None:
         if self.opened_at is not None:
             log.info("the database answers", seconds=round(time.monotonic() - self.opened_at, 1))
-            # What was begun meanwhile may wait long for its next try.
+            # Connection attempts that began during the outage may wait long before they retry.
             self._down()
         self.opened_at = self._failing_since = None

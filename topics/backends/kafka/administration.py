@@ -1,4 +1,4 @@
-"""Ask the cluster about topics, and change them, by Kafka's admin protocol."""
+"""Describe and change the cluster's topics with Kafka's admin protocol."""
 
 import time
 from collections.abc import Collection, Iterable
@@ -20,35 +20,35 @@ from topics.errors import InvalidTopic, LogRefused, LogUnavailable
 from topics.records import DEFAULT_CONFIG, PartitionInfo, TopicConfig
 
 CALL_SECONDS = 10.0
-# The client waits for leaders by itself, and does not look whether there will be any.
+# The client waits for a leader even if there will be none.
 LEADER_SECONDS = 3.0
-# A topic and the number of one of its partitions.
+# A topic and a partition number.
 Place = tuple[str, int]
-# Kafka's own word for "for ever".
+# Kafka's value for unlimited retention.
 FOR_EVER = "-1"
 
 
 class Leaderless(LogUnavailable):
-    """A partition has no leader at this moment, or another one than thought."""
+    """A partition has no leader now, or its leader has changed."""
 
 
 class Administration:
-    """Calls that wait for the cluster. Each raises LogUnavailable, LogRefused and what it names."""
+    """Calls that wait for the cluster. All raise LogUnavailable and LogRefused, and the errors they document."""
 
     def __init__(self, admin: AdminClient) -> None:
         self._admin = admin
 
     def create(self, name: str, partitions: int, replication: int, config: dict[str, str]) -> None:
-        """`replication` -1 is the cluster's default. Raises TopicExists, InvalidTopic."""
+        """Create a topic; `replication` -1 means the cluster's default. Raises TopicExists, InvalidTopic."""
         new = NewTopic(name, num_partitions=partitions, replication_factor=replication, config=config)
         _only(self._admin.create_topics([new], request_timeout=CALL_SECONDS), name)
 
     def delete(self, name: str) -> None:
-        """Raises TopicNotFound."""
+        """Delete a topic. Raises TopicNotFound."""
         _only(self._admin.delete_topics([name], request_timeout=CALL_SECONDS), name)
 
     def configure(self, name: str, config: dict[str, str]) -> None:
-        """Raises TopicNotFound, InvalidTopic."""
+        """Set the topic's configuration. Raises TopicNotFound, InvalidTopic."""
         entries = [
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
         ]
@@ -56,7 +56,7 @@ class Administration:
         _only(self._admin.incremental_alter_configs([resource], request_timeout=CALL_SECONDS), name)
 
     def configs(self, names: Iterable[str]) -> dict[str, TopicConfig]:
-        """The topics' retention; that of a topic whose configuration this gateway may not read is the default."""
+        """Return the topics' retention, or the default if the gateway may not read a topic's configuration."""
         resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
         if not resources:
             return {}
@@ -69,7 +69,7 @@ class Administration:
         return found
 
     def bounds(self, places: Collection[Place]) -> dict[Place, PartitionInfo]:
-        """The first offset and the high watermark of each of these partitions. Raises TopicNotFound, Leaderless."""
+        """Return the first offset and high watermark of each partition. Raises TopicNotFound, Leaderless."""
         asked = [TopicPartition(*place) for place in places]
         first, end = (
             self._offsets_now(asked, spec, seconds=LEADER_SECONDS)
@@ -78,7 +78,7 @@ class Administration:
         return {place: PartitionInfo(place[1], first[place], end[place]) for place in places}
 
     def bounds_of(self, topic: str, number: int) -> PartitionInfo:
-        """One partition's first offset and high watermark. Raises TopicNotFound."""
+        """Return the first offset and high watermark of one partition. Raises TopicNotFound."""
         place = [TopicPartition(topic, number)]
         first, end = (
             self._offsets(place, spec)[topic, number] for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
@@ -86,7 +86,7 @@ class Administration:
         return PartitionInfo(number, first, end)
 
     def stable_end(self, topic: str, number: int) -> int:
-        """The last stable offset: every transaction before it is decided."""
+        """Return the last stable offset: all transactions before it are decided."""
         place = [TopicPartition(topic, number)]
         return self._offsets(place, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)[topic, number]
 
@@ -96,7 +96,7 @@ class Administration:
         spec: OffsetSpec,
         isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
     ) -> dict[Place, int]:
-        """Asked again while a partition has no leader: one is being chosen."""
+        """List offsets, retrying while a partition has no leader, because one is being elected."""
         deadline = time.monotonic() + CALL_SECONDS
         while True:
             try:
@@ -146,13 +146,13 @@ def _config(entries: dict[str, ConfigEntry]) -> TopicConfig:
 
 
 def config_of(config: TopicConfig) -> dict[str, str]:
-    """A topic's configuration in Kafka's words: https://kafka.apache.org/documentation/#topicconfigs
+    """Return a topic's configuration as Kafka's properties: https://kafka.apache.org/documentation/#topicconfigs
 
-    Raises InvalidTopic for what Kafka cannot keep.
+    Raises InvalidTopic for settings that Kafka cannot store.
     """
     if not config.registers_schemas:
         raise InvalidTopic(
-            "a Kafka cluster cannot keep registersSchemas=false; leave the scope schemas away from the API keys instead"
+            "a Kafka cluster cannot store registersSchemas=false; omit the scope schemas from the API keys instead"
         )
     limits = {"retention.ms": config.retention_ms, "retention.bytes": config.retention_bytes}
     return {name: FOR_EVER if limit is None else str(limit) for name, limit in limits.items()}

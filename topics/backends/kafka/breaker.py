@@ -1,4 +1,4 @@
-"""Stop asking a cluster that does not answer, and find out when it answers again."""
+"""A circuit breaker: stop sending to a cluster that does not answer, until it answers again."""
 
 import threading
 import time
@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 from topics.errors import LogUnavailable
 
-# This many requests in a row without a single record acknowledged.
+# The breaker opens after this many requests in a row without an acknowledged record.
 MOST_FAILURES = 5
 
 
 class Breaker:
-    """Closed while the cluster serves. The lock is held around the counters alone, never around a call.
+    """Closed while the cluster serves; open, it rejects requests immediately.
 
-    Open, it refuses at once. A probe that is answered makes it half-open: then one request at a time is let through,
-    and its success closes it.
+    A successful probe makes it half-open. It then admits one request at a time, and a success closes it. The lock
+    protects only the counters and is never held during a call.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,11 +27,11 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether the cluster is given up for now; half-open counts as serving."""
+        """Whether requests are rejected; half-open counts as serving."""
         return self._opened_at is not None and not self._half_open
 
     def admit(self, trial_seconds: float) -> None:
-        """Raise LogUnavailable unless a request may go to the cluster; a trial must end within `trial_seconds`."""
+        """Raise LogUnavailable unless a request may be sent; a trial request must end within `trial_seconds`."""
         if self._opened_at is None:
             return
         with self._lock:
@@ -53,19 +53,19 @@ class Breaker:
             self._half_open = False
 
     def failed(self) -> None:
-        """A request none of whose records was acknowledged in time."""
+        """Note a request without any record acknowledged in time."""
         with self._lock:
             self._failures += 1
             if self._half_open or self._failures >= MOST_FAILURES:
                 self._open()
 
     def unreachable(self) -> None:
-        """A probe was not answered."""
+        """Note a failed probe."""
         with self._lock:
             self._open()
 
     def reachable(self) -> None:
-        """A probe was answered."""
+        """Note a successful probe."""
         with self._lock:
             if self._opened_at is not None and not self._half_open:
                 self._half_open = True

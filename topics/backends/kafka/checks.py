@@ -1,4 +1,4 @@
-"""Judge what the gateway was told about the cluster, before anything depends on it."""
+"""System checks for the Kafka settings."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ ANSWER_SECONDS = 3.0
 
 
 def judge() -> Iterator[checks.CheckMessage]:
-    """What is wrong, and only when nothing is, what is unwise."""
+    """Yield errors in the settings; if there are none, yield warnings."""
     refused = list(_properties())
     yield from refused
     if not refused:
@@ -26,12 +26,12 @@ def _properties() -> Iterator[checks.CheckMessage]:
     for name in sorted(settings.KAFKA.keys() & properties.OWN.keys()):
         yield checks.Error(f"{_variable(name)} cannot be set: {properties.OWN[name]}.", id="takhin.E007")
     try:
-        # Neither makes a connection without a broker's address.
+        # Without a broker address, neither client connects.
         Producer({**properties.producer("none"), "bootstrap.servers": ""}).close()
         properties.new_consumer({"bootstrap.servers": ""}).close()
     except KafkaException as error:
         yield checks.Error(
-            f"librdkafka refuses the KAFKA_ properties: {errors.of(error).str()}.",
+            f"librdkafka rejects the KAFKA_ properties: {errors.of(error).str()}.",
             hint="https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md",
             id="takhin.E006",
         )
@@ -43,7 +43,8 @@ def _transport() -> Iterator[checks.CheckMessage]:
     protocol = settings.KAFKA.get("security.protocol", "plaintext").lower()
     if remote and protocol in ("plaintext", "sasl_plaintext"):
         yield checks.Warning(
-            f"Records go to {remote[0]} unencrypted; set KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL.", id="takhin.W003"
+            f"Records are sent to {remote[0]} unencrypted; set KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL.",
+            id="takhin.W003",
         )
 
 

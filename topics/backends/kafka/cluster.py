@@ -1,4 +1,4 @@
-"""What one process has open to the cluster: its clients, what it knows of the topics, and the breaker."""
+"""One process's connection to the cluster: its clients, topic metadata and circuit breaker."""
 
 import threading
 from collections.abc import Sequence
@@ -14,24 +14,24 @@ from topics.backends.kafka.reader import Reader
 from topics.backends.kafka.watch import Watch
 from topics.compression import CODECS
 
-# Where sessions keep their receipts; nothing of the gateway's users.
+# The topic where sessions store their receipts; it holds no user data.
 RECEIPTS = "_takhin_outcomes"
 FLUSH_SECONDS = 10.0
 
 
-# Where a schema registry keeps its schemas, unless its kafkastore.topic names another topic. Who writes there changes
-# every subject, and who reads there sees every subject.
+# The topic where a schema registry stores its schemas, unless its kafkastore.topic names another one. Writing to it
+# could change every subject, and reading it reveals every subject.
 SCHEMAS = "_schemas"
 RESERVED = ("__", "_takhin")
 
 
 def is_hidden(topic: str) -> bool:
-    """Kafka's own topics, a schema registry's and the gateway's are nobody's to read or write here."""
+    """Tell whether a topic belongs to Kafka, a schema registry or the gateway, and so is not accessible."""
     return topic == SCHEMAS or topic.startswith(RESERVED)
 
 
 class Cluster:
-    """Made in the process that uses it: librdkafka's threads do not survive a fork."""
+    """The clients of one process. Create it in the process that uses it: librdkafka's threads do not survive a fork."""
 
     def __init__(self) -> None:
         admin = AdminClient({**properties.common(), "error_cb": self._failed})
@@ -45,7 +45,7 @@ class Cluster:
         self._making = threading.Lock()
 
     def producer(self, codec: str, alone: bool = False) -> KafkaProducer:
-        """The producer of this codec, `alone` with one record in each batch; a dead one is replaced."""
+        """Return the producer for this codec, with one record per batch if `alone`. A dead producer is replaced."""
         found = self._producers.get((codec, alone))
         if found is not None and not found.is_dead:
             return found
@@ -58,12 +58,12 @@ class Cluster:
             return found
 
     def warm(self, codecs: Sequence[str] = tuple(CODECS)) -> None:
-        """Make the producers now: the first record of a new one waits half a second for its producer id."""
+        """Create the producers now: the first record of a new one waits half a second for a producer id."""
         for codec in codecs:
             self.producer(codec)
 
     def close(self) -> None:
-        """Deliver what is on its way, as far as FLUSH_SECONDS allow, and close every client."""
+        """Deliver queued records, within FLUSH_SECONDS, and close all clients."""
         self.watch.close()
         closing = [
             threading.Thread(target=producer.close, args=[FLUSH_SECONDS]) for producer in self._producers.values()

@@ -1,4 +1,4 @@
-"""Turn what Kafka and its client say into the log's own errors: the one place where their codes are known."""
+"""Convert Kafka's errors to the log's errors. Only this module knows Kafka's error codes."""
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -13,7 +13,7 @@ from topics.errors import (
     TopicNotFound,
 )
 
-# The broker or the client refused the record before it was written; the same record is refused again.
+# The broker or the client rejected the record, and would reject it again.
 REFUSED = {
     KafkaError.MSG_SIZE_TOO_LARGE,
     KafkaError.RECORD_LIST_TOO_LARGE,
@@ -35,8 +35,8 @@ REFUSED = {
     KafkaError._UNKNOWN_PARTITION,
     KafkaError._INVALID_ARG,
 }
-# The broker refuses a whole batch for its size or for one record. librdkafka does not split it (KIP-126), and unless
-# several records are to blame it gives all of them the same error (KIP-467).
+# The broker rejects a whole batch because of its size or one record. librdkafka does not split it (KIP-126), and gives
+# all records the same error unless several of them are invalid (KIP-467).
 OF_BATCH = {
     KafkaError.MSG_SIZE_TOO_LARGE,
     KafkaError.RECORD_LIST_TOO_LARGE,
@@ -44,16 +44,16 @@ OF_BATCH = {
     KafkaError.INVALID_TIMESTAMP,
     KafkaError._INVALID_DIFFERENT_RECORD,
 }
-# The client does not know the topic or the partition, as far as it has looked.
+# The client's metadata does not contain the topic or the partition.
 UNKNOWN_PLACE = {KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
-# Nothing was written, and the same record may be written later.
+# Nothing was written, and the record may be retried.
 NOT_WRITTEN = {
     KafkaError._QUEUE_FULL,
     KafkaError._PURGE_QUEUE,
     KafkaError._INVALID_DIFFERENT_RECORD,
     KafkaError.THROTTLING_QUOTA_EXCEEDED,
 }
-# The producer cannot be used any more.
+# The producer is no longer usable.
 DEAD = {KafkaError._FATAL, KafkaError._FENCED, KafkaError._STATE, KafkaError._CONFLICT}
 
 _TOPIC_ERRORS: dict[int, type[LogError]] = {
@@ -79,7 +79,7 @@ _FORBIDDEN = {
 
 
 def of(error: KafkaException | KafkaError) -> KafkaError:
-    """The KafkaError inside whatever the client raised."""
+    """Return the KafkaError of an exception."""
     if isinstance(error, KafkaError):
         return error
     inner: KafkaError = error.args[0]
@@ -87,26 +87,26 @@ def of(error: KafkaException | KafkaError) -> KafkaError:
 
 
 def name_of(error: KafkaError) -> str:
-    """Kafka's name of the error as a code: `_MSG_TIMED_OUT` is `msg_timed_out`."""
+    """Return Kafka's name of the error as a code: `_MSG_TIMED_OUT` is `msg_timed_out`."""
     return str(error.name()).lstrip("_").lower()
 
 
 def of_record(error: KafkaError, is_queued: bool = True) -> LogError:
-    """Why one record was not acknowledged; one that was not even queued is surely not written.
+    """Return the log's error for a record that was not acknowledged. A record that was not queued was not written.
 
-    librdkafka knows whether a record that timed out ever left (`rd_kafka_message_status`), but its Python client does
-    not tell. So everything that is not surely refused is unknown.
+    librdkafka knows whether a record that timed out was ever sent (`rd_kafka_message_status`), but its Python client
+    does not expose that. So the outcome is unknown unless the record was definitely rejected.
     """
     code = error.code()
     if code in REFUSED:
         return DeliveryFailed(error.str(), name_of(error), retriable=False)
     if code in NOT_WRITTEN or not is_queued:
         return DeliveryFailed(error.str(), name_of(error), retriable=True)
-    return OutcomeUnknown(f"Kafka did not acknowledge it ({error.name()}: {error.str()})")
+    return OutcomeUnknown(f"Kafka did not acknowledge the record ({error.name()}: {error.str()})")
 
 
 def of_call(error: KafkaException, topic: str = "") -> LogError:
-    """What a call about a topic or the cluster failed with; nothing was written by it."""
+    """Return the log's error for a failed call about a topic or the cluster; such calls write no records."""
     kafka = of(error)
     code = kafka.code()
     if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_ID):
@@ -114,7 +114,7 @@ def of_call(error: KafkaException, topic: str = "") -> LogError:
     if code == KafkaError.TOPIC_ALREADY_EXISTS:
         return TopicExists(topic)
     if code in _TOPIC_ERRORS:
-        return _TOPIC_ERRORS[code](f"Kafka refused it ({kafka.name()}: {kafka.str()})")
+        return _TOPIC_ERRORS[code](f"Kafka rejected the request ({kafka.name()}: {kafka.str()})")
     if code in _FORBIDDEN:
         return LogRefused(f"the Kafka cluster refused this gateway ({kafka.name()}: {kafka.str()})")
     return LogUnavailable(f"the Kafka cluster did not answer ({kafka.name()}: {kafka.str()})")
@@ -132,12 +132,12 @@ _LEADERLESS = {
 
 
 def is_leaderless(error: KafkaException) -> bool:
-    """Whether a partition had no leader at this moment, or another one than thought."""
+    """Tell whether a partition had no leader, or its leader had changed."""
     return of(error).code() in _LEADERLESS
 
 
 def is_transient(error: KafkaError) -> bool:
-    """Whether a consumer goes on by itself after this."""
+    """Tell whether a consumer recovers from this error by itself."""
     return error.code() in {
         KafkaError._TRANSPORT,
         KafkaError._ALL_BROKERS_DOWN,

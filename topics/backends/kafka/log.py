@@ -1,4 +1,4 @@
-"""Keep the log in a Kafka cluster: the contract of `base.Log`, call by call."""
+"""Store the log in a Kafka cluster."""
 
 import gc
 import multiprocessing.util
@@ -34,12 +34,12 @@ from topics.errors import (
 )
 from topics.records import DEFAULT_CONFIG, PartitionInfo, Record, StoredRecord, TopicConfig, TopicInfo, Write
 
-# A topic is made and deleted by one broker after the other.
+# Brokers create and delete a topic one after another.
 CHANGE_SECONDS = 10.0
-# Records that were refused with their batch are sent again alone, so many at a time, which takes less than this.
+# Records rejected with their batch are sent again individually, this many at a time, which takes less than this long.
 ALONE_AT_ONCE = 50
 ALONE_SECONDS = 0.25
-# Offsets have gaps, of control records and of what was compacted: "the last five" is then more than five offsets back.
+# Control records and compaction leave gaps in the offsets, so the last five records may span more than five offsets.
 MOST_COUNTED_BACK = 1000
 MOST_STEPS_BACK = 4
 
@@ -51,26 +51,26 @@ class KafkaLog(Log):
         self._opening = threading.Lock()
         self._opened: Cluster | None = None
         self._pid = os.getpid()
-        # A child keeps its parent's clients and leaves them alone: it cannot end threads that it does not have.
+        # A child process keeps its parent's clients but never closes them, because their threads do not exist in it.
         self._inherited: list[Cluster | None] = []
         self._at_exit: Callable[[], object] = lambda: None
 
     @property
     def cluster(self) -> Cluster:
-        """This process's clients, made on first use."""
+        """This process's clients, created on first use."""
         if self._opened is None or self._pid != os.getpid():
             with self._opening:
                 if self._opened is None or self._pid != os.getpid():
                     self._inherited.append(self._opened)
                     self._pid, self._opened = os.getpid(), Cluster()
-                    # Not atexit: a server's worker process, forked by multiprocessing, ends without it.
+                    # Not atexit: worker processes forked by multiprocessing do not run its handlers.
                     self._at_exit = multiprocessing.util.Finalize(None, self._opened.close, exitpriority=10)
         return self._opened
 
     def append(
         self, topic: str, writes: Sequence[Write], also: Also | None = None, seconds: float | None = None
     ) -> Results:
-        """1. Refuse at once what cannot go. 2. Queue all other records. 3. Wait for all acknowledgements together."""
+        """Reject records for offline partitions, queue all others, and wait for all acknowledgements together."""
         most = float(settings.TAKHIN_PRODUCE_TIMEOUT)
         budget = most if seconds is None else min(seconds, most)
         deadline = time.monotonic() + budget
@@ -85,7 +85,7 @@ class KafkaLog(Log):
         if not all(isinstance(outcome, OutcomeUnknown) for outcome in outcomes):
             cluster.breaker.succeeded()
         elif outcomes and budget == most:
-            # A client that gives the cluster no time proves nothing.
+            # A failure within a shorter time does not prove that the cluster is down.
             cluster.breaker.failed()
         rest = iter(outcomes)
         results: Results = [
@@ -97,7 +97,7 @@ class KafkaLog(Log):
         return results
 
     def _send(self, topic: str, writes: Sequence[Write], deadline: float) -> list[producers.Outcome]:
-        """Every record's outcome, in order; one that was refused with its batch is sent again alone."""
+        """Return every record's outcome, in order. Records rejected with their batch are sent again individually."""
         cluster = self.cluster
         records: list[tuple[int, Record]] = [(write.partition, record) for write in writes for record in write.records]
         codec = writes[0].codec
@@ -115,9 +115,9 @@ class KafkaLog(Log):
     def _alone(
         self, topic: str, records: list[tuple[int, Record]], codec: str, deadline: float
     ) -> list[producers.Outcome]:
-        """Their outcomes in batches of their own; what there is no time to send is told so, and is not in doubt."""
+        """Send each record in its own batch and return the outcomes; NotAttempted if no time is left."""
         if time.monotonic() > deadline - ALONE_SECONDS:
-            return [NotAttempted("too many records before it were refused", retriable=True)] * len(records)
+            return [NotAttempted("too many records before it were rejected", retriable=True)] * len(records)
         try:
             return self.cluster.producer(codec, alone=True).send(topic, records, self.cluster.room).settle(deadline)
         except QueueFull as error:
@@ -125,13 +125,13 @@ class KafkaLog(Log):
 
     def check_record(self, record: Record) -> None:
         if record.timestamp == 0:
-            # https://github.com/confluentinc/librdkafka/issues/1153: to it, 0 is now.
+            # librdkafka treats 0 as now: https://github.com/confluentinc/librdkafka/issues/1153
             raise DeliveryFailed(
-                "the Kafka client cannot write timestamp 0; 1 is the first", "invalid_timestamp", False
+                "the Kafka client cannot write timestamp 0; the minimum is 1", "invalid_timestamp", False
             )
         if record.headers and any("\0" in name for name, _ in record.headers):
-            # The client would cut the name there.
-            raise DeliveryFailed("a header's name holds a null character", "invalid_record", False)
+            # The client would truncate the name there.
+            raise DeliveryFailed("a header name contains a null character", "invalid_record", False)
 
     def open_session(self, name: str, is_ours: Callable[[], bool]) -> Session:
         self._admit()
@@ -164,10 +164,10 @@ class KafkaLog(Log):
         ]
 
     def _bounds(self, places: Collection[Place]) -> dict[Place, PartitionInfo]:
-        """Those of partitions that are offline are unknown, and not waited for."""
+        """Return the bounds of partitions. Offline partitions have unknown bounds and are not waited for."""
         watch, deadline = self.cluster.watch, time.monotonic() + CALL_SECONDS
         if not all(watch.has_leader(*place) for place in places):
-            # It may be a topic that was just made.
+            # The topic may have just been created.
             watch.refresh(1)
         while True:
             online = [place for place in places if watch.has_leader(*place)]
@@ -187,7 +187,7 @@ class KafkaLog(Log):
                 raise _offline(topic, number)
 
     def create_topic(self, name: str, partitions: int, config: TopicConfig = DEFAULT_CONFIG) -> TopicInfo:
-        """Retention that is not given is the cluster's own; so is the number of replicas (KIP-464)."""
+        """Create a topic. Unset retention and the number of replicas (KIP-464) default to the cluster's."""
         validate_topic(name, partitions)
         if is_hidden(name):
             raise ReservedTopic(name)
@@ -195,12 +195,12 @@ class KafkaLog(Log):
         given = {key: value for key, value in config_of(config).items() if value != FOR_EVER}
         self.cluster.administration.create(name, partitions, -1, given)
         deadline = time.monotonic() + CHANGE_SECONDS
-        self._wait_until(lambda: self.cluster.watch.is_complete(name, partitions), f"topic {name!r} was made")
+        self._wait_until(lambda: self.cluster.watch.is_complete(name, partitions), f"topic {name!r} was created")
         while True:
             try:
                 return self.topic(name)
             except TopicNotFound:
-                # One broker shows it, and another does not know it yet.
+                # One broker knows the topic, and another does not know it yet.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
@@ -257,15 +257,15 @@ class KafkaLog(Log):
 
     def close(self) -> None:
         if self._opened is not None and self._pid == os.getpid():
-            # It runs now, and not again at the end.
+            # Close the clients now; the finalizer will not run again at exit.
             self._at_exit()
             self._opened = None
-            # The clients and their callbacks know each other. What a fork would hand on as garbage, the child would end
-            # some time, and wait for ever for threads that it does not have.
+            # The clients and their callbacks form reference cycles. If a fork inherited this garbage, the child would
+            # collect it at some point, and wait forever for threads that it does not have.
             gc.collect()
 
     def _admit(self) -> None:
-        """Raise LogUnavailable while the cluster is given up: no call may wait for it."""
+        """Raise LogUnavailable while the breaker is open, so that no call waits for the cluster."""
         if self.cluster.breaker.is_open:
             raise LogUnavailable("the Kafka cluster does not answer")
 

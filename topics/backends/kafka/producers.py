@@ -1,4 +1,4 @@
-"""Send the records of a request to the cluster and wait for every acknowledgement at once."""
+"""Send the records of a request to the cluster and wait for all acknowledgements together."""
 
 import contextlib
 import functools
@@ -18,14 +18,14 @@ Outcome = RecordMetadata | LogError
 # A record and its partition.
 Placed = tuple[int, Record]
 METADATA_SECONDS = 2.0
-# What records get that were queued in a transaction, or are to be, when it can only be aborted.
+# The errors of records queued in a transaction that can only be aborted.
 UNSENT = {errors.name_of(KafkaError(code)) for code in (KafkaError._PURGE_QUEUE, KafkaError._STATE)}
 INNOCENT = errors.name_of(KafkaError(KafkaError._INVALID_DIFFERENT_RECORD))
-UNREPORTED = OutcomeUnknown("Kafka did not acknowledge it in time")
+UNREPORTED = OutcomeUnknown("Kafka did not acknowledge the record in time")
 
 
 class Room:
-    """Bounds what one process has on its way, by records and bytes, whichever producer it goes through."""
+    """Limits the records and bytes in flight in one process, across all producers."""
 
     def __init__(self, records: int, size: int) -> None:
         self._lock = threading.Lock()
@@ -33,10 +33,10 @@ class Room:
         self._size = size
 
     def take(self, records: int, size: int) -> None:
-        """Raises QueueFull."""
+        """Reserve room. Raises QueueFull."""
         with self._lock:
             if records > self._records or size > self._size:
-                raise QueueFull("too many records are on their way to the Kafka cluster")
+                raise QueueFull("too many records are in flight to the Kafka cluster")
             self._records -= records
             self._size -= size
 
@@ -47,7 +47,7 @@ class Room:
 
 
 class Delivery:
-    """The outcomes of one request's records; one event for all of them, for a future each costs more than sending."""
+    """The outcomes of one request's records. They share one event: a future per record would cost more than sending."""
 
     def __init__(self, count: int) -> None:
         self.outcomes: list[Outcome | None] = [None] * count
@@ -59,7 +59,7 @@ class Delivery:
         self.has_failed = False
 
     def report(self, index: int, error: KafkaError | None, message: Message) -> None:
-        """What became of one record; called by the thread that serves the producer."""
+        """Store the outcome of one record. Called by the thread that polls the producer."""
         if error is None:
             self.outcomes[index] = RecordMetadata(message.partition(), message.offset(), message.timestamp()[1])
         else:
@@ -76,14 +76,14 @@ class Delivery:
         return self._done.is_set()
 
     def expect(self, count: int, then: Callable[[], None] = lambda: None) -> None:
-        """All records are queued, and this many will be reported; `then` is called after the last of them."""
+        """Declare that all records are queued and `count` will be reported; `then` is called after the last report."""
         self._then.append(then)
         self._expected = count
         if len(self._reported) == count:
             self._end()
 
     def _end(self) -> None:
-        # Both threads may see the last report; one of them gets the call.
+        # Both threads may see the last report, but only one pops the callback.
         try:
             then = self._then.pop()
         except IndexError:
@@ -92,51 +92,51 @@ class Delivery:
         self._done.set()
 
     def settle(self, deadline: float) -> "list[Outcome]":
-        """Every record's outcome, once all are reported or the time is up."""
+        """Return every record's outcome, once all are reported or the deadline has passed."""
         self._done.wait(max(0.0, deadline - time.monotonic()))
         return [UNREPORTED if outcome is None else outcome for outcome in self.outcomes]
 
     def refused_with_batch(self) -> list[int]:
-        """The places of records whose whole batch was refused: each may be taken in a batch of its own."""
+        """Return the indexes of records whose whole batch was rejected; each may succeed in its own batch."""
         return list(self._of_batch)
 
     def failures(self) -> list[LogError]:
-        """Why records did not arrive, but for those that were refused before they were queued."""
+        """Return the errors of failed records, except those rejected before they were queued."""
         reported = [self.outcomes[index] for index in self._reported]
         unsent = [outcome for outcome in self.outcomes if isinstance(outcome, DeliveryFailed) and outcome.retriable]
         return unsent + [outcome for outcome in reported if isinstance(outcome, LogError)]
 
     @property
     def is_taken(self) -> bool:
-        """Whether every record has arrived."""
+        """Whether every record was acknowledged."""
         return all(isinstance(outcome, RecordMetadata) for outcome in self.outcomes)
 
     @property
     def is_refused(self) -> bool:
-        """Whether a record would be refused again."""
+        """Whether any record would be rejected again."""
         return any(map(is_final, self.outcomes))
 
 
 def is_final(outcome: Outcome | None) -> TypeGuard[DeliveryFailed]:
-    """Whether the same record would be refused again."""
+    """Tell whether the same record would be rejected again."""
     return isinstance(outcome, DeliveryFailed) and not outcome.retriable
 
 
 def is_innocent(outcome: Outcome | None) -> bool:
-    """Whether the record was refused for others of its batch."""
+    """Tell whether the record was rejected because of others in its batch."""
     return isinstance(outcome, DeliveryFailed) and outcome.code == INNOCENT
 
 
 def never_left(failures: Sequence[LogError]) -> bool:
-    """Whether records failed, though none of them was refused or sent in vain."""
+    """Tell whether there are failures, and all of them are records that were never sent."""
     return bool(failures) and all(failure.code in UNSENT for failure in failures)
 
 
 def send(producer: Producer, topic: str, records: Sequence[Placed], delivery: Delivery) -> int:
-    """Queue records for their partitions; returns how many will be reported."""
+    """Queue records for their partitions; return how many will be reported."""
     queued, unknown = _queue(producer, topic, list(enumerate(records)), delivery)
     if unknown:
-        # The partitions do exist, by the gateway's own watch; the client looks for new ones every five minutes.
+        # The gateway knows that the partitions exist; the client looks for new ones only every five minutes.
         with contextlib.suppress(KafkaException):
             producer.list_topics(topic, timeout=METADATA_SECONDS)
         queued += _queue(producer, topic, unknown, delivery)[0]
@@ -146,7 +146,7 @@ def send(producer: Producer, topic: str, records: Sequence[Placed], delivery: De
 def _queue(
     producer: Producer, topic: str, records: Sequence[tuple[int, Placed]], delivery: Delivery
 ) -> tuple[int, list[tuple[int, Placed]]]:
-    """How many of these numbered records were queued, and which were not for their partition."""
+    """Queue numbered records; return how many were queued, and those whose partition the client does not know."""
     queued = 0
     unknown = []
     produce = producer.produce
@@ -173,7 +173,7 @@ def _queue(
 
 
 class KafkaProducer:
-    """An idempotent producer and the thread that polls it. Made in the process that uses it, after any fork."""
+    """An idempotent producer and the thread that polls it. Create it in the process that uses it, after any fork."""
 
     def __init__(self, properties: Properties) -> None:
         self._producer = Producer({**properties, "error_cb": self._failed})
@@ -192,7 +192,7 @@ class KafkaProducer:
         return delivery
 
     def close(self, seconds: float) -> None:
-        """Deliver what is queued, as far as the time allows, and end."""
+        """Deliver queued records, within `seconds`, and close the producer."""
         self._stopping = True
         self._thread.join(1)
         self._producer.flush(seconds)

@@ -1,4 +1,4 @@
-"""The properties of librdkafka that the clients are made with: the user's, and above them what the product promises.
+"""The librdkafka properties of the clients: the user's, overridden by those that the product's guarantees need.
 
 https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
 """
@@ -14,41 +14,41 @@ from django.conf import settings
 
 Properties = dict[str, Any]
 
-# What the product sets itself, and why a user's value is refused.
+# Properties that the product sets itself, and why a user's value is rejected.
 OWN = {
-    "acks": "an answer means that all in-sync replicas have the record",
-    "request.required.acks": "an answer means that all in-sync replicas have the record",
+    "acks": "a response means that all in-sync replicas have the record",
+    "request.required.acks": "a response means that all in-sync replicas have the record",
     "enable.idempotence": "a retry inside the client must not write a record twice",
-    "compression.type": "every request names its own codec",
-    "compression.codec": "every request names its own codec",
-    "delivery.timeout.ms": "it follows TAKHIN_PRODUCE_TIMEOUT",
-    "message.timeout.ms": "it follows TAKHIN_PRODUCE_TIMEOUT",
+    "compression.type": "every request chooses its own codec",
+    "compression.codec": "every request chooses its own codec",
+    "delivery.timeout.ms": "it is derived from TAKHIN_PRODUCE_TIMEOUT",
+    "message.timeout.ms": "it is derived from TAKHIN_PRODUCE_TIMEOUT",
     "transactional.id": "every worker has its own",
-    "partitioner": "the gateway itself chooses partitions, as Kafka's Java client does",
-    "group.id": "records are read by offset, in no group",
-    "enable.auto.commit": "records are read by offset, in no group",
-    "auto.offset.reset": "an offset that is not kept is an error",
-    "isolation.level": "what a transaction has not committed is not shown",
-    "enable.partition.eof": "a read must know where the log ends",
+    "partitioner": "the gateway chooses partitions itself, as Kafka's Java client does",
+    "group.id": "records are read by offset, without a consumer group",
+    "enable.auto.commit": "records are read by offset, without a consumer group",
+    "auto.offset.reset": "reading an offset that is no longer kept is an error",
+    "isolation.level": "uncommitted records of transactions are not shown",
+    "enable.partition.eof": "reads must detect the end of the log",
 }
-# These belong to producers or consumers alone; the other clients would warn of them.
+# These apply only to producers or only to consumers; the other clients would log warnings about them.
 _PRODUCER_ONLY = ("queue.buffering.", "linger.ms", "batch.", "retries", "retry.backoff", "transaction.", "sticky.")
 _CONSUMER_ONLY = ("fetch.", "queued.", "session.timeout.ms", "max.poll.interval.ms", "check.crcs")
 
-# Each record in a batch of its own, one after the other: a refusal upsets whatever is behind it on its way, and
-# librdkafka sends that again after its backoff, which would make a hundred refusals last ten seconds.
+# Each record in its own batch, one after another: a rejection disturbs the batches in flight behind it, and librdkafka
+# resends those after its backoff, so a hundred rejections would take ten seconds.
 ALONE: Properties = {"batch.num.messages": 1, "max.in.flight.requests.per.connection": 1, "retry.backoff.ms": 5}
 
-# librdkafka's own limits of a batch.
+# librdkafka's own batch limits.
 BATCH_BYTES = 1_000_000
 BATCH_RECORDS = 10_000
 
-# librdkafka says of each connection, several times a second, that it is refused.
+# librdkafka logs every refused connection, several times a second.
 QUIET_SECONDS = 60.0
 
 
 class _OncePerMinute(logging.Filter):
-    """Let the same line through once in a while; what differs is the time it took and which client says it."""
+    """Pass the same message once a minute, ignoring durations and client names in it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,8 +70,9 @@ log.addFilter(_OncePerMinute())
 
 
 def budget_ms() -> int:
-    """The longest that librdkafka may try to deliver: its timeouts are looked at once a second, and an answer must
-    leave within TAKHIN_PRODUCE_TIMEOUT.
+    """Return how long librdkafka may try to deliver a record.
+
+    It checks its timeouts once a second, and the response must be sent within TAKHIN_PRODUCE_TIMEOUT.
     """
     return max(1000, settings.TAKHIN_PRODUCE_TIMEOUT * 1000 - 2000)
 
@@ -81,11 +82,11 @@ def _given(is_wanted: Callable[[str], bool]) -> Properties:
 
 
 def common() -> Properties:
-    """For every client."""
+    """Return the properties of every client."""
     return {
         "client.id": "takhin",
         "socket.keepalive.enable": True,
-        # A broker that is gone must not cost the whole time of a request.
+        # An unreachable broker must not use up the whole time of a request.
         "socket.connection.setup.timeout.ms": 5000,
         "reconnect.backoff.max.ms": 2000,
         **_given(lambda name: not name.startswith(_PRODUCER_ONLY + _CONSUMER_ONLY)),
@@ -94,15 +95,15 @@ def common() -> Properties:
 
 
 def producer(codec: str, alone: bool = False) -> Properties:
-    """For the idempotent producer of one codec; `alone` puts each record into a batch of its own."""
+    """Return the properties of the idempotent producer for one codec; `alone` puts each record in its own batch."""
     return {
-        # Bounds the memory of what is on its way; librdkafka's own default is 1 GiB.
+        # Limits the memory of records in flight; librdkafka's own default is 1 GiB.
         "queue.buffering.max.kbytes": queue_bytes() // 1024,
         "queue.buffering.max.messages": queue_records(),
-        # A broker that hangs is left for the partition's next leader while there is time.
+        # Leaves time to switch from a hanging broker to the partition's next leader.
         "socket.timeout.ms": budget_ms() // 3,
         "request.timeout.ms": budget_ms() // 3,
-        # Records of one request are queued in one go, and need no time to gather.
+        # The records of a request are queued together, so there is nothing to wait for.
         "linger.ms": 0,
         "message.max.bytes": record_bytes(),
         **common(),
@@ -116,23 +117,23 @@ def producer(codec: str, alone: bool = False) -> Properties:
 
 
 def transactional(name: str, codec: str) -> Properties:
-    """For a transactional producer of one worker slot."""
+    """Return the properties of a transactional producer of one worker slot."""
     return {
         **producer(codec),
-        # What a request writes to a partition is one batch, unless it is too large: the session says when to send.
+        # A request's records for a partition form one batch, unless it is too large: the session flushes explicitly.
         "linger.ms": 1000,
         "batch.size": BATCH_BYTES,
         "batch.num.messages": BATCH_RECORDS,
         "message.max.bytes": max(BATCH_BYTES, record_bytes()),
         "transactional.id": name,
-        # Longer than a delivery may take, shorter than a slot's lease: a dead worker's transaction is aborted first.
+        # Longer than a delivery, but shorter than a slot's lease, so that a dead worker's transaction is aborted first.
         "transaction.timeout.ms": 15_000,
         "delivery.timeout.ms": min(8000, budget_ms()),
     }
 
 
 def consumer() -> Properties:
-    """For a consumer that is told where to read."""
+    """Return the properties of a consumer that reads at explicit offsets."""
     return {
         "fetch.wait.max.ms": 10,
         "queued.max.messages.kbytes": 16 * 1024,
@@ -152,12 +153,12 @@ def new_consumer(more: Properties | None = None) -> Consumer:
 
 
 def record_bytes() -> int:
-    """The limit is TAKHIN_MAX_RECORD_BYTES; this one counts a record's framing and headers as well."""
+    """Return TAKHIN_MAX_RECORD_BYTES plus an allowance for a record's framing and headers."""
     return int(settings.TAKHIN_MAX_RECORD_BYTES) + 64 * 1024
 
 
 def queue_records() -> int:
-    """Room for what is on its way to the cluster, and always for two of the largest requests."""
+    """Return the maximum number of records in flight: always enough for two of the largest requests."""
     return max(100_000, 2 * int(settings.TAKHIN_MAX_RECORDS))
 
 

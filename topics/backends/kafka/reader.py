@@ -1,4 +1,4 @@
-"""Read records by offset, with a consumer that is told where to read and belongs to no group."""
+"""Read records by offset, with consumers that belong to no group."""
 
 import queue
 import time
@@ -13,18 +13,18 @@ from topics.errors import LogUnavailable
 from topics.records import StoredRecord
 
 READ_SECONDS = 5.0
-# A consumer costs a connection to each broker and a few threads, so that few are kept.
+# A consumer takes a connection to each broker and a few threads, so only a few are kept.
 MOST_KEPT = 4
 
 
 class Reader:
-    """Reads of any topic; consumers are kept for the next read."""
+    """Reads any topic. Consumers are kept for later reads."""
 
     def __init__(self) -> None:
         self._idle: queue.LifoQueue[Consumer] = queue.LifoQueue(MOST_KEPT)
 
     def read(self, topic: str, partition: int, start: int, end: int, limit: int) -> list[StoredRecord]:
-        """At most `limit` records with offsets from `start` to before `end`; what was aborted is left out.
+        """Return at most `limit` records with offsets from `start` to before `end`, without aborted ones.
 
         Raises LogUnavailable.
         """
@@ -43,7 +43,7 @@ class Reader:
             return found
 
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
-        """The first offset whose record is not older than this; None when there is none."""
+        """Return the first offset whose record is not older than `timestamp_ms`, or None."""
         with self._consumer() as consumer:
             asked = [TopicPartition(topic, partition, timestamp_ms)]
             (found,) = consumer.offsets_for_times(asked, timeout=READ_SECONDS)
@@ -75,10 +75,10 @@ class Reader:
 
 
 def _messages(consumer: Consumer, end: int) -> Iterator[Message]:
-    """Messages up to the end of the partition as it was when the read began."""
+    """Yield messages up to `end`, the end of the partition when the read began. Raises LogUnavailable."""
     deadline = time.monotonic() + READ_SECONDS
     while (left := deadline - time.monotonic()) > 0:
-        # One message at a time: a batch would be fetched whole, whatever its size.
+        # One message at a time, because `consume` would fetch a whole batch, whatever its size.
         message = consumer.poll(left)
         if message is None:
             break
@@ -93,7 +93,7 @@ def _messages(consumer: Consumer, end: int) -> Iterator[Message]:
             return
         elif not errors.is_transient(error):
             raise KafkaException(error)
-    raise LogUnavailable(f"the Kafka cluster did not hand over the records within {READ_SECONDS:g} seconds")
+    raise LogUnavailable(f"the Kafka cluster did not return the records within {READ_SECONDS:g} seconds")
 
 
 def _stored(message: Message) -> StoredRecord:

@@ -1,4 +1,4 @@
-"""Find what sessions kept beside the records that they appended, in a topic of the gateway's own."""
+"""Find the receipts that sessions wrote with their records, in a topic of the gateway."""
 
 import time
 import zlib
@@ -9,26 +9,26 @@ from topics.errors import LogError, LogUnavailable, TopicExists
 
 PARTITIONS = 16
 CONFIG = {"cleanup.policy": "delete", "retention.ms": str(7 * 24 * 3600 * 1000)}
-# Longer than any transaction may stay open.
+# Longer than any transaction can stay open.
 DECIDED_SECONDS = 25.0
 
 
 class Receipts:
-    """Those of one session's name, which are all in one `partition`. Raises LogUnavailable."""
+    """The receipts of one session name, all in one `partition`. Methods raise LogUnavailable."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
         self._cluster = cluster
         self.partition = zlib.crc32(name.encode()) % _partition_count(cluster)
 
     def find(self, keys: Sequence[str], since_ms: int) -> dict[str, bytes]:
-        """The receipts under these keys, of those kept not before `since_ms`."""
+        """Return the receipts under these keys written at or after `since_ms`."""
         administration, reader = self._cluster.administration, self._cluster.reader
         end = administration.bounds_of(RECEIPTS, self.partition).high_watermark
         deadline = time.monotonic() + DECIDED_SECONDS
-        # Another session's open transaction in this partition hides what was committed after it.
+        # An open transaction of another session in this partition hides what was committed after it.
         while administration.stable_end(RECEIPTS, self.partition) < end:
             if time.monotonic() > deadline:
-                raise LogUnavailable("a transaction of another worker stays undecided")
+                raise LogUnavailable("a transaction of another worker is still undecided")
             time.sleep(0.2)
         start = reader.offset_at(RECEIPTS, self.partition, since_ms)
         wanted = {key.encode() for key in keys}
@@ -45,7 +45,7 @@ class Receipts:
 
 
 def _partition_count(cluster: Cluster) -> int:
-    """The number of partitions of the topic, which is made when it is missing."""
+    """Return the topic's number of partitions, creating the topic if it is missing."""
     count = cluster.watch.count_of_hidden(RECEIPTS)
     if count is not None:
         return count
@@ -56,7 +56,7 @@ def _partition_count(cluster: Cluster) -> int:
     except TopicExists:
         pass
     except LogError as error:
-        raise LogUnavailable(f"topic {RECEIPTS} cannot be made: {error}") from error
+        raise LogUnavailable(f"topic {RECEIPTS} cannot be created: {error}") from error
     for _ in range(50):
         cluster.watch.refresh(1)
         count = cluster.watch.count_of_hidden(RECEIPTS)

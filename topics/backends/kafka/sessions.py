@@ -1,7 +1,7 @@
 """Append several requests and their receipts in one Kafka transaction, and find the receipts after a crash.
 
-A broker's refusal ends the whole transaction. Which records it meant is found out by transactions that are aborted,
-whatever comes of them; then the others are written.
+If a broker rejects a record, the whole transaction fails. The session then finds the rejected records with trial
+transactions that are always aborted, and writes the others.
 """
 
 import itertools
@@ -19,20 +19,20 @@ from topics.compression import CODECS
 from topics.errors import LogUnavailable, NotAttempted, OutcomeUnknown
 from topics.records import Record, Write
 
-# Other requests wait while the refused records of one are found.
+# Other requests wait while the session looks for the rejected records of one request.
 REFUSALS_SECONDS = 10.0
-# Places of records among those of an entry.
+# Indexes of records within an entry.
 Group = list[int]
 Refused = dict[int, Outcome]
 
 
 class KafkaSession(Session):
-    """One thread's; that thread alone serves its producers, while it waits."""
+    """A session of one thread. Only that thread polls the session's producers, while it waits."""
 
     def __init__(self, cluster: Cluster, name: str, is_ours: Callable[[], bool]) -> None:
         self._receipts = Receipts(cluster, name)
-        # A producer has one codec. All are opened, for an earlier owner may have left a transaction open in any; at the
-        # same time, for each waits half a second for its coordinator.
+        # Each producer has one codec. Open all, because an earlier owner may have left a transaction open in any of
+        # them; open them concurrently, because each waits half a second for its coordinator.
         with ThreadPoolExecutor(len(CODECS)) as pool:
             opened = pool.map(lambda codec: TransactionalProducer(name, codec), CODECS)
             self._producers = dict(zip(CODECS, opened, strict=True))
@@ -48,11 +48,11 @@ class KafkaSession(Session):
         if not any(delivery.is_refused for delivery in deliveries):
             raise _not_taken(deliveries)
         if len(entries) > 1:
-            raise RefusedTogether("Kafka refuses a record of one of these requests")
+            raise RefusedTogether("Kafka rejects a record of one of these requests")
         return [self._append_but_refused(entries[0])]
 
     def _append_but_refused(self, entry: Entry) -> Results:
-        """Find the records that Kafka refuses and append the others; none where the entry is strict."""
+        """Find the records that Kafka rejects and append the others; append none if the entry is strict."""
         deadline = time.monotonic() + REFUSALS_SECONDS
         records = _records(entry)
         groups: list[Group] = []
@@ -64,8 +64,8 @@ class KafkaSession(Session):
         deliveries = self._producer.send(*[[(entry.topic, [records[index] for index in group])] for group in groups])
         if len(deliveries) < len(groups) or not all(delivery.is_taken for delivery in deliveries):
             self._producer.abort()
-            raise LogUnavailable("Kafka refused records that it had taken before")
-        late = NotAttempted() if entry.strict else NotAttempted("too many records before it were refused", True)
+            raise LogUnavailable("Kafka rejected records that it had accepted before")
+        late = NotAttempted() if entry.strict else NotAttempted("too many records before it were rejected", True)
         outcomes: list[Outcome | None] = [refused.get(index, late) for index in range(len(records))]
         for group, delivery in zip(groups, deliveries, strict=True):
             for index, outcome in zip(group, delivery.outcomes, strict=True):
@@ -73,10 +73,10 @@ class KafkaSession(Session):
         return self._commit([entry], [outcomes])[0]
 
     def _named(self, entry: Entry, deadline: float) -> Refused:
-        """The records that brokers name as the reason when they refuse a batch for several of its records (KIP-467).
+        """Return the records that brokers name when they reject a batch because of several records (KIP-467).
 
-        librdkafka tells them from the rest of the batch, unless one of them is to blame or all. That all are is
-        excluded by a good record beside them; that one is, is left for `_split`.
+        librdkafka distinguishes them from the rest of the batch, unless one record or all are invalid. Adding a valid
+        record rules out that all are; `_split` handles a single one.
         """
         refused: Refused = {}
         groups = _groups(entry)
@@ -104,9 +104,9 @@ class KafkaSession(Session):
         return refused
 
     def _split(self, entry: Entry, refused: Refused, deadline: float) -> list[Group]:
-        """Halve the records until Kafka takes each group as a batch; what it does not take alone becomes refused.
+        """Halve the records until Kafka accepts each group as a batch; add those it rejects individually to `refused`.
 
-        Those it has not come to when the time is up are in no group.
+        Records not yet tried at the deadline are in no group.
         """
         records = _records(entry)
         pending = [group for whole in _groups(entry) if (group := [i for i in whole if i not in refused])]
@@ -153,13 +153,13 @@ def _records(entry: Entry) -> list[Placed]:
 
 
 def _groups(entry: Entry) -> list[Group]:
-    """The places of each write's records."""
+    """Return the indexes of each write's records."""
     ends = list(itertools.accumulate(len(write.records) for write in entry.writes))
     return [list(range(start, end)) for start, end in itertools.pairwise([0, *ends])]
 
 
 def _is_one_batch(write: Write) -> bool:
-    """Whether these records surely make a single batch, with one more beside them."""
+    """Tell whether these records and one more certainly fit in a single batch."""
     framing = 100 * (len(write.records) + 1)
     size = sum(record.size + 10 * len(record.headers) for record in write.records) + framing
     return len(write.records) < properties.BATCH_RECORDS and size < properties.BATCH_BYTES
@@ -167,7 +167,7 @@ def _is_one_batch(write: Write) -> bool:
 
 def _not_taken(deliveries: Sequence[Delivery]) -> LogUnavailable:
     failures = failures_of(deliveries)
-    return LogUnavailable(f"Kafka did not take the records: {failures[0] if failures else 'no answer'}")
+    return LogUnavailable(f"Kafka did not accept the records: {failures[0] if failures else 'no response'}")
 
 
 def _results(entry: Entry, outcomes: Sequence[Outcome | None]) -> Results:

@@ -1,8 +1,8 @@
 """Send batches to Kafka in transactions that are committed with their receipts, or aborted.
 
-A transactional id belongs to one producer: a new one of that id fences the one before (KIP-98, KIP-360). librdkafka
-lacks KIP-890, so that a late answer may decide a later transaction; hence nothing is ever asked again of a producer
-whose commit or abort is in doubt: it is thrown away, and a new one reads what was decided.
+A transactional id belongs to one producer: a new producer with that id fences the previous one (KIP-98, KIP-360).
+librdkafka lacks KIP-890, so a late response may decide a later transaction. Therefore a producer whose commit or abort
+is in doubt is never used again: it is discarded, and a new one reads what was decided.
 """
 
 import time
@@ -15,23 +15,23 @@ from topics.backends.kafka.producers import Delivery, Placed, never_left, send
 from topics.errors import LogError, LogUnavailable, OutcomeUnknown
 
 INIT_SECONDS = 10.0
-# Longer than a delivery may take, so that every record is reported.
+# Longer than a delivery, so that every record is reported.
 REPORT_SECONDS = 10.0
-# What was on its way beside a record that failed is answered within this, most of it.
+# Most records in flight beside a failed record are reported within this time.
 LAST_REPORTS_SECONDS = 0.02
 COMMIT_SECONDS = 10.0
-# A topic and records for it, which are one batch where they are for one partition.
+# A topic and records for it; the records for one partition form a batch.
 Batch = tuple[str, Sequence[Placed]]
 
 
 class TransactionalProducer:
-    """One codec's producer of a session; the thread that uses it serves it, while it waits.
+    """A session's producer for one codec. The thread that uses it polls it while it waits.
 
-    Each call but the first may raise OutcomeUnknown, and the producer is over then.
+    Every method except the constructor may raise OutcomeUnknown. The producer is then unusable.
     """
 
     def __init__(self, name: str, codec: str) -> None:
-        """Shut out those before it, and wait until their transaction is decided. Raises LogUnavailable, LogRefused."""
+        """Fence earlier producers and wait until their transaction is decided. Raises LogUnavailable, LogRefused."""
         self._producer = Producer(properties.transactional(f"{name}-{codec}", codec))
         try:
             self._producer.init_transactions(INIT_SECONDS)
@@ -39,10 +39,10 @@ class TransactionalProducer:
             raise errors.of_call(error) from error
 
     def send(self, *steps: Sequence[Batch]) -> list[Delivery]:
-        """Begin a transaction and send one step's batches after the other's, until one of them is not taken."""
+        """Begin a transaction and send the batches step by step, until one is not accepted."""
         deliveries = self._send_once(steps)
         if never_left(failures_of(deliveries)):
-            # librdkafka gave sequence numbers to what an earlier transaction did not send, and sees the gap only now.
+            # librdkafka numbered records that an earlier transaction did not send, and detects the gap only now.
             self.abort()
             deliveries = self._send_once(steps)
         return deliveries
@@ -67,8 +67,9 @@ class TransactionalProducer:
         return delivery
 
     def _serve(self, deliveries: Sequence[Delivery]) -> None:
-        """Send what is queued, until every record is reported, or one has failed: what is queued behind that one would
-        never leave.
+        """Flush until every record is reported or one has failed.
+
+        Records queued behind a failed record would never be sent.
         """
         deadline = time.monotonic() + REPORT_SECONDS
         while not all(delivery.is_reported for delivery in deliveries) and time.monotonic() < deadline:
@@ -79,13 +80,13 @@ class TransactionalProducer:
             self._producer.flush(0.1)
 
     def commit(self, receipts: Batch) -> None:
-        """End the transaction, these records in it. Raises LogUnavailable, and the transaction is aborted then."""
+        """Commit the transaction with the receipts. Raises LogUnavailable after aborting the transaction."""
         try:
             delivery = self._queue(*receipts)
             self._serve([delivery])
             if not delivery.is_taken:
                 self.abort()
-                raise LogUnavailable(f"Kafka did not take the receipts: {delivery.outcomes[0]}")
+                raise LogUnavailable(f"Kafka did not accept the receipts: {delivery.outcomes[0]}")
             self._producer.commit_transaction(COMMIT_SECONDS)
         except KafkaException as error:
             raise _over(error) from error
@@ -97,7 +98,7 @@ class TransactionalProducer:
             raise _over(error) from error
 
     def close(self) -> None:
-        # Records of a transaction in doubt must not leave any more.
+        # Records of a transaction in doubt must not be sent any more.
         self._producer.purge()
 
 

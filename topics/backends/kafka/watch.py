@@ -1,4 +1,4 @@
-"""Know the cluster's topics and whether it answers, without asking it in any request."""
+"""Watch the cluster's topics and availability in the background, so that requests need not ask."""
 
 import threading
 import time
@@ -13,19 +13,19 @@ from topics.backends.kafka.breaker import Breaker
 from topics.errors import LogUnavailable, ReservedTopic, TopicNotFound
 
 log = structlog.get_logger("takhin.kafka")
-# A topic made elsewhere is seen within 5 seconds.
+# A topic created elsewhere is seen within 5 seconds.
 EVERY_SECONDS = 3.0
 ANSWER_SECONDS = 2.0
-# After a probe that was not answered.
+# The interval after a failed probe.
 AGAIN_SECONDS = 1.0
-# An unknown topic asks again, but not more often than this.
+# An unknown topic triggers a refresh, but not more often than this.
 FRESH_SECONDS = 0.5
-# A single probe may have gone to the one broker that hangs.
+# A single failed probe may have gone to the only broker that hangs.
 MOST_UNANSWERED = 2
 
 
 class Watch:
-    """Reads the cluster's metadata every few seconds; the thread ends with the process or by `close`."""
+    """Reads the cluster's metadata every few seconds. The thread stops with the process or by `close`."""
 
     def __init__(self, admin: AdminClient, breaker: Breaker, is_hidden: Callable[[str], bool]) -> None:
         self._admin = admin
@@ -45,7 +45,10 @@ class Watch:
         self._thread.start()
 
     def partition_count(self, topic: str) -> int:
-        """Raises TopicNotFound, ReservedTopic, and LogUnavailable for a topic that the cluster has not told of."""
+        """Return the topic's number of partitions.
+
+        Raises TopicNotFound, ReservedTopic, and LogUnavailable if the topic is unknown and the cluster does not answer.
+        """
         if self._is_hidden(topic):
             raise ReservedTopic(topic)
         count = self._counts.get(topic)
@@ -57,12 +60,12 @@ class Watch:
         if count is not None:
             return count
         if not self.answers:
-            raise LogUnavailable("the Kafka cluster does not answer, and this topic is not known from before")
+            raise LogUnavailable("the Kafka cluster does not answer, and this topic was not known before")
         raise TopicNotFound(topic)
 
     @property
     def answers(self) -> bool:
-        """Whether the cluster answered lately."""
+        """Whether the cluster has answered recently."""
         return self._unanswered < MOST_UNANSWERED
 
     @property
@@ -73,28 +76,28 @@ class Watch:
         return topic in self._counts
 
     def is_complete(self, topic: str, partitions: int) -> bool:
-        """Whether the topic is there with all of its partitions, and each has a leader."""
+        """Tell whether the topic exists with all its partitions, and each has a leader."""
         has_all = self._counts.get(topic, 0) >= partitions
         return has_all and all(self.has_leader(topic, number) for number in range(partitions))
 
     def has_leader(self, topic: str, partition: int) -> bool:
-        """Whether a broker leads the partition, as far as the cluster said lately."""
+        """Tell whether the partition has a leader, according to the latest metadata."""
         return (topic, partition) not in self._leaderless
 
     def count_of_hidden(self, topic: str) -> int | None:
-        """The number of partitions of one of the gateway's own topics."""
+        """Return the number of partitions of one of the gateway's own topics, or None."""
         self.wait_for_first()
         return self._counts.get(topic)
 
     def wait_for_first(self) -> None:
-        """Wait until the cluster has been asked once."""
+        """Wait until the cluster has been queried once."""
         if self._rounds == 0:
             self.refresh(ANSWER_SECONDS + 1)
 
     def refresh(self, seconds: float) -> None:
-        """Wait for metadata that is read from now on, or until the time is up."""
+        """Wait for metadata requested from now on, for at most `seconds`."""
         with self._changed:
-            # The round that is under way may have been answered before.
+            # The current round may already have been answered.
             after = self._rounds + 1 if self._is_busy else self._rounds
             self._wanted.set()
             self._changed.wait_for(lambda: self._rounds > after or self._stopping, seconds)
@@ -105,7 +108,7 @@ class Watch:
         self._thread.join(ANSWER_SECONDS + 1)
 
     def wake(self) -> None:
-        """Look at once: a client says that no broker is left."""
+        """Refresh immediately, because a client reports that all brokers are down."""
         self._wanted.set()
 
     def _loop(self) -> None:
@@ -120,7 +123,7 @@ class Watch:
             self._rest(AGAIN_SECONDS if self._unanswered else EVERY_SECONDS)
 
     def _rest(self, seconds: float) -> None:
-        """Wait, and serve the client's callbacks and log lines meanwhile."""
+        """Wait, and serve the client's callbacks and log messages meanwhile."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self._wanted.wait(0.1):
             self._admin.poll(0)
@@ -141,7 +144,7 @@ class Watch:
         self._counts = {
             name: len(topic.partitions)
             for name, topic in metadata.topics.items()
-            # A topic that is being made has partitions without a leader for a moment.
+            # A topic that is being created briefly has partitions without a leader.
             if topic.error is None and topic.partitions
         }
         self._leaderless = {

@@ -1,4 +1,4 @@
-"""Django's PostgreSQL, which asks a server that does not answer for nothing, and lets go of what waits for it."""
+"""Django's PostgreSQL backend, but it fails fast while the server does not answer."""
 
 import contextlib
 import os
@@ -14,21 +14,22 @@ from psycopg_pool import PoolClosed, PoolTimeout
 
 from topics.engines.outage import Outage
 
-# The least that psycopg takes.
+# The minimum that psycopg allows.
 ANSWER_SECONDS = 2
-# A server that restarts within this is waited for. Meanwhile those who wait may hold all threads, and a probe has to be
-# answered within a second.
+# Requests wait for a server that restarts within this time. They may occupy all threads meanwhile, and health probes
+# must be answered within a second.
 PATIENCE_SECONDS = 0.4
-# A connection that is asked for or in use for longer may hang.
+# A connection that is requested or in use for longer than this may hang.
 DOUBTFUL_SECONDS = 0.2
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """While the server is down nobody is given a connection, and those in use are cut: a server that is gone without a
-    word would keep their threads for as long as TCP does.
+    """While the server is down, it hands out no connections and shuts down those in use.
+
+    Otherwise, threads would wait for a silently lost server until TCP times out.
     """
 
-    # How long a connection of the pool is waited for, in steps of the pool's own `timeout`.
+    # How long to wait for a connection from the pool, in steps of the pool's own `timeout`.
     wait_seconds = 5.0
 
     def _cursor(self, name: Any = None) -> Any:
@@ -47,7 +48,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             try:
                 made = super().get_new_connection(conn_params)
             except (PoolTimeout, PoolClosed):
-                # Outside of an outage a full pool is waited for, and one that an outage has closed is replaced.
+                # Without an outage, wait for a full pool, and replace a pool that an outage has closed.
                 outage.admit()
                 if time.monotonic() < deadline:
                     continue
@@ -71,7 +72,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 class _Server:
-    """The server as this process uses it: its connections, and who asks for one or has one since when."""
+    """This process's connections to the server, and since when each wrapper has requested or used one."""
 
     def __init__(self) -> None:
         self.parameters: dict[str, Any] = {}
@@ -96,7 +97,7 @@ class _Server:
             return any(time.monotonic() - since > DOUBTFUL_SECONDS for since in self._since.values())
 
     def probe(self) -> str:
-        """Why the server takes no new connection now."""
+        """Return why the server does not accept connections, or an empty string if it does."""
         try:
             psycopg.connect(**{**self.parameters, "connect_timeout": ANSWER_SECONDS}).close()
         except psycopg.Error:
@@ -104,10 +105,10 @@ class _Server:
         return ""
 
     def down(self) -> None:
-        """End every wait for the server: the pool is made anew when it answers, with fresh connections."""
+        """Abort every wait for the server. The pool is recreated with fresh connections when it answers."""
         pools = _pools()
         for pool in [pools.pop(alias) for alias in list(pools)]:
-            # No waiting for its threads, which wait for the server.
+            # Do not wait for the pool's threads, because they wait for the server.
             pool.close(timeout=0)
         with self._lock:
             connections = list(self._connections)
@@ -121,7 +122,7 @@ def _pools() -> dict[str, Any]:
 
 
 def _cut(connection: Any) -> None:
-    """Make whoever waits for an answer on this connection see that it is lost."""
+    """Shut down the connection's socket, so that whoever waits on it gets an error."""
     with contextlib.suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as twin:
         twin.shutdown(socket.SHUT_RDWR)
 

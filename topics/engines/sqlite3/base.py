@@ -1,7 +1,7 @@
-"""Django's SQLite, which asks for nothing while another process keeps the file locked, and notices a file that is gone.
+"""Django's SQLite backend, but it fails fast while another process locks the file, and detects a missing file.
 
-SQLite waits for a lock as long as the setting `timeout` says. Once a reader has waited that long in vain, the others
-are refused until the prober can read again. The writer is exempt: see topics/writer.py.
+SQLite waits for a lock as long as the setting `timeout` says. Once a reader has timed out, other readers are rejected
+until the prober can read again. The writer is exempt: see topics/writer.py.
 """
 
 import sqlite3
@@ -16,9 +16,9 @@ from django.utils.functional import cached_property
 from topics.engines.outage import Outage
 
 _LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED")
-# A connection whose file is gone or replaced is closed within this.
+# A connection whose file is missing or replaced is closed within this time.
 LOOK_SECONDS = 0.25
-# Database files that this process has seen: one that is gone must not be made anew, empty, by whoever connects next.
+# Database files that this process has seen: the next connection must not recreate a missing file as an empty one.
 _seen: set[str] = set()
 
 
@@ -34,7 +34,7 @@ class _Noting(DatabaseErrorWrapper):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    # Whether it waits for locks though others are refused.
+    # Whether this connection waits for locks even while others are rejected.
     is_patient = False
     _file: tuple[int, int] | None = None
     _look_again_at = 0.0
@@ -56,7 +56,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: Any) -> Any:
         path = str(self.settings_dict["NAME"])
         if path in _seen and _identity(path) is None:
-            error = sqlite3.OperationalError("the file is gone")
+            error = sqlite3.OperationalError("the file no longer exists")
             error.sqlite_errorname = "SQLITE_CANTOPEN"
             raise error
         made = super().get_new_connection(conn_params)
@@ -74,7 +74,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         super().close_if_unusable_or_obsolete()
 
     def is_usable(self) -> bool:
-        """Asked after an error alone: a connection that is opened anew sees what has become of the file."""
+        """Django calls this only after an error. Return False to reconnect, which detects a changed file."""
         return False
 
 
@@ -94,7 +94,7 @@ _probed = _Probed()
 
 
 def _probe() -> str:
-    """Why the file cannot be read now: a lock alone, for whatever else is wrong is told at once to whoever asks."""
+    """Return why the file cannot be read, considering only locks: any other problem fails immediately anyway."""
     try:
         connection = sqlite3.connect(f"file:{_probed.path}?mode=ro", timeout=0, uri=True)
         try:
