@@ -248,7 +248,7 @@ def test_a_long_payload_and_many_results_are_cut_with_a_note(admin: Client, api:
 
     assert "100 of 400 records are shown, failed ones first" in page
     assert page.count("UNKNOWN_PARTITION".lower()) == 100
-    assert "cut after 4096 characters" in page
+    assert "truncated to 4096 characters" in page
 
 
 def test_a_request_without_a_body_says_so(admin: Client, api: Api, topic: str) -> None:
@@ -379,12 +379,12 @@ def test_the_record_browser_opens_with_the_newest(admin: Client, api: Api, topic
     [
         ({}, "Choose a topic"),
         ({"topic": "nowhere"}, "no topic named"),
-        ({"topic": "orders", "partition": "9"}, "has partitions 0 to 2"),
+        ({"topic": "orders", "partition": "9"}, "has no partition 9, only 0 to 2"),
         ({"topic": "orders", "partition": "x"}, "Enter a whole number"),
         ({"topic": "orders", "offset": "9" * 30}, "less than or equal"),
-        ({"topic": "orders", "partition": "1", "offset": "999"}, "No record stands at or after"),
+        ({"topic": "orders", "partition": "1", "offset": "999"}, "There are no records at or after"),
         ({"topic": "orders", "partition": "1", "offset": "-2"}, "offset-3"),
-        ({"topic": "orders", "partition": "2"}, "no record kept"),
+        ({"topic": "orders", "partition": "2"}, "no records; the next offset is"),
     ],
 )
 def test_any_place_is_answered(admin: Client, api: Api, topic: str, place: dict[str, str], shown: str) -> None:
@@ -413,7 +413,7 @@ def test_no_timestamp_breaks_the_browser(admin: Client, topic: str) -> None:
 
     page = _text(admin.get(RECORDS, {"topic": topic, "partition": 0}))
 
-    assert page.count("beyond the calendar") == 2
+    assert page.count("out of range") == 2
     assert f"{2**63 - 1} ms" in page
     assert "1969-12-31 23:59:59.999 UTC" in page
     assert admin.get("/admin/topics/recordbatch/").status_code == 200

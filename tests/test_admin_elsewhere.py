@@ -109,8 +109,8 @@ def test_a_partition_that_no_broker_leads_is_told_and_hides_nothing(
     monkeypatch.setattr(MemoryLog, "topic", without_leader)
 
     assert _listed(_text(admin.get(TOPICS))) == [topic]
-    assert "offline: no broker leads it" in _text(admin.get(f"{_page(topic)}change/"))
-    assert "no broker can read it now" in _text(admin.get(f"{RECORDS}?topic={topic}&partition=0"))
+    assert "offline: no leader" in _text(admin.get(f"{_page(topic)}change/"))
+    assert "has no leader and cannot be read now" in _text(admin.get(f"{RECORDS}?topic={topic}&partition=0"))
     assert _offsets(_text(admin.get(f"{RECORDS}?topic={topic}"))) == [0]
     assert api.get(f"/api/topics/{topic}").json()["partitions"][:2] == [
         {"id": 0, "highWaterMark": None, "firstOffset": None},
@@ -238,7 +238,7 @@ def test_who_did_what_is_remembered(admin: Client, topic: str) -> None:
         ({"name": "a/b"}, "is not valid"),
         ({"name": "x" * 250}, "at most 249"),
         ({"name": "nul\0"}, "Null characters are not allowed"),
-        ({"name": "orders"}, "a topic named 'orders' exists"),
+        ({"name": "orders"}, "topic 'orders' already exists"),
         ({"partitions": "0"}, "greater than or equal to 1"),
         ({"partitions": "1001"}, "less than or equal to 1000"),
         ({"partitions": "many"}, "Enter a whole number"),
@@ -375,7 +375,7 @@ def test_a_change_of_a_topic_on_a_log_that_is_down(admin: Client, down: None) ->
 
 def test_what_only_the_log_refuses_is_said_in_the_form(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> Any:
-        raise InvalidTopic("Kafka refused it (POLICY_VIOLATION: too <many> partitions)")
+        raise InvalidTopic("Kafka rejected the request (POLICY_VIOLATION: too <many> partitions)")
 
     monkeypatch.setattr(MemoryLog, "create_topic", refuse)
 
@@ -396,7 +396,7 @@ def test_the_record_browser_says_that_the_log_is_down(
     assert DOWN in page
     assert topic in page
     assert "Choose a topic to see" not in page
-    assert "There is no topic yet" not in page
+    assert "There are no topics yet" not in page
 
 
 class KafkaLike(MemoryLog):
@@ -429,7 +429,7 @@ def test_the_record_browser_walks_over_gaps(admin: Client, api: Api, settings: A
         page = _text(admin.get(address))
         seen += _offsets(page)
     assert seen == list(range(100, 300, 2))
-    assert "No record stands before" in _text(admin.get(RECORDS, {"topic": "orders", "before": "100"}))
+    assert "There are no records before" in _text(admin.get(RECORDS, {"topic": "orders", "before": "100"}))
     assert _offsets(_text(admin.get(RECORDS, {"topic": "orders", "offset": "-10"})))[0] == 290
 
 

@@ -323,7 +323,7 @@ def test_the_record_browser_shows_it_as_json(api: Api, users: str) -> None:
 
     shown = admin.get("/admin/topics/recordbatch/records/?topic=users").content.decode()
 
-    assert f"Avro by schema {schema_id}" in shown
+    assert f"Avro with schema {schema_id}" in shown
     assert "Ada &lt;b&gt;" in shown
 
 

@@ -234,7 +234,7 @@ def test_a_topic_elsewhere_lives_and_dies_by_hand(browser: Browser, elsewhere: L
     page.locator("a[href$='/topic/add/']").first.click()
     page.fill("[name=name]", "browsed")
     page.click("[name=_save]")
-    expect(page.get_by_text("a topic named 'browsed' exists")).to_be_visible()
+    expect(page.get_by_text("topic 'browsed' already exists")).to_be_visible()
     screens.shoot("elsewhere-refused")
     page.fill("[name=name]", "by_hand")
     page.fill("[name=retention_ms]", "86400000")

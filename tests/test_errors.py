@@ -140,7 +140,7 @@ def test_an_unknown_or_repeated_parameter_is_400_everywhere(api: Api, topic: str
     for name in ("limit", "wait"):
         if name == {"messages": "limit", "status": "wait"}.get(path.split("/")[-1 if "messages" in path else -2]):
             problem = problem_of(call(api, method, f"{path}?{name}=1&{name}=1"), 400, "invalid_parameter")
-            assert problem["detail"] == f"{name}: this parameter stands more than once"
+            assert problem["detail"] == f"{name}: this parameter appears more than once"
 
 
 def test_an_unknown_topic_comes_before_every_other_complaint(api: Api) -> None:

@@ -188,7 +188,7 @@ def test_a_database_that_is_gone_is_told_by_every_thread(server: LiveServer, wha
         assert refused(server.produce("orders", [{"value": 1}])) == "log_unavailable"
     registry = get(server, "/registry/subjects")
     assert (registry.status_code, registry.json()["error_code"]) == (503, 50001)
-    assert "(the file is gone)" in ready(server)[1]
+    assert "(the file no longer exists)" in ready(server)[1]
     assert get(server, "/api/health/live").status_code == 200
     assert not file_of(server).exists()
 

@@ -439,7 +439,7 @@ def test_an_async_record_with_half_a_pair_is_stored_as_sent(api: Api, topic: str
         (r'{"keySchema":"\ud800","records":[{}]}', "$.keySchema: holds half of a surrogate pair"),
         (r'{"valueSchema":{"type":"\ud800"},"records":[{}]}', "$.valueSchema: holds half of a surrogate pair"),
         (r'{"records":[{"value":"\ud800"},{"partition":"x"}]}', "$.records[1].partition: expected integer, got string"),
-        (r'{"records":[{"value":"\ud800"}', "the JSON text ends too early"),
+        (r'{"records":[{"value":"\ud800"}', "the JSON text is truncated"),
         (r'{"records":[{"value":"\ud80"}]}', "JSON is malformed"),
         (r'{"records":[{"value":\ud800}]}', "JSON is malformed"),
     ],

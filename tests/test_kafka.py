@@ -76,7 +76,7 @@ def test_records_that_fail_leave_the_others_alone(cluster: MockCluster, api: Api
         "invalid_record",
         None,
     ]
-    assert outcomes[2]["error"] == "record 2: the Kafka client cannot write timestamp 0; 1 is the first"
+    assert outcomes[2]["error"] == "record 2: the Kafka client cannot write timestamp 0; the minimum is 1"
     assert [message["value"] for message in api.messages("orders", partition=0)] == ['"fine"', '"fine too"']
 
 

@@ -37,9 +37,9 @@ def test_it_works(tmp_path: Path, mock_cluster: MockCluster) -> None:
         ("KAFKA_LINGER_MS", "soon", "Invalid value"),
         ("KAFKA_SASL_MECHANISM", "NONSENSE", "NONSENSE"),
         ("KAFKA_SSL_CA_LOCATION", "/nowhere.pem", "ssl.ca.location"),
-        ("KAFKA_ACKS", "1", "KAFKA_ACKS cannot be set: an answer means that all in-sync replicas have the record"),
+        ("KAFKA_ACKS", "1", "KAFKA_ACKS cannot be set: a response means that all in-sync replicas have the record"),
         ("KAFKA_ENABLE_IDEMPOTENCE", "false", "KAFKA_ENABLE_IDEMPOTENCE cannot be set"),
-        ("KAFKA_COMPRESSION_TYPE", "lz4", "KAFKA_COMPRESSION_TYPE cannot be set: every request names its own codec"),
+        ("KAFKA_COMPRESSION_TYPE", "lz4", "KAFKA_COMPRESSION_TYPE cannot be set: every request chooses its own codec"),
     ],
 )
 def test_a_wrong_property_is_an_error_that_names_it(

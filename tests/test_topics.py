@@ -271,7 +271,7 @@ def test_an_unknown_partition_is_404(api: Api, topic: str) -> None:
 
     assert answer.status_code == 404
     assert answer.json()["code"] == "unknown_partition"
-    assert answer.json()["detail"] == "partition 3 does not exist: the topic has 0 to 2"
+    assert answer.json()["detail"] == "partition 3 does not exist: the topic has partitions 0 to 2"
 
 
 def test_bytes_are_shown_as_text_where_they_are_text(api: Api, topic: str) -> None:
@@ -452,9 +452,9 @@ def test_the_command_creates_a_topic(api: Api, capsys: pytest.CaptureFixture[str
 
 def test_the_command_refuses_what_the_api_refuses(api: Api, topic: str) -> None:
     for arguments, message in (
-        (["orders"], "a topic named 'orders' exists"),
+        (["orders"], "topic 'orders' already exists"),
         (["a b"], "topic name 'a b' is not valid"),
-        (["new", "--partitions", "0"], "a topic has 1 to 1000 partitions, got 0"),
+        (["new", "--partitions", "0"], "a topic must have 1 to 1000 partitions, got 0"),
         (["new", "--partitions", "x"], "invalid int value: 'x'"),
         (["new", "--retention-ms", "0"], "retention"),
         (["new", "--retention-bytes", "-1"], "retention"),
@@ -467,4 +467,4 @@ def test_the_command_refuses_what_the_api_refuses(api: Api, topic: str) -> None:
 def test_the_command_may_find_the_topic(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
     call_command("create_topic", "orders", "--if-not-exists")
 
-    assert capsys.readouterr().out == "Topic orders exists.\n"
+    assert capsys.readouterr().out == "Topic orders already exists.\n"

@@ -1,4 +1,4 @@
-"""Show any log's topics, make and delete them through it; and show the embedded log's partitions and batches."""
+"""Admin pages for topics of any log, and for the embedded log's partitions and record batches."""
 
 from typing import Any
 
@@ -27,17 +27,17 @@ from topics.records import TopicConfig
 from topics.rendering import moment, span
 from topics.windows import Bounded, EmbeddedOnly, Facts, OutsideTransaction, is_embedded
 
-# The embedded log has a list of partitions for the rest.
+# The list of partitions shows the rest.
 MOST_PARTITIONS_SHOWN = 100
 COLUMNS = ("name", "partition_count", "record_count", "stored", "kept", "created_at", "browse")
 FIELDS = ("name", "retention_ms", "retention_bytes", "registers_schemas", "created_at", "partitions_shown")
-# What only the embedded log knows, and what is true of every log: Kafka's offsets have gaps.
+# Columns that every log supports. Offsets are counted instead of records, because Kafka's offsets have gaps.
 COLUMNS_ELSEWHERE = ("name", "partition_count", "offset_count", "kept", "browse")
 FIELDS_ELSEWHERE = ("name", "retention_ms", "retention_bytes", "registers_schemas", "partitions_shown")
 
 
 class TopicNameFilter(TextFilter):  # type: ignore[misc]
-    """Exactly this topic: a list of a million rows' topics would have to read them all."""
+    """Filter by exact topic name: a list of choices would have to read every row."""
 
     title = "topic"
     parameter_name = "topic"
@@ -70,17 +70,21 @@ class NewTopicForm(TopicForm):
         max_value=MAX_PARTITIONS,
         initial=lambda: settings.TAKHIN_DEFAULT_PARTITIONS,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Records of one key stay in order in one partition; the number cannot be changed later.",
+        help_text="Records with the same key stay in order in one partition. This number cannot be changed later.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not is_embedded():
-            self.fields["retention_ms"].help_text = "Records older than this are deleted; empty is the log's default."
-            self.fields["retention_bytes"].help_text = "Bytes kept in each partition; empty is the log's default."
+            self.fields[
+                "retention_ms"
+            ].help_text = "Records older than this are deleted. If empty, the log's default applies."
+            self.fields[
+                "retention_bytes"
+            ].help_text = "Bytes kept in each partition. If empty, the log's default applies."
 
     def validate_unique(self) -> None:
-        """Elsewhere the log itself tells."""
+        """Check the name against the table only for the embedded log; other logs check it themselves."""
         if is_embedded():
             super().validate_unique()
 
@@ -95,10 +99,10 @@ class NewTopicForm(TopicForm):
 
 @admin.register(Topic)
 class TopicAdmin(Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc]
-    """The embedded log's topics by their table, any other log's by the log alone."""
+    """Topics, from their table for the embedded log, and from the log itself for any other."""
 
     search_fields = ("name",)
-    search_help_text = "Part of a topic's name"
+    search_help_text = "Search by topic name"
     readonly_fields = ("name", "created_at", "partitions_shown")
     sortable_by = ("name", "created_at")
 
@@ -146,7 +150,7 @@ class TopicAdmin(Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc]
             current_log().configure_topic(obj.name, config)
             return
         current_log().create_topic(obj.name, form.cleaned_data["partitions"], config)
-        # Django's answer and its history name the row by its key.
+        # Django's response and history need the primary key.
         made: Any = Topic.objects.only("pk").get(name=obj.name).pk if is_embedded() else obj.name
         obj.pk = made
 
@@ -179,7 +183,7 @@ class TopicAdmin(Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc]
     def stored(self, topic: Any) -> str:
         return filesizeformat(topic.size or 0)
 
-    @admin.display(description="keeps")
+    @admin.display(description="retention")
     def kept(self, topic: Topic) -> str:
         limits = []
         if topic.retention_ms is not None:

@@ -1,4 +1,4 @@
-"""Turn records into one stored Kafka record batch (magic 2) and back.
+"""Encode records as a Kafka record batch (magic 2), and decode it.
 
 Format: https://kafka.apache.org/documentation/#recordbatch
 """
@@ -19,12 +19,12 @@ _CRC_AT = 17
 _ATTRIBUTES_AT = 21
 _COUNT_AT = 57
 _NO_PRODUCER = (-1, -1, -1)
-# The builder refuses records past this; our own limits are far below it.
+# The builder rejects records beyond this size; our own limits are far below it.
 _UNBOUNDED = 2**31 - 1
 
 
 def encode(records: Sequence[Record], codec: str) -> bytearray:
-    """One batch at base offset 0; `place` gives it its offset once that is known."""
+    """Return a batch with base offset 0; `place` sets the offset once it is known."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, *_NO_PRODUCER, _UNBOUNDED)
     append = builder.append
     for offset, record in enumerate(records):
@@ -43,41 +43,41 @@ def _compress(batch: bytearray, codec: str) -> bytearray:
 
 
 def place(batch: bytearray, base_offset: int) -> bytearray:
-    """The batch with its base offset set, in place: those eight bytes lie outside the CRC."""
+    """Set the base offset in place and return the batch. The CRC does not cover these eight bytes."""
     struct.pack_into(">q", batch, 0, base_offset)
     return batch
 
 
 class Corrupt(Exception):
-    """Says what is wrong with a stored batch."""
+    """A stored batch is corrupt; the message tells how."""
 
 
 def check(payload: bytes, base_offset: int | None = None, count: int | None = None) -> DefaultRecordBatch:
-    """The stored batch. Raises Corrupt unless the bytes are what was written, so many records at this offset."""
+    """Return the stored batch. Raises Corrupt unless it is intact and has the expected base offset and record count."""
     if len(payload) < _HEADER_BYTES:
         raise Corrupt(f"the batch has {len(payload)} bytes, fewer than its header")
     length = struct.unpack_from(">i", payload, _LENGTH_AT)[0] + _LENGTH_AT + 4
     if length != len(payload):
         raise Corrupt(f"the batch has {len(payload)} bytes, but its header says {length}")
     if payload[_MAGIC_AT] != 2:
-        raise Corrupt(f"the batch is of format {payload[_MAGIC_AT]}, not 2")
+        raise Corrupt(f"the batch has format {payload[_MAGIC_AT]}, not 2")
     batch = DefaultRecordBatch(payload)
     if not batch.validate_crc():
-        raise Corrupt("the batch does not have the bytes that were written: its CRC differs")
+        raise Corrupt("the batch is corrupt: its CRC does not match")
     if base_offset not in (None, batch.base_offset):
-        raise Corrupt(f"the batch says that it begins at offset {batch.base_offset}, but is stored at {base_offset}")
+        raise Corrupt(f"the batch starts at offset {batch.base_offset}, but is stored at offset {base_offset}")
     (found,) = struct.unpack_from(">i", payload, _COUNT_AT)
     if batch.last_offset_delta + 1 != found:
         raise Corrupt(f"the batch has {found} records, but {batch.last_offset_delta + 1} offsets")
     if count not in (None, found):
-        raise Corrupt(f"the batch has {found} records, but is stored as one of {count}")
+        raise Corrupt(f"the batch has {found} records, but is stored with a count of {count}")
     return batch
 
 
 def decode(
     payload: bytes, partition: int, base_offset: int | None = None, count: int | None = None
 ) -> list[StoredRecord]:
-    """The records of a stored batch, with their offsets. Raises Corrupt."""
+    """Return the records of a stored batch, with their offsets. Raises Corrupt."""
     batch = check(payload, base_offset, count)
     try:
         return [

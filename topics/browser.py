@@ -1,4 +1,4 @@
-"""Show a partition's records in the admin, a page at a time."""
+"""The admin's record browser."""
 
 from functools import partial
 from typing import Any
@@ -24,14 +24,14 @@ from topics.rendering import Shown, moment, show
 from topics.windows import is_embedded
 
 MAX_OFFSET = 2**63 - 1
-# Past this the topic is typed, not chosen from a list.
+# With more topics than this, the form has a text field instead of a list.
 MOST_LISTED = 500
-# Corrupt batches in a row that one look passes over: each costs a read of a few milliseconds.
+# How many consecutive corrupt batches one page skips: each costs a read of a few milliseconds.
 MOST_CORRUPT = 100
 
 
 class Shelf(msgspec.Struct, frozen=True):
-    """One record as the page shows it."""
+    """A record as shown on the page."""
 
     offset: int
     timestamp: int
@@ -51,11 +51,11 @@ class PlaceForm(forms.Form):
 
 @require_safe
 def records(request: HttpRequest) -> HttpResponse:
-    """One page of records: the newest ones, until an offset is given.
+    """Show a page of records, by default the newest ones.
 
-    1. Judge the place asked for, and choose what it leaves open.
-    2. Read a page there; below the first kept offset, read from that one and say so.
-    3. Show each record's bytes as text, and links to the pages before and after.
+    1. Validate the requested position and fill in defaults.
+    2. Read a page there. If the offset is no longer kept, warn and start at the first kept offset.
+    3. Show each record's bytes as text, with links to the neighboring pages.
     """
     if not request.user.has_perm("topics.view_recordbatch"):
         raise PermissionDenied
@@ -77,10 +77,10 @@ def _page(found: TopicInfo, place: dict[str, Any]) -> dict[str, Any]:
     number = max(found.partitions, key=lambda bounds: bounds.kept).id if partition is None else partition
     context: dict[str, Any] = {"topic": found}
     if number >= len(found.partitions):
-        return context | {"error": f"{found.name} has partitions 0 to {len(found.partitions) - 1}, and no {number}"}
+        return context | {"error": f"{found.name} has no partition {number}, only 0 to {len(found.partitions) - 1}"}
     bounds = found.partitions[number]
     if not bounds.is_online:
-        return context | {"error": f"partition {number} of {found.name} has no leader: no broker can read it now"}
+        return context | {"error": f"partition {number} of {found.name} has no leader and cannot be read now"}
     corrupt: dict[str, None] = {}
     read = partial(_read_past_corrupt, found.name, number, corrupt)
     if offset is None:
@@ -105,7 +105,7 @@ def _page(found: TopicInfo, place: dict[str, Any]) -> dict[str, Any]:
 def _read_past_corrupt(
     topic: str, partition: int, corrupt: dict[str, None], offset: int, limit: int
 ) -> list[StoredRecord]:
-    """Records as the log reads them, but what cannot be read is noted in `corrupt` and passed over like a gap."""
+    """Read records from the log. Corrupt ones are noted in `corrupt` and skipped like a gap."""
     for _ in range(MOST_CORRUPT):
         try:
             return current_log().read(topic, partition, offset, limit)
@@ -116,7 +116,7 @@ def _read_past_corrupt(
 
 
 def _links(topic: str, bounds: PartitionInfo, page: Page) -> dict[str, str]:
-    """Addresses of the neighbouring pages; one that would be empty is left out."""
+    """Return the URLs of the neighboring pages, except empty ones."""
     links = {}
     if page.older is not None:
         links["oldest"] = address(topic, bounds.id, bounds.first_offset)
@@ -128,20 +128,20 @@ def _links(topic: str, bounds: PartitionInfo, page: Page) -> dict[str, str]:
 
 
 def address(topic: str, partition: int, offset: int | None = None, before: int | None = None) -> str:
-    """The browser's page that begins at one offset, or ends before another, or has the newest records."""
+    """Return the URL of the page that starts at `offset` or ends before `before`; by default, the newest records."""
     place: dict[str, Any] = {"topic": topic, "partition": partition, "offset": offset, "before": before}
     query = urlencode({name: value for name, value in place.items() if value is not None})
     return f"{reverse('admin:topics_records')}?{query}"
 
 
 def _codecs(topic: str, stored: list[StoredRecord]) -> list[tuple[int, str]]:
-    """Base offset and codec of the batches these records came from, newest first; none for another log's."""
+    """Return the base offsets and codecs of the records' batches, newest first; empty unless the log is embedded."""
     if not stored or not is_embedded():
         return []
     batches = RecordBatch.objects.filter(
         partition__topic__name=topic, partition__number=stored[0].partition, base_offset__lte=stored[-1].offset
     )
-    # A batch holds at least one record.
+    # A batch has at least one record.
     return list(batches.order_by("-base_offset").values_list("base_offset", "codec")[: len(stored)])
 
 

@@ -1,4 +1,4 @@
-"""Judge the database under the log once, at start."""
+"""System checks of the database and the log, run at startup."""
 
 import importlib.util
 import sqlite3
@@ -18,7 +18,7 @@ POSTGRES_MUST_BE_ON = ("fsync", "full_page_writes", "synchronous_commit")
 
 @checks.register(checks.Tags.database)
 def sqlite_is_durable(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """The pragmas that keep an acknowledged record are in force, and the journal mode is the safe one."""
+    """Check the pragmas that make acknowledged records durable, and the journal mode."""
     if not databases or connection.vendor != "sqlite":
         return []
     with connection.cursor() as cursor:
@@ -28,7 +28,8 @@ def sqlite_is_durable(app_configs: Any, databases: Any = None, **kwargs: Any) ->
     if synchronous < 2:
         found.append(
             checks.Error(
-                "SQLite must run with synchronous=FULL, or a power cut loses acknowledged records.", id="takhin.E001"
+                "SQLite must run with synchronous=FULL, or a power failure may lose acknowledged records.",
+                id="takhin.E001",
             )
         )
     if journal != settings.TAKHIN_SQLITE_JOURNAL:
@@ -53,14 +54,14 @@ def sqlite_is_durable(app_configs: Any, databases: Any = None, **kwargs: Any) ->
 
 @checks.register(checks.Tags.database)
 def postgres_is_durable(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """The server acknowledges a commit only when it is on disk, and the database holds any text."""
+    """Check that PostgreSQL acknowledges a commit only when it is on disk, and that the database can store any text."""
     if not databases or connection.vendor != "postgresql":
         return []
     with connection.cursor() as cursor:
         cursor.execute("SELECT name, setting FROM pg_settings")
         found = dict(cursor.fetchall())
     wrong: list[checks.CheckMessage] = [
-        checks.Error(f"PostgreSQL must run with {name}=on, or a crash loses acknowledged records.", id="takhin.E004")
+        checks.Error(f"PostgreSQL must run with {name}=on, or a crash may lose acknowledged records.", id="takhin.E004")
         for name in POSTGRES_MUST_BE_ON
         if found[name] in ("off", "local")
     ]
@@ -71,7 +72,7 @@ def postgres_is_durable(app_configs: Any, databases: Any = None, **kwargs: Any) 
 
 @checks.register(checks.Tags.database)
 def database_is_writable(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Nothing would ever be written. A disk that is full, or a lock, may be over soon."""
+    """Check that the database is writable. A full disk or a lock is not an error here, because it may pass."""
     if not databases:
         return []
     try:
@@ -94,7 +95,7 @@ def _write_nothing() -> None:
 
 
 def refuse_unsafe_database() -> None:
-    """Raise CommandError when the database would not keep what it acknowledges; one that is away may come back."""
+    """Raise CommandError if acknowledged records would not be durable. An unreachable database may come back."""
     try:
         found = checks.run_checks(tags=[checks.Tags.database], databases=["default"])
     except DatabaseError:
@@ -121,6 +122,6 @@ def record_codec_is_compiled(app_configs: Any, **kwargs: Any) -> list[checks.Che
         return []
     return [
         checks.Warning(
-            "aiokafka's compiled record codec is missing; batches are built 8 times slower.", id="takhin.W001"
+            "aiokafka's compiled record codec is missing; batches are encoded 8 times slower.", id="takhin.W001"
         )
     ]

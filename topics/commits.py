@@ -1,4 +1,4 @@
-"""Run database work durably, and remember how the last commit ended."""
+"""Run durable database transactions, and remember the result of the last commit."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Last:
-    """How this process's last commit ended."""
+    """The result of this process's last commit."""
 
     def __init__(self) -> None:
         self.succeeded_at = float("-inf")
@@ -37,13 +37,12 @@ last = Last()
 
 
 def run(job: Callable[[], T], seconds: float | None = None) -> T:
-    """Run `job` in a transaction and return its result once that is committed.
+    """Run `job` in a transaction, commit it and return the result.
 
-    A caller whose turn does not come within `seconds`, else TAKHIN_PRODUCE_TIMEOUT, is told that nothing was written.
-
-    `job` may run more than once and must do nothing but database work. What it raises rolls its own work
-    back and is raised here. Raises LogUnavailable when the database cannot be written now, and OutcomeUnknown when it
-    was lost while it committed.
+    `job` may run more than once, so it must do nothing but database work. If it raises an exception, its work is rolled
+    back and the exception propagates. Raises LogUnavailable if the database cannot be written now, or not within
+    `seconds` (by default TAKHIN_PRODUCE_TIMEOUT); nothing was written then. Raises OutcomeUnknown if the connection was
+    lost during the commit.
     """
     try:
         if connection.vendor == "sqlite":
@@ -51,7 +50,7 @@ def run(job: Callable[[], T], seconds: float | None = None) -> T:
         else:
             result = _run(job, seconds)
     except LogUnavailable as error:
-        # Not the job's own: the log's, which a caller may raise itself, has no database error behind it.
+        # A LogUnavailable that the job itself raised has no database error as its cause and does not count.
         if isinstance(error.__cause__, (Error, OSError)):
             last.failed(error)
         raise
@@ -73,7 +72,7 @@ def _run(job: Callable[[], T], seconds: float | None) -> T:
             trouble.forget_frames(error)
             raise
         if is_done:
-            raise OutcomeUnknown("the database was lost while it committed") from error
+            raise OutcomeUnknown("the connection to the database was lost during the commit") from error
         raise trouble.of(error) from error
     except Exception as error:
         trouble.forget_frames(error)
@@ -82,7 +81,7 @@ def _run(job: Callable[[], T], seconds: float | None) -> T:
 
 
 def close() -> None:
-    """End this process's writer and its connections, before a fork that must not inherit them."""
+    """Stop this process's writer and close its connections, before a fork that must not inherit them."""
     connection.close()
     if connection.vendor == "postgresql":
         connection.close_pool()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Compress a record batch's payload as Kafka's own clients do, at levels that suit a server."""
+"""Compress record batches as Kafka's clients do, at levels suitable for a server."""
 
 import gzip
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from aiokafka.codec import snappy_encode
 
 
 def _lz4(payload: bytes) -> bytes:
-    # Kafka's Java decoder refuses linked blocks (KIP-57), which cramjam.lz4.compress makes.
+    # Kafka's Java decoder rejects linked blocks (KIP-57), which cramjam.lz4.compress produces.
     compressor = cramjam.lz4.Compressor(level=1, content_checksum=False, block_linked=False)
     compressor.compress(payload)
     return bytes(compressor.finish())

@@ -1,4 +1,4 @@
-"""Read stored bytes that the log itself knows nothing of, by the class that the setting RECORD_DECODER names."""
+"""Decode stored bytes with the class named by the setting RECORD_DECODER. The log itself knows only bytes."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -7,25 +7,25 @@ from django.utils.module_loading import import_string
 
 
 class Decoded(NamedTuple):
-    """JSON text, and the id of the schema by which it was written."""
+    """JSON text, and the id of the schema that the bytes were written with."""
 
     text: str
     schema_id: int
 
 
 class Undecoded(Exception):
-    """Says why bytes that were written by a schema are not shown by it."""
+    """The bytes have a schema but cannot be decoded; the message tells why."""
 
 
 class Decoder(Protocol):
     def decode(self, data: bytes) -> Decoded | None:
-        """None for bytes that were written by no schema. Raises Undecoded."""
+        """Decode bytes; return None if they were written without a schema. Raises Undecoded."""
 
 
 def new_decoder(key: Any = None) -> Decoder:
-    """One for each answer, which may bound what it takes.
+    """Create a decoder. Use one per response, because a decoder may limit the total work.
 
-    `key` is whatever the site authenticates with, and bounds which schemas are known; None sees every schema.
+    `key` is the site's authentication object and determines which schemas are visible; None sees all schemas.
     """
     decoder: Decoder = import_string(settings.RECORD_DECODER)(key)
     return decoder

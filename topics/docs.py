@@ -1,4 +1,4 @@
-"""What OpenAPI says of the log's endpoints, with an example for every status."""
+"""OpenAPI descriptions of the topic endpoints, with an example for every status."""
 
 from typing import Any
 
@@ -22,26 +22,30 @@ PROBLEMS = {
     400: (
         "invalid_parameter",
         "invalid query parameter",
-        "limt: unknown parameter; known are partition, offset, limit",
+        "limt: unknown parameter; expected partition, offset, limit, decode",
     ),
     401: ("invalid_api_key", "invalid API key", "invalid API key"),
     403: ("missing_scope", "this API key lacks the scope manage", "this API key lacks the scope manage"),
     404: ("topic_not_found", "topic not found", "there is no topic named 'orders'"),
     405: ("method_not_allowed", "method not allowed", 'Method "PUT" not allowed.'),
-    409: ("topic_exists", "topic exists", "a topic named 'orders' exists"),
+    409: ("topic_exists", "topic exists", "topic 'orders' already exists"),
     410: ("offset_out_of_range", "offset out of range", "offset 3 is no longer kept: the first kept offset is 10"),
-    413: ("body_too_large", "request body too large", "the body as sent may have at most 10485760 bytes"),
+    413: ("body_too_large", "request body too large", "the body as sent must be at most 10485760 bytes"),
     415: ("unsupported_content_type", "unsupported content type: text/html", "Content-Type 'text/html' is not one of"),
     429: ("throttled", "Request was throttled.", "Request was throttled."),
-    500: ("internal_error", "internal error", "the error is logged under this X-Request-Id"),
+    500: ("internal_error", "internal error", "see the server log for this X-Request-Id"),
     502: ("log_refused", "log refused", "the Kafka cluster refused this gateway (TOPIC_AUTHORIZATION_FAILED)"),
     503: ("log_unavailable", "log unavailable", "the database cannot be reached or is busy"),
-    504: ("outcome_unknown", "outcome unknown", "Kafka did not acknowledge it in time: it may have been written"),
+    504: (
+        "outcome_unknown",
+        "outcome unknown",
+        "Kafka did not acknowledge the record in time: it may have been written",
+    ),
 }
 
 
 class StrictBody(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """Say of a strict body what it does with an unknown member."""
+    """Document that strict bodies reject unknown fields."""
 
     target_class = "topics.serializers.StrictSerializer"
     match_subclasses = True
@@ -67,7 +71,7 @@ def problem_example(status: int, code: str, error: str, detail: str, **members: 
 
 
 def problems(*statuses: int) -> dict[Any, OpenApiResponse]:
-    """The problem answers of an endpoint, each with its example."""
+    """Return an endpoint's problem responses, each with an example."""
     return {
         (status, PROBLEM_TYPE): OpenApiResponse(
             ProblemSerializer, description=PROBLEMS[status][1], examples=[problem_example(status, *PROBLEMS[status])]
@@ -82,10 +86,11 @@ REQUEST_ID = OpenApiParameter(
     "X-Request-Id",
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
-    description="1 to 128 of A-Z, a-z, 0-9, '.', '_', '~', '-': echoed and logged; else one is made.",
+    description="1 to 128 of A-Z, a-z, 0-9, '.', '_', '~', '-': "
+    "echoed and logged. The server generates an id if this is missing or invalid.",
 )
 ANSWERED_ID = OpenApiParameter(
-    "X-Request-Id", OpenApiTypes.STR, OpenApiParameter.HEADER, response=True, description="The id of this request."
+    "X-Request-Id", OpenApiTypes.STR, OpenApiParameter.HEADER, response=True, description="The request's id."
 )
 SHARED = [REQUEST_ID, ANSWERED_ID]
 _topic = {
@@ -141,7 +146,7 @@ describe_topic = extend_schema(
 )
 change_topic = extend_schema(
     operation_id="changeTopic",
-    summary="Change what a topic keeps",
+    summary="Change a topic's configuration",
     tags=["topics"],
     parameters=[TOPIC, *SHARED],
     request=TopicChangeSerializer,
@@ -150,7 +155,7 @@ change_topic = extend_schema(
 )
 delete_topic = extend_schema(
     operation_id="deleteTopic",
-    summary="Delete a topic with its records",
+    summary="Delete a topic and its records",
     tags=["topics"],
     parameters=[TOPIC, *SHARED],
     responses={204: None, **problems(*COMMON, 404)},
@@ -159,8 +164,8 @@ _corrupt = problem_example(
     502,
     "corrupt_record",
     "corrupt record",
-    "offsets 4 to 6 of partition 0 of topic orders cannot be read: the batch does not have the bytes that were "
-    "written: its CRC differs; records after them can be read from offset 7 on",
+    "offsets 4 to 6 of partition 0 of topic orders cannot be read: the batch is corrupt: its CRC does not match; "
+    "continue reading at offset 7",
     topic="orders",
     partition=0,
     firstOffset=4,
@@ -168,8 +173,8 @@ _corrupt = problem_example(
 )
 read_messages = extend_schema(
     operation_id="readMessages",
-    summary="Read records back",
-    description="Fewer than `limit` are answered where they are large; go on from the last offset + 1.",
+    summary="Read records",
+    description="The response may have fewer than `limit` records if they are large; continue at the last offset + 1.",
     tags=["topics"],
     parameters=[TOPIC, ReadParameters, *SHARED],
     responses={

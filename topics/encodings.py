@@ -1,4 +1,4 @@
-"""Undo a Content-Encoding, and never write more than a limit of bytes for it."""
+"""Decode a Content-Encoding, never producing more bytes than a limit."""
 
 import mmap
 import zlib
@@ -7,14 +7,14 @@ from collections.abc import Callable
 import cramjam
 
 Decoder = Callable[[bytes, int], bytes]
-# To begin a member takes zlib 3 microseconds and the sender 20 bytes, so these take 30 ms and not 1.5 s of one body.
+# A member costs zlib 3 microseconds and the sender 20 bytes. Without this limit, one body could take 1.5 s, not 30 ms.
 MAX_GZIP_MEMBERS = 10_000
 GZIP_MEMBER = b"\x1f\x8b\x08"
 SNAPPY_FRAMES = b"\xff\x06\x00\x00sNaPpY"
 
 
 class UnsupportedEncoding(Exception):
-    """Names the encodings that are supported."""
+    """The encoding is not supported; the message lists those that are."""
 
     def __init__(self, encoding: str) -> None:
         self.encoding = encoding
@@ -23,10 +23,10 @@ class UnsupportedEncoding(Exception):
 
 
 class CorruptEncoding(Exception):
-    """The data is not what its encoding says, or does not end where it should."""
+    """The data is invalid, truncated or has trailing bytes."""
 
     def __init__(self, encoding: str) -> None:
-        super().__init__(f"the body is not valid {encoding}, as its Content-Encoding says")
+        super().__init__(f"the body is not valid {encoding}, which its Content-Encoding declares")
 
 
 class DecodedTooLarge(Exception):
@@ -34,9 +34,9 @@ class DecodedTooLarge(Exception):
 
 
 def decoder(encoding: str) -> Decoder:
-    """What undoes this content coding; an empty name is none. Raises UnsupportedEncoding.
+    """Return the decoder of a content coding; an empty name means identity. Raises UnsupportedEncoding.
 
-    The decoder takes data and the most bytes to make of it, and raises CorruptEncoding and DecodedTooLarge.
+    The decoder takes the data and the maximum decoded size in bytes, and raises CorruptEncoding and DecodedTooLarge.
     """
     name = encoding.strip().lower() or "identity"
     if name not in DECODERS:
@@ -59,12 +59,12 @@ def _inflate(data: bytes, limit: int) -> bytes:
 
 def _decompress_into(encoding: str, decompress: Callable[[bytes, memoryview], int]) -> Decoder:
     def decode(data: bytes, limit: int) -> bytes:
-        # An anonymous map takes memory only for the pages that are written.
+        # An anonymous map uses memory only for pages that are written to.
         with mmap.mmap(-1, limit) as buffer, memoryview(buffer) as view:
             try:
                 size = decompress(data, view)
             except cramjam.DecompressionError as error:
-                # cramjam has one exception for both; this is how Rust says that the buffer is full.
+                # cramjam raises the same exception for both; this is Rust's message for a full buffer.
                 if "failed to write whole buffer" in str(error):
                     raise DecodedTooLarge from None
                 raise CorruptEncoding(encoding) from None
@@ -74,14 +74,14 @@ def _decompress_into(encoding: str, decompress: Callable[[bytes, memoryview], in
 
 
 def _gzip(data: bytes, limit: int) -> bytes:
-    """One member or several, one after the other (RFC 1952, section 2.2)."""
+    """Decode one or more gzip members (RFC 1952, section 2.2)."""
     if data.count(GZIP_MEMBER) > MAX_GZIP_MEMBERS:
-        raise CorruptEncoding(f"gzip of at most {MAX_GZIP_MEMBERS} members")
+        raise CorruptEncoding(f"gzip with at most {MAX_GZIP_MEMBERS} members")
     return _gzip_members(data, limit)
 
 
 def _snappy(data: bytes, limit: int) -> bytes:
-    """Both of snappy's forms: framed, and the raw block that Prometheus clients send."""
+    """Decode either form of snappy: framed, or the raw block that Prometheus clients send."""
     if data.startswith(SNAPPY_FRAMES):
         return _snappy_framed(data, limit)
     try:

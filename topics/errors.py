@@ -1,4 +1,4 @@
-"""What can go wrong in the log.
+"""Errors that a log raises.
 
 LogError
 ├── TopicNotFound
@@ -21,7 +21,7 @@ LogError
 
 
 class LogError(Exception):
-    """Base of every error a log raises; `code` is stable, `retriable` says whether the same call may succeed later."""
+    """Base class of all log errors. `code` is stable; `retriable` tells whether the same call may succeed later."""
 
     code = "log_error"
     retriable = False
@@ -35,19 +35,19 @@ class TopicNotFound(LogError):
 
 
 class ReservedTopic(TopicNotFound):
-    """The topic belongs to the cluster, to a schema registry or to the gateway, whether it exists or not."""
+    """The topic name is reserved for the cluster, a schema registry or the gateway, whether the topic exists or not."""
 
     code = "reserved_topic"
 
     def __init__(self, topic: str) -> None:
-        LogError.__init__(self, f"topic {topic!r} is reserved: it is not written, read or changed here")
+        LogError.__init__(self, f"topic {topic!r} is reserved: it cannot be written, read or changed here")
 
 
 class TopicExists(LogError):
     code = "topic_exists"
 
     def __init__(self, topic: str) -> None:
-        super().__init__(f"a topic named {topic!r} exists")
+        super().__init__(f"topic {topic!r} already exists")
 
 
 class InvalidTopic(LogError):
@@ -58,7 +58,7 @@ class UnknownPartition(LogError):
     code = "unknown_partition"
 
     def __init__(self, partition: int, count: int) -> None:
-        last = f"0 to {count - 1}" if count > 1 else "0 alone"
+        last = f"partitions 0 to {count - 1}" if count > 1 else "only partition 0"
         super().__init__(f"partition {partition} does not exist: the topic has {last}")
 
 
@@ -71,7 +71,7 @@ class OffsetOutOfRange(LogError):
 
 
 class CorruptRecord(LogError):
-    """Stored records are not what was written. Reading goes on at `next_offset`."""
+    """Stored records are corrupt or missing. Reading can continue at `next_offset`."""
 
     code = "corrupt_record"
 
@@ -79,20 +79,20 @@ class CorruptRecord(LogError):
         which = f"offset {first}" if first == last else f"offsets {first} to {last}"
         super().__init__(
             f"{which} of partition {partition} of topic {topic} cannot be read: {reason}; "
-            f"records after them can be read from offset {last + 1} on"
+            f"continue reading at offset {last + 1}"
         )
         self.next_offset = last + 1
         self.members = {"topic": topic, "partition": partition, "firstOffset": first, "lastOffset": last}
 
 
 class LogRefused(LogError):
-    """The log does not let this gateway do that: its credentials or its configuration must change first."""
+    """The log rejects this call. The gateway's credentials or configuration must change first."""
 
     code = "log_refused"
 
 
 class LogUnavailable(LogError):
-    """The log could not write or read now. Nothing was written."""
+    """The log cannot be read or written now. Nothing was written."""
 
     code = "log_unavailable"
     retriable = True
@@ -107,19 +107,19 @@ class StorageReadOnly(LogUnavailable):
 
 
 class StorageDamaged(LogUnavailable):
-    """The database's own file is damaged, so that it cannot read or write what was asked."""
+    """The database is damaged and cannot read or write the requested data."""
 
     code = "storage_damaged"
 
 
 class QueueFull(LogUnavailable):
-    """Too much is on its way to the log already."""
+    """Too many records are waiting to be sent."""
 
     code = "queue_full"
 
 
 class DeliveryFailed(LogError):
-    """One record was surely not written; `code` is Kafka's name of the reason."""
+    """One record was definitely not written; `code` is Kafka's name for the reason."""
 
     code = "delivery_failed"
 
@@ -130,7 +130,7 @@ class DeliveryFailed(LogError):
 
 
 class NotAttempted(LogError):
-    """Nothing is wrong with this record: others of its request failed."""
+    """This record is valid, but others in its request failed."""
 
     code = "not_attempted"
 
@@ -140,12 +140,12 @@ class NotAttempted(LogError):
 
 
 class OutcomeUnknown(LogError):
-    """Whether it was written is not known: the acknowledgement did not come in time."""
+    """It is unknown whether the record was written: no acknowledgement arrived in time."""
 
     code = "outcome_unknown"
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"{reason}: it may have been written, so that sending it again may write it twice; "
-            "only an async request finds out by itself"
+            f"{reason}: it may have been written, so sending it again may write it twice; "
+            "only async requests resolve this automatically"
         )

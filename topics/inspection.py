@@ -1,4 +1,4 @@
-"""Scan the embedded log batch by batch, beside its writers, and say what is wrong with it."""
+"""Scan the embedded log batch by batch, while it is in use, and report problems."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,17 +12,17 @@ from topics.errors import LogUnavailable
 from topics.models import Partition, RecordBatch
 from topics.trouble import translated
 
-# Rows and bytes that are looked at together: they bound the memory of a scan.
+# The rows and bytes loaded at a time, which bound the memory of a scan.
 PAGE = 500
 PAGE_BYTES = 8 * 1024 * 1024
-# A partition all of whose batches are bad must not fill the memory with reports.
+# A partition full of corrupt batches must not fill the memory with reports.
 MOST_TOLD = 1000
 
 _ROW = ("pk", "base_offset", "record_count", "stored_bytes", "size")
 
 
 class Inspection:
-    """One partition's scan. `problems` has a sentence for each thing that is wrong, once `run` is through."""
+    """The scan of one partition. After `run`, `problems` has a sentence for each problem."""
 
     def __init__(self, partition: Partition, advance: Callable[[int], object]) -> None:
         self._partition = partition
@@ -43,7 +43,7 @@ class Inspection:
                     self._look_at(row, payload)
                 self._end()
         except LogUnavailable as error:
-            self._tell(self._expected, f"from offset {self._expected} on it cannot be read: {error}")
+            self._tell(self._expected, f"cannot be read from offset {self._expected} on: {error}")
 
     def _look_at(self, row: dict[str, Any], payload: bytes) -> None:
         base, count = row["base_offset"], row["record_count"]
@@ -51,9 +51,9 @@ class Inspection:
         if base > self._expected:
             self._tell(base - 1, f"{_offsets(self._expected, base - 1)} are missing")
         elif base < self._expected:
-            self._tell(last, f"the batch at offset {base} begins before offset {self._expected}, where it should")
+            self._tell(last, f"the batch at offset {base} should begin at offset {self._expected}")
         if row["stored_bytes"] != len(payload):
-            told = f"the batch has {len(payload)} bytes, but is counted as {row['stored_bytes']}"
+            told = f"the batch has {len(payload)} bytes, but stored_bytes is {row['stored_bytes']}"
             self._tell(last, f"{_offsets(base, last)}: {told}")
         try:
             batches.check(payload, base, count)
@@ -66,7 +66,7 @@ class Inspection:
         self._advance(count)
 
     def _end(self) -> None:
-        """Judge the counters, and drop what retention has explained meanwhile."""
+        """Check the counters, and drop problems in records that retention has deleted meanwhile."""
         now = _with_counts(self._partition)
         if now is None:
             self._found = []
@@ -80,7 +80,7 @@ class Inspection:
         elif end > now.next_offset:
             self._tell(end, f"next_offset is {now.next_offset}, but the batches end at {end}")
         if (now.size or 0) != now.stored_bytes:
-            self._tell(end, f"stored_bytes is {now.stored_bytes}, but the batches are counted as {now.size or 0}")
+            self._tell(end, f"stored_bytes is {now.stored_bytes}, but the batches add up to {now.size or 0}")
 
     def _tell(self, last: int, text: str) -> None:
         if len(self._found) < MOST_TOLD:
@@ -90,13 +90,13 @@ class Inspection:
 
 
 def _rows(partition: Partition) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Every batch in order, a page at a time: a statement that runs for long would hold up SQLite's writer."""
+    """Yield every batch in order, a page at a time: a long-running statement would block SQLite's writer."""
     kept = partition.batches.order_by("base_offset").annotate(size=Length("payload"))
     last = -1
     while rows := list(kept.filter(base_offset__gt=last).values(*_ROW)[:PAGE]):
         for part in _parts(rows):
             payloads = dict(RecordBatch.objects.filter(pk__in=[row["pk"] for row in part]).values_list("pk", "payload"))
-            # What retention has deleted meanwhile is not missing.
+            # Skip batches that retention has deleted meanwhile.
             yield from ((row, bytes(payloads[row["pk"]])) for row in part if row["pk"] in payloads)
         last = rows[-1]["base_offset"]
 
@@ -114,7 +114,7 @@ def _parts(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _with_counts(partition: Partition) -> Any:
-    """The partition with its batches' `begin`, `end` and `size`, in one statement: no append comes between."""
+    """Load the partition with its batches' `begin`, `end` and `size`, in one statement so that they are consistent."""
     mine = RecordBatch.objects.filter(partition=OuterRef("pk"))
     begin = mine.order_by("base_offset").values("base_offset")[:1]
     end = mine.order_by("-base_offset").annotate(end=F("base_offset") + F("record_count")).values("end")[:1]

@@ -1,7 +1,7 @@
-"""Read JSON text in one way: in words of our own, with the place, and no field silently in place of another.
+"""Decode JSON text with our own error messages, and reject duplicate fields.
 
-msgspec decodes, and keeps the last of two fields with one name. Each field has one colon, so what was decoded,
-encoded again, has fewer colons than the text exactly when a field was lost: two counts in C instead of a second parse.
+Of two fields with the same name, msgspec keeps the last. Each field has one colon, so re-encoding the decoded value
+gives fewer colons than the text exactly if a field was lost: counting twice in C replaces a second parse.
 """
 
 import re
@@ -12,7 +12,7 @@ import msgspec
 from django.conf import settings
 
 T = TypeVar("T")
-# Which values to look into: all of them, those of the named fields, or each item of a list by the shape in it.
+# Which values to check: all of them, those of the named fields, or each item of a list by the list's own shape.
 Shape = Mapping[str, "Shape"] | list["Shape"] | None
 ALL: Shape = None
 MOST_SHOWN = 60
@@ -23,12 +23,12 @@ _escaped_colon = re.compile(rb"(?<!\\)(?:\\\\)*\\u003[aA]")
 _unknown_field = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _python_name = re.compile(r"\b(int|str|bool|float)\b")
 _python_names = {"int": "integer", "str": "string", "bool": "boolean", "float": "number"}
-# UTF-16 and UTF-32: their own byte order marks, or the zero bytes around the first character of a JSON text.
+# UTF-16 and UTF-32: a byte order mark, or zero bytes next to the first character of a JSON text.
 _other_utf = re.compile(rb"\xff\xfe|\xfe\xff|\x00\x00\xfe\xff|\x00|[^\x00]\x00")
 
 
 class InvalidJson(ValueError):
-    """Says where and what is wrong, such as `$.records[1].partition: expected integer, got string`."""
+    """Names the place and the problem, such as `$.records[1].partition: expected integer, got string`."""
 
     def __init__(self, what: str, place: str = "") -> None:
         self.place = place
@@ -36,7 +36,7 @@ class InvalidJson(ValueError):
 
 
 class Repeated(msgspec.Struct, frozen=True):
-    """A field that an object has more than once, and the path to that object."""
+    """A duplicate field, and the path to its object."""
 
     name: str
     path: list[str | int]
@@ -48,9 +48,9 @@ class Repeated(msgspec.Struct, frozen=True):
 
 
 def utf8(body: bytes) -> bytes:
-    """The body without its byte order mark. Raises InvalidJson unless it is UTF-8 (RFC 8259, section 8.1)."""
+    """Return the body without its byte order mark. Raises InvalidJson unless it is UTF-8 (RFC 8259, section 8.1)."""
     try:
-        # msgspec does not look inside the values it skips.
+        # msgspec does not validate the values it skips.
         str(body, "utf-8")
     except UnicodeDecodeError as error:
         if _other_utf.match(body):
@@ -64,14 +64,14 @@ def utf8(body: bytes) -> bytes:
 
 
 def decode(decoder: "msgspec.json.Decoder[T]", text: bytes, shape: Shape = ALL) -> T:
-    """The value of a JSON text, in which no object has two fields of one name. Raises InvalidJson."""
+    """Decode a JSON text, rejecting duplicate fields. Raises InvalidJson."""
     value = parse(decoder, text)
     check_fields(text, value, shape)
     return value
 
 
 def parse(decoder: "msgspec.json.Decoder[T]", text: bytes) -> T:
-    """The value of a JSON text; of fields with one name the last. Raises InvalidJson."""
+    """Decode a JSON text; of duplicate fields, the last one wins. Raises InvalidJson."""
     try:
         return decoder.decode(text)
     except msgspec.DecodeError as error:
@@ -83,7 +83,7 @@ def parse(decoder: "msgspec.json.Decoder[T]", text: bytes) -> T:
 
 
 def check_fields(text: bytes, value: object, shape: Shape = ALL) -> None:
-    """Raise InvalidJson if an object has two fields of one name; the text was decoded to this value."""
+    """Raise InvalidJson if an object has duplicate fields. `value` is the decoded text."""
     try:
         repeated = find_repeated(text, shape) if loses_fields(text, value) else None
     except RecursionError:
@@ -93,14 +93,14 @@ def check_fields(text: bytes, value: object, shape: Shape = ALL) -> None:
 
 
 def loses_fields(text: bytes, value: object) -> bool:
-    """Whether the text has fields that its decoded value lacks: some name stands twice in an object.
+    """Tell whether the text has fields that the decoded value lacks, that is, duplicates.
 
-    It takes a value that is encoded with every field it had, null ones too.
+    The value must encode with every field it had, including null ones.
     """
     again = _encode(value)
     lost = text.count(b":") - again.count(b":")
     if b"\\" in text:
-        # A string may write a colon as an escape, and is encoded again without it.
+        # A string may contain an escaped colon, which is encoded again without the escape.
         lost += _escaped_colons(text) - _escaped_colons(again)
     return lost != 0
 
@@ -110,17 +110,17 @@ def _escaped_colons(text: bytes) -> int:
 
 
 class _Name(str):
-    """A field's name, of which `_fields` hears before msgspec puts it in place of an equal one."""
+    """A field name, which `_fields` sees before msgspec replaces an equal one."""
 
     __slots__ = ()
 
 
 class _Twice(Exception):
-    """Carries the name. No ValueError, for msgspec makes errors of its own of those."""
+    """Carries the duplicate name. Not a ValueError, because msgspec converts those to its own errors."""
 
 
 def _fields(text: bytes) -> dict[_Name, msgspec.Raw]:
-    """The fields of a JSON object. Raises _Twice at the first that stands there again."""
+    """Return the fields of a JSON object. Raises _Twice at the first duplicate."""
     seen: set[str] = set()
 
     def hear(_: type, name: str) -> _Name:
@@ -133,7 +133,7 @@ def _fields(text: bytes) -> dict[_Name, msgspec.Raw]:
 
 
 def find_repeated(text: bytes, shape: Shape = ALL) -> Repeated | None:
-    """The first field that an object of a valid JSON text has more than once."""
+    """Return the first duplicate field in a valid JSON text, or None."""
     return next(_repeated(text, shape, []), None)
 
 
@@ -158,11 +158,11 @@ def _too_deep() -> InvalidJson:
 
 
 def _in_our_words(message: str) -> InvalidJson:
-    """`$.records[1].partition: expected integer, got string` from msgspec's own wording."""
+    """Turn msgspec's message into ours, such as `$.records[1].partition: expected integer, got string`."""
     what, found, place = message.rpartition(" - at ")
     what, place = (what, place.strip("`")) if found else (message, "$")
     if what == "Input data was truncated":
-        return InvalidJson("the JSON text ends too early, or holds half of a surrogate pair")
+        return InvalidJson("the JSON text is truncated or contains a lone surrogate")
     if what.startswith("JSON is malformed"):
         return InvalidJson(what)
     if unknown := _unknown_field.fullmatch(what):

@@ -1,4 +1,4 @@
-"""Remember in the data folder which databases have held a log, and warn when one of them is found empty."""
+"""Remember in the data directory which databases have held a log, and warn if one of them is empty."""
 
 import contextlib
 from pathlib import Path
@@ -12,7 +12,7 @@ log = structlog.get_logger("takhin.database")
 
 
 def warn_if_lost(**_: Any) -> None:
-    """Before the tables are made: a database that had them before was replaced, and offsets will begin at 0 again."""
+    """Warn, before the tables are created, if the database had them before: its offsets will start at 0 again."""
     if _name() in _known() and not connection.introspection.table_names():
         log.warning(
             "the database is empty, and was not before: offsets begin at 0 again; unless that is what you want, "
@@ -22,8 +22,8 @@ def warn_if_lost(**_: Any) -> None:
 
 
 def remember(**_: Any) -> None:
-    """After the tables are made."""
-    # A folder that cannot be written is told by those who need it.
+    """Note the database, after the tables are created."""
+    # Code that needs the directory reports that it is not writable.
     with contextlib.suppress(OSError):
         if _name() not in _known():
             with _file().open("a") as file:

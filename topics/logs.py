@@ -1,4 +1,4 @@
-"""Say which log is in use: a backend named by dotted path in the setting TOPIC_LOG, as Django names its own."""
+"""Provide the current log, whose class the setting TOPIC_LOG names by dotted path."""
 
 import threading
 
@@ -13,7 +13,7 @@ _making = threading.Lock()
 
 
 def current_log() -> Log:
-    """The log of this process."""
+    """Return this process's log."""
     found = _made.get(settings.TOPIC_LOG)
     if found is None:
         with _making:
@@ -24,7 +24,7 @@ def current_log() -> Log:
 
 
 def forget(**_: object) -> None:
-    """Close every log and drop what it has cached; tests call this between databases."""
+    """Close every log and drop its caches; tests call this between databases."""
     while _made:
         _made.popitem()[1].close()
 

@@ -1,4 +1,4 @@
-"""The embedded log's tables: a topic has partitions, a partition has record batches."""
+"""Database tables of the embedded log: topics have partitions, and partitions have record batches."""
 
 from django.db import models
 
@@ -6,18 +6,21 @@ from django.db import models
 class Topic(models.Model):
     name = models.CharField(max_length=249, unique=True)
     retention_ms = models.PositiveBigIntegerField(
-        "retention (ms)", null=True, blank=True, help_text="Records older than this are deleted; empty keeps them."
+        "retention (ms)",
+        null=True,
+        blank=True,
+        help_text="Records older than this are deleted. If empty, records are kept forever.",
     )
     retention_bytes = models.PositiveBigIntegerField(
         "retention (bytes)",
         null=True,
         blank=True,
-        help_text="Stored bytes kept in each partition, oldest deleted first; empty keeps all.",
+        help_text="Stored bytes kept in each partition; the oldest are deleted first. If empty, all records are kept.",
     )
     registers_schemas = models.BooleanField(
         "producers register schemas",
         default=True,
-        help_text="Whether a produce request may register a new Avro schema by sending it along.",
+        help_text="Whether a produce request may include a new Avro schema and register it.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -29,7 +32,7 @@ class Topic(models.Model):
 
 
 class Partition(models.Model):
-    # A deleted topic leaves its partitions behind without a topic, for housekeeping to empty in small steps.
+    # Deleting a topic leaves its partitions without a topic; housekeeping empties them in small steps.
     topic = models.ForeignKey(Topic, models.SET_NULL, null=True, related_name="partitions")
     number = models.PositiveIntegerField()
     first_offset = models.PositiveBigIntegerField(default=0)
@@ -50,12 +53,12 @@ class Partition(models.Model):
 
     @property
     def record_count(self) -> int:
-        """Records kept: offsets have no gaps, so the bounds tell."""
+        """The number of records kept, which the bounds tell because offsets have no gaps."""
         return self.next_offset - self.first_offset
 
 
 class RecordBatch(models.Model):
-    # The unique constraint's index begins with it.
+    # The unique constraint's index starts with this column.
     partition = models.ForeignKey(Partition, models.PROTECT, related_name="batches", db_index=False)
     base_offset = models.PositiveBigIntegerField()
     record_count = models.PositiveIntegerField()
@@ -76,7 +79,7 @@ class RecordBatch(models.Model):
 
 
 class WriteTrial(models.Model):
-    """A row that is written and deleted again to see whether anything can be written: see topics/writability.py."""
+    """A row that is written and deleted to test whether the database is writable: see topics/writability.py."""
 
     filler = models.BinaryField()
 

@@ -1,4 +1,4 @@
-"""Tell how deep a JSON text is nested, in time that grows with its length alone and without decoding it."""
+"""Measure how deeply a JSON text is nested, in linear time and without decoding it."""
 
 from array import array
 from itertools import accumulate
@@ -6,15 +6,15 @@ from itertools import accumulate
 _SQUARE = bytes.maketrans(b"{}", b"[]")
 _OTHERS = bytes(set(range(256)) - set(b'{}[]"'))
 _STEPS = bytes.maketrans(b"[]", b"\x01\xff")
-# Each takes the innermost level away, at the speed of C; nearly all JSON has fewer levels than this.
+# Each pass removes the innermost level, at the speed of C; nearly all JSON has fewer levels than this.
 _PASSES = 8
-# Splitting takes up to 30 times the text's memory.
+# Splitting takes up to 30 times the memory of the text.
 _CHUNK = 1024 * 1024
 
 
 def is_deeper(text: bytes, levels: int) -> bool:
-    """Whether objects and arrays of this valid JSON text are nested in more than so many levels."""
-    # Every level takes two brackets, and no text is deeper than its opening ones are many: this settles nearly all.
+    """Tell whether a valid JSON text is nested more than `levels` deep."""
+    # Each level takes two brackets, and the depth is at most the number of opening ones: this settles nearly all texts.
     if len(text) <= 2 * levels or text.count(b"{") + text.count(b"[") <= levels:
         return False
     brackets = _brackets(text)
@@ -25,10 +25,10 @@ def is_deeper(text: bytes, levels: int) -> bool:
 
 
 def _brackets(text: bytes) -> bytes:
-    """The brackets outside strings, all of them square."""
+    """Return the brackets outside strings, with braces replaced by square brackets."""
     if b"\\" in text:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # Two quotes in a row are an empty string, or the end of one and the beginning of another: both may go.
+    # Two adjacent quotes are an empty string, or the end of one string and the start of another: remove both.
     return _outside_quotes(text.translate(_SQUARE, _OTHERS).replace(b'""', b""))
 
 

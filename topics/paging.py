@@ -1,4 +1,4 @@
-"""Turn a place in a partition into a page of records, on any log: offsets may have gaps of any width."""
+"""Read a page of records at a position in a partition. Works with any log: offsets may have gaps of any size."""
 
 from collections.abc import Callable
 
@@ -7,18 +7,18 @@ import msgspec
 from topics.records import PartitionInfo, StoredRecord
 
 PAGE = 20
-# Kafka leaves gaps for control records and for what was compacted away, so that a page may lie far before its end.
+# Kafka leaves gaps for control records and compacted records, so a page may span many offsets.
 WIDEN = 4
 MOST_LOOKED_AT = 500
-# All 2^63 offsets take 30 looks to widen and 60 to halve; a page that is not full by then goes on at the next.
+# Covering all 2^63 offsets takes 30 reads to widen and 60 to halve. A page that is not full by then stays short.
 MOST_LOOKS = 100
 
-# Records from an offset on, at most so many.
+# Takes an offset and a limit, and returns records.
 Read = Callable[[int, int], list[StoredRecord]]
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some records in order, the offset before which older ones may stand, and that from which newer ones do."""
+    """Records in order. Older ones may exist before the offset `older`, newer ones from the offset `newer` on."""
 
     records: list[StoredRecord]
     older: int | None
@@ -26,7 +26,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 def after(read: Read, bounds: PartitionInfo, offset: int) -> Page:
-    """The first records from an offset on; a negative one counts from the end. Raises OffsetOutOfRange."""
+    """Return the first page from an offset on; a negative offset counts from the end. Raises OffsetOutOfRange."""
     found = read(offset, PAGE + 1)
     records = found[:PAGE]
     start = offset
@@ -34,16 +34,16 @@ def after(read: Read, bounds: PartitionInfo, offset: int) -> Page:
         start = records[0].offset if records else bounds.high_watermark
     older = min(start, bounds.high_watermark)
     newer = records[-1].offset + 1 if records else bounds.high_watermark
-    # A short answer may be the end, or all that one read may hold.
+    # A short result may be the end, or all that fits in one read.
     has_newer = len(found) > PAGE or (newer < bounds.high_watermark and bool(read(newer, 1)))
     return Page(records, older if older > bounds.first_offset else None, newer if has_newer else None)
 
 
 def before(read: Read, bounds: PartitionInfo, offset: int) -> Page:
-    """The last records before an offset, found by looking further back until a page is full."""
+    """Return the last page before an offset, reading further back until the page is full."""
     end = top = max(bounds.first_offset, min(offset, bounds.high_watermark))
     found: list[StoredRecord] = []
-    # The nearest record that is known to stand before the top, once there is one.
+    # The offset of the nearest record known to be before the top, if any.
     floor = bounds.first_offset
     width = PAGE
     for _ in range(MOST_LOOKS):
@@ -52,7 +52,7 @@ def before(read: Read, bounds: PartitionInfo, offset: int) -> Page:
         start = max(floor, top - width)
         near = [record for record in read(start, min(top - start, MOST_LOOKED_AT)) if record.offset < top]
         if near and _is_any(read, near[-1].offset + 1, top):
-            # More stand here than one read holds, and those next to the top are wanted.
+            # There are more records than one read returns, and the ones next to the top are wanted.
             floor, width = near[-1].offset, (top - near[-1].offset) // 2
             continue
         found = near + found

@@ -1,4 +1,4 @@
-"""Read the embedded log's batches back, each verified before any of its records is shown."""
+"""Read the embedded log's batches, verifying each batch before returning its records."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from topics.records import StoredRecord
 
 
 class _Place(NamedTuple):
-    """A batch's row without its payload, and where the one after it begins."""
+    """A batch's row without its payload, and the base offset of the next batch."""
 
     pk: int
     base: int
@@ -21,9 +21,9 @@ class _Place(NamedTuple):
 
 
 def read(topic: str, partition: Partition, start: int, limit: int) -> list[StoredRecord]:
-    """The records from `start` on, at most `limit` and about MAX_READ_BYTES of them, up to the first corrupt batch.
+    """Return records from `start` on, at most `limit` and about MAX_READ_BYTES, up to the first corrupt batch.
 
-    Raises CorruptRecord when there is none before that batch.
+    Raises CorruptRecord if there are no records before that batch.
     """
     places = _places(partition, start, limit)
     payloads = dict(partition.batches.filter(pk__in=[place.pk for place in places]).values_list("pk", "payload"))
@@ -50,11 +50,11 @@ def read(topic: str, partition: Partition, start: int, limit: int) -> list[Store
 
 
 def _places(partition: Partition, start: int, limit: int) -> list[_Place]:
-    """The rows of the batches that hold offsets `start` to `start + limit`, as many as MAX_READ_BYTES allows."""
+    """Return the rows of the batches with offsets `start` to `start + limit`, as many as MAX_READ_BYTES allows."""
     kept = partition.batches.order_by("base_offset")
     holding = kept.filter(base_offset__lte=start).order_by("-base_offset").values_list("base_offset", flat=True).first()
     rows = kept.filter(base_offset__gte=start if holding is None else holding)
-    # A batch holds at least one record; one more begins before `start`, and one shows where the last one ends.
+    # A batch has at least one record. Of the two extra rows, one may begin before `start`; one shows the last one's end
     found = list(rows.values_list("pk", "base_offset", "record_count", "stored_bytes")[: limit + 2])
     ends = [base for _, base, _, _ in found[1:]]
     wanted: list[_Place] = []

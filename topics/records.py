@@ -1,4 +1,4 @@
-"""The values that go in and out of a log: bytes only, never changed once made."""
+"""The immutable values that go in and out of a log. Keys and values are bytes."""
 
 import msgspec
 
@@ -18,7 +18,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def size(self) -> int:
-        """Bytes of key, value and headers, before framing and compression."""
+        """The size of key, value and headers in bytes, before framing and compression."""
         size = len(self.key or b"") + len(self.value or b"")
         if not self.headers:
             return size
@@ -39,7 +39,7 @@ class StoredRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordMetadata(msgspec.Struct, frozen=True, gc=False):
-    """Where one record was written; `timestamp` in milliseconds."""
+    """Where a record was written; `timestamp` is in milliseconds."""
 
     partition: int
     offset: int
@@ -47,7 +47,7 @@ class RecordMetadata(msgspec.Struct, frozen=True, gc=False):
 
 
 class Write(msgspec.Struct, frozen=True):
-    """The records of one request for one partition: one batch, one codec, one offset claim."""
+    """The records of one request for one partition, written as one batch with one codec."""
 
     partition: int
     records: list[Record]
@@ -57,7 +57,7 @@ class Write(msgspec.Struct, frozen=True):
 class PartitionInfo(msgspec.Struct, frozen=True):
     """A partition's bounds: the first kept offset and the next offset to be written (the high watermark).
 
-    Both are 0 and mean nothing while the partition is not online: no broker leads it.
+    Both are 0 and meaningless while the partition is offline, that is, has no leader.
     """
 
     id: int
@@ -67,12 +67,12 @@ class PartitionInfo(msgspec.Struct, frozen=True):
 
     @property
     def kept(self) -> int:
-        """Offsets kept: as many as records where offsets have no gaps, and more than them elsewhere."""
+        """The number of offsets kept, which is the number of records if offsets have no gaps."""
         return self.high_watermark - self.first_offset
 
 
 class TopicConfig(msgspec.Struct, frozen=True):
-    """How long a topic keeps records (`None`: for ever), and whether producers may register schemas for it."""
+    """How long a topic keeps records (`None` means forever), and whether producers may register schemas for it."""
 
     retention_ms: int | None = None
     retention_bytes: int | None = None

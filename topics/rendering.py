@@ -1,4 +1,4 @@
-"""Turn a record's bytes and timestamp into what a person can read on a screen."""
+"""Render a record's bytes and timestamp for display."""
 
 import base64
 from datetime import UTC, datetime, timedelta
@@ -8,14 +8,14 @@ import msgspec
 from topics.decoders import Decoder, Undecoded, new_decoder
 
 SHOWN = 4096
-# Longer JSON is shown as it is: indenting it for the sake of its first page costs more than the page.
+# Longer JSON is shown without indentation: indenting all of it costs more than the rest of the page.
 MOST_INDENTED = 64 * 1024
 _UNITS = (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000), ("millisecond", 1))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """Some bytes on a screen: `text` in the reading `kind` says; `exact` is the text as stored, where they differ."""
+    """Bytes for display: `text` is rendered as `kind` says; `exact` is the text as stored, if that differs."""
 
     kind: str
     text: str
@@ -26,7 +26,7 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 def show(data: bytes | None, decoder: Decoder | None = None) -> Shown:
-    """Null as null, Avro as JSON, UTF-8 as text (JSON indented), the rest as base64; at most SHOWN characters."""
+    """Render null, Avro as JSON, UTF-8 as text (JSON indented) and the rest as base64; at most SHOWN characters."""
     if data is None:
         return Shown("null", "", 0)
     if (avro := _avro(data, decoder or new_decoder())) is not None:
@@ -34,7 +34,7 @@ def show(data: bytes | None, decoder: Decoder | None = None) -> Shown:
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        # Three bytes are four characters.
+        # Base64 turns three bytes into four characters.
         encoded = base64.b64encode(data[: SHOWN // 4 * 3]).decode()
         return Shown("base64", encoded, len(data), len(data) > SHOWN // 4 * 3)
     indented = _indented(data)
@@ -58,11 +58,11 @@ def _avro(data: bytes, decoder: Decoder) -> Shown | None:
     if decoded is None:
         return None
     shown = _indented(decoded.text.encode()) or decoded.text
-    return Shown(f"Avro by schema {decoded.schema_id}", shown[:SHOWN], len(data), len(shown) > SHOWN)
+    return Shown(f"Avro with schema {decoded.schema_id}", shown[:SHOWN], len(data), len(shown) > SHOWN)
 
 
 def _indented(data: bytes) -> str | None:
-    """JSON with line breaks added between its tokens, which stay as they are; None where it is no JSON."""
+    """Return JSON with whitespace added between its tokens; None if it is not JSON or too long."""
     if not data or len(data) > MOST_INDENTED:
         return None
     try:
@@ -72,14 +72,14 @@ def _indented(data: bytes) -> str | None:
 
 
 def span(milliseconds: int) -> str:
-    """A time in the largest unit that takes it without a rest."""
+    """Format a duration in the largest unit that divides it."""
     unit, size = next((unit, size) for unit, size in _UNITS if milliseconds % size == 0)
     count = milliseconds // size
     return f"{count:,} {unit}" if count == 1 else f"{count:,} {unit}s"
 
 
 def moment(milliseconds: int) -> str:
-    """A timestamp as UTC, or "" where no calendar reaches: any 64-bit integer is a timestamp in Kafka."""
+    """Format a timestamp as UTC, or "" if it is out of range: Kafka accepts any 64-bit integer."""
     try:
         found = _EPOCH + timedelta(milliseconds=milliseconds)
     except OverflowError:

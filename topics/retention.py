@@ -1,24 +1,24 @@
-"""Delete what the embedded log no longer keeps, oldest batches first, a few in each commit."""
+"""Delete expired records of the embedded log, oldest batches first, a few in each commit."""
 
 from collections.abc import Callable, Iterable, Iterator
 
 from topics import commits
 from topics.models import Partition, RecordBatch
 
-# Small enough that no delete holds the writer for long.
+# Small enough that no delete blocks the writer for long.
 DELETE_STEP = 500
 
-# Whether a batch may go from a partition that stores so many bytes with it.
+# Tells whether a batch may be deleted, given the bytes its partition stores, including the batch.
 MayGo = Callable[[RecordBatch, int], bool]
 
 
 def enforce(now_ms: int) -> int:
-    """Delete what no topic's retention keeps any longer; returns the number of records deleted."""
+    """Delete records that have outlived their topic's retention; return the number of deleted records."""
     return sum(_expire(row, now_ms) for row in Partition.objects.filter(topic__isnull=False).select_related("topic"))
 
 
 def delete_orphans() -> int:
-    """Empty and delete the partitions that deleted topics left behind; returns the number of records deleted."""
+    """Empty and delete the partitions that deleted topics left behind; return the number of deleted records."""
     deleted = 0
     for partition in Partition.objects.filter(topic__isnull=True):
         deleted += _delete_oldest(partition, lambda batch, stored: True)
@@ -27,7 +27,7 @@ def delete_orphans() -> int:
 
 
 def _expire(partition: Partition, now_ms: int) -> int:
-    """Delete a partition's oldest batches that neither retention keeps; as in Kafka, never past a batch to keep."""
+    """Delete a partition's oldest batches that exceed a retention limit; as in Kafka, stop at the first one to keep."""
     topic = partition.topic
     assert topic is not None
     age, size = topic.retention_ms, topic.retention_bytes
@@ -42,11 +42,11 @@ def _expire(partition: Partition, now_ms: int) -> int:
 
 
 def _delete_oldest(partition: Partition, may_go: MayGo) -> int:
-    """Delete a partition's batches from the oldest on while they may go; returns the number of records deleted."""
+    """Delete a partition's batches, oldest first, while `may_go` allows it; return the number of deleted records."""
     deleted = 0
 
     def step() -> int:
-        # Locked before anything is judged: another process may keep the same house.
+        # Lock before deciding anything, because another process may do the same housekeeping.
         current = Partition.objects.select_for_update().filter(pk=partition.pk).order_by("id").first()
         if current is None:
             return 0

@@ -1,4 +1,4 @@
-"""Give Django's admin the topics of a log without tables as the rows that it expects."""
+"""Present the topics of a log without tables as model instances for Django's admin."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +13,7 @@ from topics.records import TopicInfo
 
 
 def row(topic: TopicInfo) -> Any:
-    """A topic that stands in no table: its key is its name, and it is saved by the log alone."""
+    """Return a Topic that has no table row. Its primary key is its name, and only the log saves it."""
     made: Any = Topic(pk=topic.name, name=topic.name, **msgspec.structs.asdict(topic.config))
     made._state.adding = False
     made.bounds = topic.partitions
@@ -23,7 +23,7 @@ def row(topic: TopicInfo) -> Any:
 
 
 class TopicRows(QuerySet[Topic]):
-    """What a list of the admin asks of a queryset, answered by the log: only the topics that are shown are described.
+    """The queryset methods that the admin's list uses, answered by the log. Only the topics shown are described.
 
     Every method may raise LogUnavailable.
     """
@@ -51,10 +51,10 @@ class TopicRows(QuerySet[Topic]):
 
     def filter(self, *conditions: Any, pk__in: Iterable[str] | None = None) -> "TopicRows":
         if any(conditions):
-            raise FieldError("topics of this log are searched by name alone")
+            raise FieldError("topics of this log can only be searched by name")
         chosen = set(self.names if pk__in is None else pk__in)
         return TopicRows(name for name in self.names if name in chosen)
 
     def search(self, words: Iterable[str]) -> "TopicRows":
-        """Those whose name has every word in it."""
+        """Return the topics whose name contains every word."""
         return TopicRows(name for name in self.names if all(word.lower() in name.lower() for word in words))

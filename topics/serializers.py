@@ -1,4 +1,4 @@
-"""Describe the log's answers and judge its parameters; OpenAPI is generated from these."""
+"""Serializers that validate requests and describe responses. OpenAPI is generated from them."""
 
 import re
 from typing import Any
@@ -13,11 +13,11 @@ MAX_OFFSET = 2**63 - 1
 
 
 class InvalidParameters(serializers.ValidationError):
-    """What is wrong with a query, as apart from a body."""
+    """The query parameters are invalid, as opposed to the body."""
 
 
 class ParameterSerializer(serializers.Serializer[Any]):
-    """Query parameters; an unknown or repeated one is an error, for it was surely meant to do something."""
+    """Query parameters. Unknown and repeated parameters are errors, because the client meant something by them."""
 
     def is_valid(self, *, raise_exception: bool = False) -> bool:
         """Raises InvalidParameters."""
@@ -29,11 +29,11 @@ class ParameterSerializer(serializers.Serializer[Any]):
     def to_internal_value(self, data: QueryDict) -> Any:
         for name, values in data.lists():
             if name not in self.fields:
-                known = f"known are {', '.join(self.fields)}" if self.fields else "none is known here"
+                known = f"expected {', '.join(self.fields)}" if self.fields else "this endpoint has none"
                 raise serializers.ValidationError({name: f"unknown parameter; {known}"})
             if len(values) > 1:
-                raise serializers.ValidationError({name: "this parameter stands more than once"})
-        # As a plain dict: to REST framework an empty value of a form is an absent one.
+                raise serializers.ValidationError({name: "this parameter appears more than once"})
+        # A plain dict, because REST framework treats an empty value in a QueryDict as missing.
         return super().to_internal_value(data.dict())
 
 
@@ -49,25 +49,25 @@ JSON_TYPES = {
 
 
 def unexpected(expected: str, data: object) -> serializers.ValidationError:
-    """Names types as JSON does."""
+    """Return a ValidationError that names both types as JSON does."""
     return serializers.ValidationError(f"expected {expected}, got {JSON_TYPES[type(data)]}")
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """A JSON body; an unknown member is an error."""
+    """A JSON body. Unknown fields are errors."""
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, dict):
-            expected = f"an object with fields of {', '.join(self.fields)}"
+            expected = f"an object with the fields {', '.join(self.fields)}"
             raise serializers.ValidationError({"non_field_errors": unexpected(expected, data).detail})
         for name in data:
             if name not in self.fields:
-                raise serializers.ValidationError({name[:60]: "unknown member"})
+                raise serializers.ValidationError({name[:60]: "unknown field"})
         return super().to_internal_value(data)
 
 
 class IntegerField(serializers.IntegerField):
-    """A JSON integer: neither a string, nor a boolean, nor a fraction."""
+    """A JSON integer. Strings, booleans and fractions are rejected."""
 
     def to_internal_value(self, data: Any) -> int:
         if type(data) is not int:
@@ -76,7 +76,7 @@ class IntegerField(serializers.IntegerField):
 
 
 class IntegerParameter(serializers.IntegerField):
-    """ASCII digits: Python's own `int` would take `1_0`, `+1` and the digits of any script."""
+    """An integer in ASCII digits: Python's `int` also accepts `1_0`, `+1` and the digits of any script."""
 
     def to_internal_value(self, data: Any) -> int:
         if not re.fullmatch(r"-?[0-9]+", str(data)):
@@ -85,7 +85,7 @@ class IntegerParameter(serializers.IntegerField):
 
 
 class BooleanField(serializers.BooleanField):
-    """A JSON boolean, and nothing that resembles one."""
+    """A JSON boolean. Lookalikes such as `"true"` and 1 are rejected."""
 
     def to_internal_value(self, data: Any) -> bool:
         if type(data) is not bool:
@@ -94,7 +94,7 @@ class BooleanField(serializers.BooleanField):
 
 
 class BooleanParameter(serializers.ChoiceField):
-    """`true` or `false` in any case, for Python's clients send `True`."""
+    """`true` or `false`, ignoring case, because Python clients send `True`."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(choices=["true", "false"], **options)
@@ -106,7 +106,7 @@ class BooleanParameter(serializers.ChoiceField):
 
 
 class TopicNameField(serializers.RegexField):
-    """A JSON string as it is: neither a number nor trimmed."""
+    """A JSON string. Numbers are rejected, and whitespace is not trimmed."""
 
     def __init__(self, **options: Any) -> None:
         options["error_messages"] = {"invalid": "use 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'"}
@@ -123,10 +123,10 @@ class PartitionSerializer(serializers.Serializer[Any]):
     highWaterMark = serializers.IntegerField(
         min_value=0,
         allow_null=True,
-        help_text="The next offset to be written; null while no broker leads the partition.",
+        help_text="The next offset to be written; null while the partition has no leader.",
     )
     firstOffset = serializers.IntegerField(
-        min_value=0, allow_null=True, help_text="The first offset still kept; null while no broker leads the partition."
+        min_value=0, allow_null=True, help_text="The first offset still kept; null while the partition has no leader."
     )
 
 
@@ -134,9 +134,15 @@ class TopicSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     partitionCount = serializers.IntegerField(min_value=1)
     partitions = PartitionSerializer(many=True)
-    retentionMs = serializers.IntegerField(allow_null=True, help_text="Null keeps records for ever.")
-    retentionBytes = serializers.IntegerField(allow_null=True, help_text="Of each partition; null keeps all.")
-    registersSchemas = serializers.BooleanField(help_text="Whether producers may register new schemas for it.")
+    retentionMs = serializers.IntegerField(
+        allow_null=True, help_text="Records older than this are deleted; null keeps them forever."
+    )
+    retentionBytes = serializers.IntegerField(
+        allow_null=True, help_text="Bytes kept in each partition; null keeps all records."
+    )
+    registersSchemas = serializers.BooleanField(
+        help_text="Whether produce requests may register new schemas for the topic."
+    )
 
 
 class TopicChangeSerializer(StrictSerializer):
@@ -146,26 +152,31 @@ class TopicChangeSerializer(StrictSerializer):
 
 
 class NewTopicSerializer(TopicChangeSerializer):
-    name = TopicNameField(help_text="As Kafka: neither '.' nor '..'.")
+    name = TopicNameField(help_text="A valid Kafka topic name; '.' and '..' are not allowed.")
     partitions = IntegerField(min_value=1, max_value=MAX_PARTITIONS, required=False)
 
     def validate_name(self, value: str) -> str:
         if value in (".", ".."):
-            raise serializers.ValidationError("neither '.' nor '..' is a topic name")
+            raise serializers.ValidationError("'.' and '..' are not valid topic names")
         return value
 
 
 class ReadParameters(ParameterSerializer):
     partition = IntegerParameter(
-        min_value=0, max_value=2**31 - 1, required=False, help_text="Without it, every partition is read in turn."
+        min_value=0,
+        max_value=2**31 - 1,
+        required=False,
+        help_text="The partition to read; by default, all partitions in order.",
     )
     offset = IntegerParameter(
         min_value=-MAX_OFFSET,
         max_value=MAX_OFFSET,
         required=False,
-        help_text="Negative counts from the end; without it, reading starts at the first kept offset.",
+        help_text="Where to start; a negative offset counts from the end. The default is the first kept offset.",
     )
-    limit = IntegerParameter(min_value=1, max_value=1000, default=100, help_text="Of the whole answer.")
+    limit = IntegerParameter(
+        min_value=1, max_value=1000, default=100, help_text="The maximum number of records in the response."
+    )
     decode = BooleanParameter(
         default="false",
         help_text="Show Avro keys and values as JSON, with their schema ids.",
@@ -191,7 +202,7 @@ class HeaderValueField(serializers.JSONField):
 
 class StoredHeaderSerializer(serializers.Serializer[Any]):
     key = serializers.CharField(allow_blank=True)
-    value = HeaderValueField(help_text='Text, null, or `{"base64": "…"}` where the bytes are not UTF-8.')
+    value = HeaderValueField(help_text='Text, null, or `{"base64": "…"}` if the bytes are not UTF-8.')
 
 
 ENCODINGS = ["utf-8", "base64", "avro"]
@@ -206,33 +217,35 @@ class MessageSerializer(serializers.Serializer[Any]):
     headers = StoredHeaderSerializer(many=True)
     keyEncoding = serializers.ChoiceField(choices=ENCODINGS)
     valueEncoding = serializers.ChoiceField(choices=ENCODINGS)
-    keySchemaId = serializers.IntegerField(required=False, help_text="With decode=true, of an Avro key.")
-    valueSchemaId = serializers.IntegerField(required=False, help_text="With decode=true, of an Avro value.")
+    keySchemaId = serializers.IntegerField(required=False, help_text="With decode=true: the schema id of an Avro key.")
+    valueSchemaId = serializers.IntegerField(
+        required=False, help_text="With decode=true: the schema id of an Avro value."
+    )
     keyDecodeError = serializers.CharField(
-        required=False, help_text="With decode=true, why an Avro key is not decoded."
+        required=False, help_text="With decode=true: why an Avro key could not be decoded."
     )
     valueDecodeError = serializers.CharField(
-        required=False, help_text="With decode=true, why an Avro value is not decoded."
+        required=False, help_text="With decode=true: why an Avro value could not be decoded."
     )
 
 
 class ProblemSerializer(serializers.Serializer[Any]):
     """RFC 9457 `application/problem+json`."""
 
-    type = serializers.CharField(help_text="`urn:takhin:problem:` and the code.")
+    type = serializers.CharField(help_text="`urn:takhin:problem:` followed by the code.")
     title = serializers.CharField()
     status = serializers.IntegerField()
-    detail = serializers.CharField(help_text="What was wrong, and where.")
-    error = serializers.CharField(help_text="The short text of this error.")
-    code = serializers.CharField(help_text="The stable slug of this error.")
+    detail = serializers.CharField(help_text="What is wrong, and where.")
+    error = serializers.CharField(help_text="A short description of the error.")
+    code = serializers.CharField(help_text="The stable code of the error.")
     retriable = serializers.BooleanField(help_text="Whether the same request may succeed later.")
-    instance = serializers.CharField(help_text="The X-Request-Id, as in the logs.")
+    instance = serializers.CharField(help_text="The request's X-Request-Id, as in the logs.")
 
 
 class ReadProblemSerializer(ProblemSerializer):
-    """With the code corrupt_record, where it lies."""
+    """A problem that includes the location of corrupt records, if the code is corrupt_record."""
 
     topic = serializers.CharField(required=False)
     partition = serializers.IntegerField(required=False)
     firstOffset = serializers.IntegerField(required=False)
-    lastOffset = serializers.IntegerField(required=False, help_text="Records can be read from the next one on.")
+    lastOffset = serializers.IntegerField(required=False, help_text="Reading can continue at the next offset.")

@@ -1,4 +1,4 @@
-"""Turn what a database's driver raises into the log's errors, with the reason in words."""
+"""Convert database driver errors to the log's errors, with a readable reason."""
 
 import traceback
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from django.db import DataError, Error, IntegrityError, NotSupportedError, Opera
 
 from topics.errors import LogUnavailable, StorageDamaged, StorageFull, StorageReadOnly
 
-# These are about the statement that was run; every other error says that the database cannot serve now. A table that
-# is missing until the migrations have run is a programming error to PostgreSQL.
+# These errors concern the statement; all others mean that the database cannot serve now. This includes
+# ProgrammingError, which PostgreSQL raises for a table that is missing until the migrations have run.
 OF_THE_STATEMENT = (IntegrityError, DataError, NotSupportedError)
 
-# By the beginning of the name: extended codes add to it, as SQLITE_IOERR_WRITE does. https://sqlite.org/rescode.html
+# By name prefix, because extended codes append to it, as in SQLITE_IOERR_WRITE. https://sqlite.org/rescode.html
 _SQLITE: dict[str, tuple[type[LogUnavailable], str]] = {
     "SQLITE_FULL": (StorageFull, "the disk of the embedded log is full or failing"),
     "SQLITE_IOERR": (StorageFull, "the disk of the embedded log is full or failing"),
@@ -35,24 +35,24 @@ _UNKNOWN = (LogUnavailable, "the database cannot be reached or is busy")
 
 
 class DatabaseDown(OperationalError):
-    """The database was not asked: it has not answered for a while."""
+    """The query was not sent, because the database has not answered for a while."""
 
 
 def is_trouble(error: BaseException) -> bool:
-    """Whether the database says that it cannot serve now."""
+    """Tell whether the error means that the database cannot serve now."""
     return isinstance(error, Error) and not isinstance(error, OF_THE_STATEMENT)
 
 
 def is_lock(error: BaseException) -> bool:
-    """Whether another process's lock on the SQLite file was waited for in vain."""
+    """Tell whether waiting for another process's lock on the SQLite file timed out."""
     return _sqlite_name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
 def forget_frames(error: BaseException) -> None:
-    """Empty the frames that an error has left behind.
+    """Clear the local variables in an error's frames.
 
-    Django's wrapper of database errors refers to what it raises, and so ties each error and the whole request into a
-    cycle that only the garbage collector would end.
+    Django's wrapper of database errors refers to the error it raises. This ties the error and the whole request into a
+    reference cycle that only the garbage collector would free.
     """
     seen: set[BaseException] = set()
     following: BaseException | None = error
@@ -63,7 +63,7 @@ def forget_frames(error: BaseException) -> None:
 
 
 def of(error: BaseException) -> LogUnavailable:
-    """The log's error for the database's own."""
+    """Return the log's error for a database error."""
     forget_frames(error)
     if isinstance(error, DatabaseDown):
         return LogUnavailable(str(error))
@@ -77,7 +77,7 @@ def of(error: BaseException) -> LogUnavailable:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the database's own errors into the log's."""
+    """Convert database errors to the log's errors."""
     try:
         yield
     except Error as error:

@@ -1,4 +1,4 @@
-"""Serve topics over HTTP: list, create, describe, change, delete, and read records back."""
+"""HTTP views to list, create, describe, change and delete topics, and to read records."""
 
 import base64
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from topics.records import DEFAULT_CONFIG, StoredRecord, TopicConfig, TopicInfo
 from topics.serializers import NewTopicSerializer, ParameterSerializer, ReadParameters, TopicChangeSerializer
 
 log = structlog.get_logger("takhin.topics")
-# A topic's configuration in JSON, and in TopicConfig.
+# Maps the JSON fields of a topic's configuration to TopicConfig.
 CONFIG = {"retentionMs": "retention_ms", "retentionBytes": "retention_bytes", "registersSchemas": "registers_schemas"}
 
 
@@ -88,7 +88,7 @@ class TopicViewSet(ViewSet):
 
 
 def _read(topic: str, partitions: Iterable[int], offset: int | None, limit: int) -> list[StoredRecord]:
-    """Records of these partitions in turn, until there are `limit` or they pass MAX_READ_BYTES."""
+    """Read the partitions in order, until there are `limit` records or more than MAX_READ_BYTES."""
     records: list[StoredRecord] = []
     room = MAX_READ_BYTES
     for partition in partitions:
@@ -101,7 +101,7 @@ def _read(topic: str, partitions: Iterable[int], offset: int | None, limit: int)
 
 
 def _config(members: dict[str, Any], base: TopicConfig) -> TopicConfig:
-    """The configuration with what a body says of it."""
+    """Return `base` with the fields of a request body applied."""
     given = {name: members[member] for member, name in CONFIG.items() if member in members}
     return msgspec.structs.replace(base, **given)
 
@@ -111,7 +111,7 @@ def _no_parameters(request: Request) -> None:
 
 
 def _may_use(request: Request, topic: str) -> bool:
-    # Whatever the site authenticates with says which topics it allows.
+    # Every authentication object of the site knows which topics it allows.
     key: Any = request.auth
     return key is None or bool(key.allows_topic(topic))
 
@@ -152,7 +152,7 @@ def _message(record: StoredRecord, decoder: Decoder | None) -> dict[str, Any]:
 
 
 def _decoded(part: str, data: bytes, decoder: Decoder) -> dict[str, Any]:
-    """What to show in place of a key's or value's bytes, or beside them."""
+    """Return the fields that replace or supplement those of an undecoded key or value."""
     try:
         decoded = decoder.decode(data)
     except Undecoded as error:
@@ -163,7 +163,7 @@ def _decoded(part: str, data: bytes, decoder: Decoder) -> dict[str, Any]:
 
 
 def as_text(data: bytes | None) -> tuple[str | None, str]:
-    """Bytes as text and how it is encoded: `utf-8` where they are that, else `base64`."""
+    """Return bytes as text with the encoding used: `utf-8` if possible, otherwise `base64`."""
     if data is None:
         return None, "utf-8"
     try:

@@ -1,4 +1,4 @@
-"""Make the admin a window on facts: nothing to edit, nothing counted to its end, no transaction around the log."""
+"""Admin base classes: read-only pages, bounded counts, and no transaction around the log's calls."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 else:
     Admin = admin.ModelAdmin
 
-# A count walks an index: 10,000 entries take 1 ms, a million take 60 ms and more.
+# Counting scans an index: 10,000 entries take 1 ms, a million take 60 ms or more.
 MOST_COUNTED = 10_000
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """Count to MOST_COUNTED and no further; later rows are reached by filters."""
+    """Count at most MOST_COUNTED rows. Rows beyond that can be found with filters."""
 
     template_name = "topics/pagination.html"
 
@@ -47,13 +47,13 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 def bounded_count(rows: Any) -> int:
-    """How many rows a queryset has, or MOST_COUNTED + 1 for more than that."""
+    """Return the number of rows in a queryset, but at most MOST_COUNTED + 1."""
     count: int = rows.order_by()[: MOST_COUNTED + 1].count()
     return count
 
 
 class BoundedChangeList(ChangeList):
-    """unfold shows a count beside the title unless it is that of all rows, and knows nothing of a bounded one."""
+    """Set the full count to the bounded one, because unfold shows a count beside the title if the two differ."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -61,10 +61,10 @@ class BoundedChangeList(ChangeList):
 
 
 class Bounded(Admin):
-    """A list that never counts to its end."""
+    """A list with a bounded count."""
 
     show_full_result_count = False
-    # Facets count every choice of every filter over the whole table.
+    # Facets count the whole table for every choice of every filter.
     show_facets = admin.ShowFacets.NEVER
     paginator = BoundedPaginator
 
@@ -73,10 +73,10 @@ class Bounded(Admin):
 
 
 class Facts(Bounded):
-    """Rows that are looked at and never edited here."""
+    """Read-only rows."""
 
     list_per_page = 50
-    # Only the primary key has an order that an index keeps.
+    # Only the primary key's order has an index.
     sortable_by = ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -90,12 +90,12 @@ class Facts(Bounded):
 
 
 def is_embedded() -> bool:
-    """Whether the log in use is the one whose tables the models are."""
+    """Tell whether the current log is the embedded one, whose tables the models describe."""
     return isinstance(current_log(), EmbeddedLog)
 
 
 class EmbeddedOnly(Admin):
-    """Tables of the embedded log, which say nothing where another log is in use."""
+    """Tables of the embedded log, hidden when another log is used."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return is_embedded() and super().has_module_permission(request)
@@ -105,10 +105,10 @@ class EmbeddedOnly(Admin):
 
 
 class OutsideTransaction(Admin):
-    """Save and delete by `commits.run`, whose writer would wait for the transaction Django opens around a form.
+    """Save and delete without Django's transaction around the form: the writer of `commits.run` would wait for it.
 
-    A form that the log refused is shown again with the reason, and in place of a page that the log could not give
-    stands the reason alone.
+    If the log rejects a form, it is shown again with the reason. If the log cannot provide a page, only the reason is
+    shown.
     """
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -163,7 +163,7 @@ class OutsideTransaction(Admin):
 
 
 class Refused:
-    """Makes a form invalid for a reason that only the log knew."""
+    """Makes a form invalid with the log's reason."""
 
     refusal = ""
 

@@ -1,4 +1,4 @@
-"""Know whether anything can be written now: by the last commit, or by a small one of its own while nobody writes."""
+"""Tell whether the database is writable, from the last commit or, if that was long ago, from a small test write."""
 
 import os
 import threading
@@ -8,16 +8,16 @@ from topics import commits
 from topics.errors import LogUnavailable, StorageDamaged, StorageFull
 from topics.models import WriteTrial
 
-# A server that writes nothing notices a full disk within this.
+# An idle server notices a full disk within this time.
 TRUST_SECONDS = 10.0
-# While writing fails, it is tried again this often.
+# The interval between test writes while writing fails.
 AGAIN_SECONDS = 1.0
-# 10,000 trials a day write 300 MB with SQLite's journal.
+# 10,000 test writes a day write 300 MB, including SQLite's journal.
 TRIAL_BYTES = 16 * 1024
-# A full disk is over when a record of 1 MiB fits, the largest by default: a smaller one may have fitted all the time.
+# The disk is no longer full when the largest record by default, 1 MiB, fits: a smaller one may have fit all along.
 TRIAL_BYTES_WHEN_FULL = 1024 * 1024
-# A damaged page does not mend, and what is written here is written to other pages. Only a commit of somebody else's, or
-# this much time without a failure, shows that the database serves.
+# A damaged page stays damaged, and test writes go to other pages. Only a real commit, or this much time without a
+# failure, shows that the database works again.
 DAMAGED_SECONDS = 60.0
 
 _trying = threading.Lock()
@@ -25,7 +25,7 @@ _tried_at = float("-inf")
 
 
 def check() -> None:
-    """Raise LogUnavailable when nothing can be written, with the reason."""
+    """Raise LogUnavailable with the reason if the database is not writable."""
     global _tried_at
     if commits.last.failure is None and time.monotonic() - commits.last.succeeded_at < TRUST_SECONDS:
         return
@@ -44,7 +44,7 @@ def _is_damaged() -> bool:
 
 def _try(failure: LogUnavailable | None) -> None:
     size = TRIAL_BYTES_WHEN_FULL if isinstance(failure, StorageFull) else TRIAL_BYTES
-    # Random, for PostgreSQL compresses.
+    # Random bytes, because PostgreSQL compresses.
     filler = os.urandom(size)
     commits.run(lambda: WriteTrial.objects.create(filler=filler))
     commits.run(lambda: WriteTrial.objects.all().delete())

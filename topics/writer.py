@@ -1,8 +1,8 @@
-"""Write to SQLite from one thread of this process, sharing one commit among callers that wait at the same moment.
+"""Write to SQLite from one thread per process, with one commit for all callers that wait at the same time.
 
-SQLite has one writer at a time and pays an fsync per commit, so the thread takes whatever is queued, commits it
-together, and repeats. An idle caller waits for its own commit alone. Processes on one file take turns by an `flock`,
-because SQLite's own busy wait is a sleep-and-poll that starves some writers for seconds.
+SQLite allows one writer at a time and needs an fsync per commit, so the thread takes all queued jobs, commits them
+together, and repeats. A single caller waits only for its own commit. Processes that share a file take turns with
+`flock`, because SQLite's own busy wait polls and starves some writers for seconds.
 """
 
 import errno
@@ -24,7 +24,7 @@ from topics.errors import LogUnavailable, StorageFull, StorageReadOnly
 T = TypeVar("T")
 Job = Callable[[], Any]
 MAX_GROUP = 256
-# Between two looks at a file that has been locked for long.
+# The interval between retries on a file that has been locked for long.
 AGAIN_SECONDS = 0.2
 _OF_LOCK_FILE: dict[int | None, type[LogUnavailable]] = {
     errno.EROFS: StorageReadOnly,
@@ -48,26 +48,26 @@ class _Waiter:
         self.done.acquire()
 
     def start(self) -> bool:
-        """Whether the writer may run the job: its caller has not given up before."""
+        """Claim the job for the writer; return False if its caller has given up."""
         self.is_started = self.is_started or self._turn.acquire(blocking=False)
         return self.is_started
 
     def give_up(self) -> bool:
-        """Whether the caller may go: the job will not run. Once it runs, its end must be awaited."""
+        """Cancel the job; return False if it has started, in which case the caller must wait for its end."""
         self.has_given_up = self._turn.acquire(blocking=False)
         return self.has_given_up
 
 
 class Writer:
-    """The one thread of this process that writes to SQLite.
+    """The only thread of this process that writes to SQLite.
 
-    A lock that another process holds is waited for as long as a caller may wait. One that is held longer than that
-    has every new caller refused at once, and this thread, which goes on trying, is what notices its end.
+    It waits for another process's lock for as long as a caller may wait. If the lock is held longer, new callers are
+    rejected immediately, while this thread keeps trying until the lock is released.
     """
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        # Since when this thread has waited for its turn at the file, in vain so far.
+        # Since when this thread has been waiting for the file; None if it is not waiting.
         self._waiting_since: float | None = None
         self._is_ending = False
         self._queue: queue.SimpleQueue[_Waiter | None] = queue.SimpleQueue()
@@ -84,7 +84,7 @@ class Writer:
             if waiter.give_up():
                 raise LogUnavailable(f"the database was busy for {seconds:g} seconds")
             waiter.done.acquire()
-        # Its frames know the waiter and this frame: together they would keep the caller's whole request as garbage.
+        # The error's frames refer to the waiter and this frame. This cycle would keep the caller's whole request alive.
         error, waiter.error = waiter.error, None
         if error is not None:
             try:
@@ -108,7 +108,7 @@ class Writer:
         self._thread.join()
 
     def _loop(self) -> None:
-        # It waits for locks itself, and is how others learn that one has ended.
+        # This thread waits for locks itself, so that others learn when one is released.
         connection.is_patient = True  # type: ignore[attr-defined]
         while self._serve(self._queue.get()):
             while self._waiting_since is not None and not self._is_ending:
@@ -116,7 +116,7 @@ class Writer:
         connection.close()
 
     def _serve(self, first: _Waiter | None) -> bool:
-        """Commit whatever is queued, apart from the loop so that an idle writer holds no request; False at the end."""
+        """Commit all queued jobs; return False to stop. Not in the loop, so an idle writer keeps no request alive."""
         if first is None:
             return False
         group = [first]
@@ -130,7 +130,7 @@ class Writer:
         return True
 
     def _commit(self, group: list[_Waiter]) -> None:
-        """Run these jobs and commit them together, or note in each what it failed with."""
+        """Run jobs and commit them together, or store the error in each."""
         while True:
             begun = time.monotonic()
             try:
@@ -143,7 +143,7 @@ class Writer:
                 is_started = any(waiter.is_started for waiter in group)
                 if is_locked and not is_started and not all(waiter.has_given_up for waiter in group):
                     continue
-                # Readers of other processes hold up the commit itself.
+                # Readers in other processes may block the commit itself.
                 self._waiting_since = (self._waiting_since or begun) if is_locked else None
                 if len(group) == 1 or is_locked or not is_started:
                     _fail(group, error)
@@ -162,7 +162,7 @@ class Writer:
                     waiter.result = waiter.job()
 
     def _try_again(self) -> None:
-        """See whether a commit goes through by now, without waiting: one that waits for readers keeps others out."""
+        """Try a commit without waiting: a commit that waits for readers would block other writers."""
         try:
             with _file_lock(), connection.cursor() as cursor:
                 cursor.execute("PRAGMA busy_timeout = 0")
@@ -179,7 +179,7 @@ class Writer:
 
 
 def touch(cursor: Any) -> None:
-    """Write to SQLite's file what stands there already."""
+    """Write to SQLite's file without changing its content."""
     version = cursor.execute("PRAGMA user_version").fetchone()[0]
     cursor.execute(f"PRAGMA user_version = {int(version)}")
 
@@ -195,7 +195,7 @@ def _fail(group: list[_Waiter], error: Exception) -> None:
 
 @contextmanager
 def _file_lock() -> Iterator[None]:
-    """Take this process's turn at the database file. Raises LogUnavailable when the lock's file cannot be opened."""
+    """Hold the lock on the database file. Raises LogUnavailable if the lock file cannot be opened."""
     try:
         handle = os.open(f"{connection.settings_dict['NAME']}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
@@ -213,7 +213,7 @@ _making = threading.Lock()
 
 
 def current() -> Writer:
-    """This process's writer, made on first use: a thread does not survive a fork."""
+    """Return this process's writer, created on first use because threads do not survive a fork."""
     global _current
     if _current is None or _current.pid != os.getpid():
         with _making:
@@ -223,7 +223,7 @@ def current() -> Writer:
 
 
 def end() -> None:
-    """End this process's writer, if there is one."""
+    """Stop this process's writer, if there is one."""
     global _current
     if _current is not None:
         _current.end()

@@ -17,8 +17,8 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('name', models.CharField(max_length=249, unique=True)),
-                ('retention_ms', models.PositiveBigIntegerField(blank=True, help_text='Records older than this are deleted; empty keeps them.', null=True, verbose_name='retention (ms)')),
-                ('retention_bytes', models.PositiveBigIntegerField(blank=True, help_text='Stored bytes kept in each partition, oldest deleted first; empty keeps all.', null=True, verbose_name='retention (bytes)')),
+                ('retention_ms', models.PositiveBigIntegerField(blank=True, help_text='Records older than this are deleted. If empty, records are kept forever.', null=True, verbose_name='retention (ms)')),
+                ('retention_bytes', models.PositiveBigIntegerField(blank=True, help_text='Stored bytes kept in each partition; the oldest are deleted first. If empty, all records are kept.', null=True, verbose_name='retention (bytes)')),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],
             options={

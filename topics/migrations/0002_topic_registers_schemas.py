@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='topic',
             name='registers_schemas',
-            field=models.BooleanField(default=True, help_text='Whether a produce request may register a new Avro schema by sending it along.', verbose_name='producers register schemas'),
+            field=models.BooleanField(default=True, help_text='Whether a produce request may include a new Avro schema and register it.', verbose_name='producers register schemas'),
         ),
     ]

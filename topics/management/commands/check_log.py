@@ -15,16 +15,16 @@ from topics.windows import is_embedded
 
 class Command(BaseCommand):
     help = (
-        "Verify every batch of the embedded log: its checksum, its place and its partition's counters. Prints a line "
-        "for each thing that is wrong, and exits with 1 if there is any. The server may run meanwhile."
+        "Verify every batch of the embedded log: checksums, offsets and partition counters. Prints a line for each "
+        "problem and exits with status 1 if there are any. The server may be running."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--topic", action="append", metavar="NAME", help="only this topic; may be repeated")
+        parser.add_argument("--topic", action="append", metavar="NAME", help="check only this topic; may be repeated")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not is_embedded():
-            raise CommandError("only the embedded log can be checked (TAKHIN_LOG=embedded)")
+            raise CommandError("check_log supports only the embedded log (TAKHIN_LOG=embedded)")
         try:
             with translated():
                 partitions = _partitions(options["topic"])
@@ -36,7 +36,7 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def inspect(self, partitions: list[Partition]) -> tuple[list[Inspection], int]:
-        """Scan these partitions and print what is wrong with each; returns the scans and the number of problems."""
+        """Scan partitions and print their problems; return the scans and the number of problems."""
         done, problems = [], 0
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("Checking", total=sum(partition.record_count for partition in partitions))
@@ -72,7 +72,7 @@ def _summary(done: list[Inspection], problems: int) -> str:
             filesizeformat(sum(one.bytes for one in done)).replace("\xa0", " "),
         )
     )
-    return f"Checked {checked}: {_counted(problems, 'problem', 'problems') if problems else 'all is well'}."
+    return f"Checked {checked}: {_counted(problems, 'problem', 'problems') if problems else 'no problems'}."
 
 
 def _counted(count: int, one: str, many: str) -> str:

@@ -16,9 +16,9 @@ class Command(BaseCommand):
         parser.add_argument("name")
         parser.add_argument("--partitions", type=int, default=settings.TAKHIN_DEFAULT_PARTITIONS)
         parser.add_argument("--retention-ms", type=positive, help="delete records older than this")
-        parser.add_argument("--retention-bytes", type=positive, help="stored bytes to keep in each partition")
-        parser.add_argument("--no-schemas", action="store_true", help="let no produce request register a schema")
-        parser.add_argument("--if-not-exists", action="store_true", help="succeed when the topic exists")
+        parser.add_argument("--retention-bytes", type=positive, help="keep this many stored bytes in each partition")
+        parser.add_argument("--no-schemas", action="store_true", help="do not let produce requests register schemas")
+        parser.add_argument("--if-not-exists", action="store_true", help="succeed if the topic already exists")
 
     def handle(self, *args: Any, **options: Any) -> str:
         name = options["name"]
@@ -30,7 +30,7 @@ class Command(BaseCommand):
             )
         except TopicExists as error:
             if options["if_not_exists"]:
-                return f"Topic {name} exists."
+                return f"Topic {name} already exists."
             raise CommandError(str(error)) from error
         except LogError as error:
             raise CommandError(str(error)) from error
@@ -38,7 +38,7 @@ class Command(BaseCommand):
 
 
 def positive(text: str) -> int:
-    """A whole number from 1. Raises ArgumentTypeError."""
+    """Parse a positive integer. Raises ArgumentTypeError."""
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) < 2**63:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)

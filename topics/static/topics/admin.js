@@ -1,5 +1,5 @@
-// The Content-Security-Policy allows no script inside a page, so that choices which submit their form are marked here.
-// data-submits names the fields of the form that no longer fit once another choice is made.
+// Submit the form when a select with data-submits changes. Inline handlers are not possible, because the
+// Content-Security-Policy forbids inline scripts. data-submits names the fields to clear, separated by spaces.
 document.addEventListener("change", (event) => {
     const names = event.target.dataset.submits;
     if (names === undefined) return;
