@@ -317,7 +317,7 @@ MISMATCHES = [
     (
         "string",
         '"\\ud800"',
-        'expected JSON, got "\\ud800" (half of a surrogate pair, which UTF-8 cannot hold)',
+        'expected JSON, got "\\ud800" (a lone surrogate, which UTF-8 cannot encode)',
     ),
 ]
 

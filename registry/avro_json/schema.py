@@ -69,9 +69,9 @@ class AvroSchema:
         except RecursionError:
             raise too_deep(text) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            # Where the text is JSON, as it is in a request.
+            # The text of a request is valid JSON, so this is msgspec's message for a lone surrogate.
             is_cut = str(error) == "Input data was truncated"
-            reason = "half of a surrogate pair, which UTF-8 cannot hold" if is_cut else error
+            reason = "a lone surrogate, which UTF-8 cannot encode" if is_cut else error
             raise AvroMismatch("", "JSON", f"{_start(text)} ({reason})") from None
         if len(out) > budget.most_bytes:
             out.check()

@@ -163,7 +163,7 @@ class EmbeddedLog(Log):
 
         self._partition_ids.pop(name, None)
         commits.run(job)
-        # The topic is gone whatever becomes of its records: an answer that says otherwise would be asked again in vain.
+        # The topic is deleted even if its records are not yet: with an error, the client would retry in vain.
         try:
             with commits.translated():
                 retention.delete_orphans()
