@@ -81,7 +81,7 @@ def _refuse_foreign_page(request: Request) -> None:
         return
     if origin != f"{request._request.scheme}://{request._request.get_host()}":
         raise exceptions.PermissionDenied(
-            f"pages of {origin[:100]} may not use a server without keys (TAKHIN_CORS_ORIGINS)", "foreign_origin"
+            f"pages from {origin[:100]} may not call a server without API keys (TAKHIN_CORS_ORIGINS)", "foreign_origin"
         )
 
 

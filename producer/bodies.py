@@ -80,4 +80,4 @@ def _read_bounded(request: HttpRequest) -> bytes:
 
 
 def _too_large(how: str, limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the body as {how} may have at most {limit} bytes (TAKHIN_MAX_BODY_BYTES)")
+    return BodyTooLarge(f"the body exceeds {limit} bytes as {how} (TAKHIN_MAX_BODY_BYTES)")

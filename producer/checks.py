@@ -1,4 +1,4 @@
-"""Judge what the gateway was told, once at start."""
+"""Check the gateway's settings once at startup."""
 
 import importlib.util
 from typing import Any
@@ -13,7 +13,7 @@ def registry_client_is_installed(app_configs: Any, **kwargs: Any) -> list[checks
         return []
     return [
         checks.Error(
-            "SCHEMA_REGISTRY_URL needs the registry client: pip install -r requirements-registry.txt",
+            "SCHEMA_REGISTRY_URL requires the registry client: pip install -r requirements-registry.txt",
             id="takhin.E003",
         )
     ]

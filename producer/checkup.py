@@ -47,11 +47,11 @@ def _migrations() -> str | None:
         with commits.translated():
             executor = MigrationExecutor(connection)
             _migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
-    return None if _migrated else "the database lacks migrations of this version: run manage.py migrate"
+    return None if _migrated else "the database lacks this version's migrations: run manage.py migrate"
 
 
 def _workers() -> str | None:
-    return None if background.workers_are_alive() else "a worker has not come round for a minute, or the log refuses it"
+    return None if background.workers_are_alive() else "a worker has been stuck for a minute, or the log rejects it"
 
 
 def _schema_registry() -> None:
@@ -120,4 +120,4 @@ class Checkup:
         if self._last and seconds < PATIENCE_SECONDS:
             return self._last
         known = {**dict.fromkeys(CHECKS, ""), **self._last, **run.reasons}
-        return {**known, run.current: f"it has not answered for {seconds:.1f} seconds"}
+        return {**known, run.current: f"no response for {seconds:.1f} seconds"}

@@ -26,7 +26,7 @@ R = TypeVar("R")
 NULL = msgspec.Raw(b"null")
 Timestamp = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 EXAMPLE = '{"records": [{"key": "k", "value": 1}]}'
-LINE_EXAMPLE = 'one record on each line, such as {"key": "k", "value": 1}'
+LINE_EXAMPLE = 'one record per line, such as {"key": "k", "value": 1}'
 # Where fields of one name are looked for; what a key or value holds is the sender's own.
 RECORD: json_text.Shape = {"headers": [{"value": {}}]}
 ENVELOPE: json_text.Shape = {"records": [RECORD]}
@@ -125,7 +125,7 @@ def _read_hidden(hidden: Hidden, ndjson: bool) -> Decoded:
         raise InvalidBody(hidden.restore_words(str(error))) from None
     for part, schema in (("key", decoded.schemas.key), ("value", decoded.schemas.value)):
         if schema is not None and hidden.marker in schema:
-            raise InvalidBody(f"$.{part}Schema: holds half of a surrogate pair")
+            raise InvalidBody(f"$.{part}Schema: contains an unpaired surrogate")
     return Decoded([_restored(record, hidden) for record in decoded.records], decoded.schemas)
 
 

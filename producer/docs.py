@@ -1,4 +1,4 @@
-"""What OpenAPI says of the gateway's endpoints, with an example for every status."""
+"""The OpenAPI description of the gateway's endpoints, with an example for every status."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -30,7 +30,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     name = ["bearer", "apiKey"]
 
     def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
-        # Two requirements, for either suffices; one with both members would ask for both.
+        # Two requirements, because either suffices; a single one with both schemes would require both.
         return [{"bearer": []}, {"apiKey": []}]
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
@@ -38,7 +38,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
             {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "`Authorization: Bearer KEY`; `Api-Key KEY` also works.",
+                "description": "`Authorization: Bearer KEY`. `Api-Key KEY` works too.",
             },
             {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         ]
@@ -55,7 +55,7 @@ def _none_written(status: int, failure: dict[str, Any]) -> dict[Any, OpenApiResp
         status,
         "no_record_written",
         "no record was written",
-        "each record's error stands in its place",
+        "each record's error is at its index in offsets",
         offsets=[failure],
     )
     examples = [example]
@@ -69,18 +69,21 @@ def _none_written(status: int, failure: dict[str, Any]) -> dict[Any, OpenApiResp
 def _in_doubt() -> dict[Any, OpenApiResponse]:
     code, error, detail = PROBLEMS[504]
     failure = {"error": f"record 0: {detail}", "code": code, "retriable": False}
-    example = problem_example(504, code, error, "each record's error stands in its place in offsets", offsets=[failure])
+    example = problem_example(504, code, error, "each record's error is at its index in offsets", offsets=[failure])
     return {(504, PROBLEM_TYPE): OpenApiResponse(serializers.ProduceProblemSerializer, error, [example])}
 
 
 def _retry_after(*statuses: str) -> OpenApiParameter:
     return OpenApiParameter(
-        "Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=list(statuses), description="Seconds."
+        "Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=list(statuses), description="In seconds."
     )
 
 
 _prefer = OpenApiParameter(
-    "Prefer", OpenApiTypes.STR, OpenApiParameter.HEADER, description="`respond-async` means `async=true` (RFC 7240)."
+    "Prefer",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="`respond-async` is the same as `async=true` (RFC 7240).",
 )
 _encoding = OpenApiParameter(
     "Content-Encoding",
@@ -90,15 +93,15 @@ _encoding = OpenApiParameter(
     description="How the body is compressed.",
 )
 _location = OpenApiParameter(
-    "Location", OpenApiTypes.STR, OpenApiParameter.HEADER, response=["202"], description="Where the status is."
+    "Location", OpenApiTypes.STR, OpenApiParameter.HEADER, response=["202"], description="URL of the request's status."
 )
 
 produce = extend_schema(
     operation_id="produce",
     summary="Write records to a topic",
     description=(
-        "One entry per record, in order: where it was written, or its own error. 200 when at least one record was "
-        "written. `application/x-ndjson` takes one record object per line."
+        "The response has one entry per record, in order: where the record was written, or its error. The status is "
+        "200 if at least one record was written. An `application/x-ndjson` body has one record object per line."
     ),
     tags=["produce"],
     parameters=[
@@ -141,7 +144,7 @@ produce = extend_schema(
         ),
         202: OpenApiResponse(
             serializers.AcceptedSerializer,
-            description="Accepted durably; a worker writes it.",
+            description="The request is stored durably, and a worker will write its records.",
             examples=[OpenApiExample("accepted", value={"requestId": _ID, "status": "pending"}, response_only=True)],
         ),
         **problems(401, 404, 405, 413, 415, 429, 500),
@@ -163,10 +166,12 @@ _completed = {**_pending, "status": "completed", "completedAt": "2026-11-24T10:0
 _failed = {**_completed, "status": "failed", "offsets": [_failure], "error": _failure["error"]}
 status = extend_schema(
     operation_id="status",
-    summary="Tell how an async request went",
+    summary="Get the status of an async request",
     tags=["produce"],
     parameters=[
-        OpenApiParameter("request_id", OpenApiTypes.STR, OpenApiParameter.PATH, description="As the 202 gave it."),
+        OpenApiParameter(
+            "request_id", OpenApiTypes.STR, OpenApiParameter.PATH, description="`requestId` from the 202 response."
+        ),
         serializers.WaitParameters,
         _retry_after("200", "503"),
         *SHARED,
@@ -202,10 +207,10 @@ def _health(
 
 
 _reasons = {"database": "another process has kept the database locked for 12 seconds"}
-live = _health("live", "Whether the process lives", serializers.LiveSerializer, {"alive": True}, None)
+live = _health("live", "Check that the process is alive", serializers.LiveSerializer, {"alive": True}, None)
 ready = _health(
     "ready",
-    "Whether requests can be served",
+    "Check that the server can handle requests",
     serializers.ReadySerializer,
     {"ready": True},
     {"ready": False, "failing": ["database"], "reasons": _reasons},
@@ -213,7 +218,7 @@ ready = _health(
 _checks = {"database": True, "log": True, "migrations": True, "workers": True}
 health = _health(
     "health",
-    "Every check by name",
+    "Get the result of every check",
     serializers.HealthSerializer,
     {"status": "ok", "version": "0.1.0", "checks": _checks},
     {"status": "failing", "version": "0.1.0", "checks": {**_checks, "database": False}, "reasons": _reasons},

@@ -114,8 +114,8 @@ class RegistrationForbidden(RequestError):
 
     def __init__(self, subject: str) -> None:
         super().__init__(
-            f"this schema is not registered under {subject!r}; to register it takes an API key with the scope schemas, "
-            "and a topic that lets its producers register"
+            f"this schema is not registered under {subject!r}; registering it requires an API key with the scope "
+            "schemas, and a topic with registersSchemas=true"
         )
 
 

@@ -149,7 +149,7 @@ def _flat(detail: Any, place: str = "") -> str:
 @csrf_exempt
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Any address under /api that is no endpoint."""
-    return plain(request, 404, "not_found", "not found", f"{request.path} is not an endpoint of this API")
+    return plain(request, 404, "not_found", "not found", f"no such endpoint: {request.path}")
 
 
 def plain(request: HttpRequest, status: int, code: str, error: str, detail: str) -> HttpResponse:

@@ -10,7 +10,7 @@ from producer.errors import SerializationFailed
 
 NAMES = {b"{": "an object", b"[": "an array", b'"': "a string", b"t": "a boolean", b"f": "a boolean"}
 
-HALF_A_PAIR = "the text has half of a surrogate pair, which UTF-8 cannot hold"
+HALF_A_PAIR = "the text contains an unpaired surrogate, which UTF-8 cannot encode"
 
 
 def kind(text: bytes) -> str:
@@ -35,7 +35,7 @@ def to_string(text: bytes) -> bytes:
 def to_binary(text: bytes) -> bytes:
     """The bytes behind a string of standard base64, padded (RFC 4648, section 4)."""
     if text[:1] != b'"':
-        raise SerializationFailed(f"expected a string of base64, got {kind(text)}")
+        raise SerializationFailed(f"expected a base64 string, got {kind(text)}")
     return from_base64(_characters(text))
 
 

@@ -1,4 +1,4 @@
-"""Say whether this process lives, and whether it can serve."""
+"""Report whether this process is alive, and whether it can serve."""
 
 from django.conf import settings
 from rest_framework.request import Request
@@ -9,14 +9,14 @@ from producer import docs
 from producer.checkup import Checkup
 from topics.logs import current_log
 
-# Without it everything but Avro by unknown schemas goes on, so that it makes nobody unready.
+# Without it, everything works except Avro with schemas that are not cached, so it does not affect readiness.
 REGISTRY = "schemaRegistry"
 
 _checkup = Checkup()
 
 
 class _OpenView(APIView):
-    """No key needed, so that a probe can ask."""
+    """A view that requires no API key, so that probes can call it."""
 
     authentication_classes = ()
     permission_classes = ()
@@ -35,7 +35,7 @@ class ReadyView(_OpenView):
         degraded = [name for name in reasons if name == REGISTRY]
         failing = [name for name in reasons if name != REGISTRY]
         if failing == ["log"] and not current_log().supports_transactions:
-            # The cluster's outage is no reason to take the gateways away: they still accept async requests.
+            # Stay ready while the Kafka cluster is down: the gateway still accepts async requests.
             failing, degraded = [], ["log", *degraded]
         if not failing:
             return Response({"ready": True, **({"degraded": degraded} if degraded else {})})

@@ -56,11 +56,11 @@ def parse(query: str) -> Options:
         raise InvalidParameter("the query string is not valid percent-encoded UTF-8") from None
     for name, value in pairs:
         if name not in PARAMETERS:
-            raise InvalidParameter(f"unknown parameter {name!r}; known are {', '.join(PARAMETERS)}")
+            raise InvalidParameter(f"unknown parameter {name!r}; expected one of {', '.join(PARAMETERS)}")
         if name in given:
-            raise InvalidParameter(f"parameter {name!r} stands more than once")
+            raise InvalidParameter(f"parameter {name!r} appears more than once")
         if "\0" in value:
-            raise InvalidParameter(f"parameter {name!r} holds a null character")
+            raise InvalidParameter(f"parameter {name!r} contains a null character")
         given[name] = value
     options = Options(
         key_format=given.get("key.format", "json"),
@@ -89,7 +89,7 @@ def _timeout(value: str | None) -> int | None:
     if value is None:
         return None
     if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) == 0:
-        raise InvalidParameter(f"timeout must be a whole number of milliseconds from 1 on, got {value!r}")
+        raise InvalidParameter(f"timeout must be a whole number of milliseconds, at least 1, got {value!r}")
     return int(value)
 
 
@@ -113,6 +113,6 @@ def _judge_part(part: str, name: str, schema: str, schema_id: int | None) -> Non
     if name not in FORMAT_NAMES:
         raise UnsupportedFormat(f"{part}.format", name, ", ".join(FORMAT_NAMES))
     if schema and schema_id is not None:
-        raise InvalidParameter(f"give {part}.schema or {part}.schema.id, not both")
+        raise InvalidParameter(f"use {part}.schema or {part}.schema.id, not both")
     if (schema or schema_id is not None) and name != AVRO:
-        raise InvalidParameter(f"{part}.schema goes with {part}.format=avro, not {name}")
+        raise InvalidParameter(f"{part}.schema requires {part}.format=avro, got {name}")

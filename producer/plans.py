@@ -101,7 +101,9 @@ class Plan:
         """Raises RecordTooLarge."""
         size = self.bytes + record.size
         if size > self._most_bytes:
-            raise RecordTooLarge(f"with those before it, has more than {self._most_bytes} bytes; send fewer at a time")
+            raise RecordTooLarge(
+                f"exceeds {self._most_bytes} bytes together with the records before it; send fewer at once"
+            )
         self.bytes = size
 
     def _settle(self) -> None:

@@ -39,14 +39,14 @@ class Serializer:
         except AvroMismatch as error:
             raise SerializationFailed(str(error.within(part))) from None
         except TooLarge as error:
-            raise RecordTooLarge(f"{part} {error} (TAKHIN_MAX_RECORD_BYTES bounds it)") from None
+            raise RecordTooLarge(f"{part} {error} (TAKHIN_MAX_RECORD_BYTES)") from None
         except SerializationFailed as error:
             raise SerializationFailed(f"serialize {part}: {error}") from None
         headers = [_header(header) for header in inbound.headers] if inbound.headers else []
         timestamp = inbound.timestamp if isinstance(inbound.timestamp, int) else self._accepted_ms
         record = Record(key, value, timestamp, headers)
         if record.size > self._most_bytes:
-            raise RecordTooLarge(f"has {record.size} bytes, more than {self._most_bytes} (TAKHIN_MAX_RECORD_BYTES)")
+            raise RecordTooLarge(f"has {record.size} bytes; the limit is {self._most_bytes} (TAKHIN_MAX_RECORD_BYTES)")
         return record
 
 

@@ -1,4 +1,4 @@
-"""Describe what goes over the wire; OpenAPI is generated from these, records never pass through them."""
+"""Describe requests and responses for OpenAPI. Records themselves never pass through these serializers."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ class AnyJsonField(serializers.JSONField):
 
 
 class ProduceParameters(ParameterSerializer):
-    """The query of a produce request; options.py reads it."""
+    """The query parameters of a produce request, which options.py parses."""
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         return {
@@ -38,15 +38,17 @@ class ProduceParameters(ParameterSerializer):
             "value.schema.id": _schema_id_field("value"),
             "compression": serializers.ChoiceField(choices=list(CODECS), default="none"),
             "async": serializers.ChoiceField(
-                choices=["true", "false"], default="false", help_text="Answer 202 at once; ask the status for results."
+                choices=["true", "false"],
+                default="false",
+                help_text="Return 202 at once. Get the results from the request's status.",
             ),
             "strict": serializers.ChoiceField(
-                choices=["true", "false"], default="false", help_text="Write nothing if any record would fail."
+                choices=["true", "false"], default="false", help_text="Write nothing if any record fails."
             ),
             "timeout": IntegerParameter(
                 min_value=1,
                 required=False,
-                help_text="Milliseconds to wait for the log, up to TAKHIN_PRODUCE_TIMEOUT, which is the default.",
+                help_text="Milliseconds to wait for the log; at most TAKHIN_PRODUCE_TIMEOUT, which is the default.",
             ),
         }
 
@@ -54,8 +56,8 @@ class ProduceParameters(ParameterSerializer):
 def _schema_field(part: str) -> serializers.CharField:
     return serializers.CharField(
         required=False,
-        help_text=f"With {part}.format=avro: a subject, for its latest version, or SUBJECT:VERSION. Without it, "
-        f"and without an inline schema, the topic's own subject is used.",
+        help_text=f"With {part}.format=avro: SUBJECT, for its latest version, or SUBJECT:VERSION. The default is the "
+        f"inline schema, or else the topic's own subject.",
     )
 
 
@@ -67,7 +69,7 @@ def _schema_id_field(part: str) -> serializers.IntegerField:
 
 class WaitParameters(ParameterSerializer):
     wait = IntegerParameter(
-        min_value=0, max_value=MAX_WAIT_SECONDS, default=0, help_text="Seconds to wait for the request's end."
+        min_value=0, max_value=MAX_WAIT_SECONDS, default=0, help_text="Seconds to wait for the request to finish."
     )
 
 
@@ -77,23 +79,25 @@ class HeaderSerializer(StrictSerializer):
 
 
 class RecordSerializer(StrictSerializer):
-    key = AnyJsonField(required=False, help_text="Any JSON, read by key.format; null or absent is a null key.")
-    value = AnyJsonField(required=False, help_text="Any JSON, read by value.format; null or absent is a tombstone.")
+    key = AnyJsonField(required=False, help_text="Any JSON value, encoded by key.format. Null or absent is a null key.")
+    value = AnyJsonField(
+        required=False, help_text="Any JSON value, encoded by value.format. Null or absent is a tombstone."
+    )
     partition = serializers.IntegerField(
         required=False,
         allow_null=True,
-        help_text="Else murmur2 of the key as in Java, else one for all key-less records.",
+        help_text="The default is Kafka's murmur2 of the key, or one partition for all records without a key.",
     )
     timestamp = serializers.IntegerField(
-        required=False, allow_null=True, min_value=0, help_text="Milliseconds since the epoch; else now."
+        required=False, allow_null=True, min_value=0, help_text="Milliseconds since the epoch. The default is now."
     )
     headers = HeaderSerializer(many=True, required=False, allow_null=True)
 
 
 class ProduceRequestSerializer(StrictSerializer):
     records = RecordSerializer(many=True, allow_empty=False)
-    keySchema = AnyJsonField(required=False, help_text="An Avro schema for the keys, as JSON or as its text.")
-    valueSchema = AnyJsonField(required=False, help_text="An Avro schema for the values, as JSON or as its text.")
+    keySchema = AnyJsonField(required=False, help_text="Avro schema of the keys, as JSON or as a string.")
+    valueSchema = AnyJsonField(required=False, help_text="Avro schema of the values, as JSON or as a string.")
 
 
 class OutcomeSerializer(serializers.Serializer[Any]):
@@ -137,7 +141,7 @@ class StatusSerializer(SchemaIdsSerializer):
 
 
 class ReasonsField(serializers.DictField):
-    """Of each check that fails, what is wrong."""
+    """What is wrong, for each check that fails."""
 
     child = serializers.CharField()
 

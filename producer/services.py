@@ -80,7 +80,7 @@ def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
     seconds = None if inbound.options.timeout_ms is None else inbound.options.timeout_ms / 1000
     began = time.monotonic()
     if not _serialize(plan, seconds or settings.TAKHIN_PRODUCE_TIMEOUT):
-        plan.give_up(NotAttempted("the request's time ended while its records were serialized", retriable=True))
+        plan.give_up(NotAttempted("the request timed out while its records were being serialized", retriable=True))
     row.started_at = row.created_at
 
     def keep(outcomes: Outcomes) -> None:
@@ -186,7 +186,7 @@ def advance(plan: Plan, seconds: float) -> bool:
         return True
     if plan.seconds < MOST_SERIALIZING_SECONDS:
         return False
-    reason = f"its request takes more than {MOST_SERIALIZING_SECONDS:.0f} seconds to serialize; send fewer at a time"
+    reason = f"the request takes more than {MOST_SERIALIZING_SECONDS:.0f} seconds to serialize; send fewer at once"
     plan.give_up(NotAttempted(reason))
     return True
 

@@ -246,7 +246,7 @@ def _resolve(session: Session, slot: WorkerSlot) -> None:
         if row.pk in receipts:
             while_mine(row, lambda row=row: row.complete_by(receipts[row.pk]))  # type: ignore[misc]
         elif row.pk in lost:
-            while_mine(row, lambda row=row: row.fail("outcome unknown: its receipt is not kept any more"))  # type: ignore[misc]
+            while_mine(row, lambda row=row: row.fail("outcome unknown: its receipt is no longer kept"))  # type: ignore[misc]
         else:
             while_mine(row, row.give_back)
         notices.finished(row.pk)

@@ -83,7 +83,7 @@ def gave_up(row: ProduceRequest) -> bool:
     """Whether this request has been tried too often; it is ended then."""
     if row.attempts <= MAX_ATTEMPTS:
         return False
-    reason = f"gave up after {MAX_ATTEMPTS} attempts: {row.error or 'each ended its worker'}"
+    reason = f"gave up after {MAX_ATTEMPTS} attempts: {row.error or 'each one killed its worker'}"
     while_mine(row, lambda: row.fail(reason))
     notices.finished(row.pk)
     return True

@@ -121,7 +121,7 @@ def _answer(request: HttpRequest, outcomes: Outcomes, chosen: Options) -> Respon
     """200 when at least one record was written; else a problem that still carries each record's error."""
     if services.any_written(outcomes):
         return Response({"offsets": outcomes, **_schema_ids(chosen)})
-    where = "each record's error stands in its place in offsets"
+    where = "each record's error is at its index in offsets"
     if services.any_in_doubt(outcomes):
         response = exceptions.respond(request, 504, OutcomeUnknown.code, "outcome unknown", where)
     else:
@@ -138,7 +138,7 @@ def _find_own(request: Request, request_id: str) -> ProduceRequest:
         # PostgreSQL fails when it is asked for a NUL.
         row = None if "\0" in request_id else found.first()
     if row is None:
-        raise RequestNotFound(f"there is no request {request_id}, or it was purged, or another key made it")
+        raise RequestNotFound(f"request {request_id} does not exist, was purged, or belongs to another API key")
     return row
 
 

@@ -25,7 +25,7 @@ class AdminAddress:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         path, query = request.path_info, request.META.get("QUERY_STRING", "")
         if path.startswith("/admin") and ("\0" in path or "%00" in query):
-            raise BadRequest("the address holds a null character")
+            raise BadRequest("the URL contains a null character")
         return self.get_response(request)
 
 
@@ -50,7 +50,7 @@ class AdminLogin:
 
 
 def _busy() -> HttpResponse:
-    return _wait(503, passwords.WAIT_SECONDS, "Too many passwords are being checked at this moment.")
+    return _wait(503, passwords.WAIT_SECONDS, "Too many passwords are being checked right now.")
 
 
 def _wait(status: int, seconds: float, reason: str) -> HttpResponse:

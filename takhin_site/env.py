@@ -34,7 +34,7 @@ def _text_of_file(name: str) -> str:
     try:
         return Path(path).read_text().strip() if path else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise _refuse(name, path, f"a file that can be read ({error})") from None
+        raise _refuse(name, path, f"a readable file ({error})") from None
 
 
 def _refuse(name: str, value: str, expected: str) -> ImproperlyConfigured:
@@ -129,7 +129,7 @@ def database(name: str, default_file: Path) -> dict[str, Any]:
         raise _refuse(name, shown, "sqlite:///FILE or postgres://USER:PASSWORD@HOST/NAME")
     if scheme != "sqlite" and find_spec("psycopg") is None:
         raise ImproperlyConfigured(
-            f"{name} names PostgreSQL, which needs its driver: pip install -r requirements-postgres.txt"
+            f"{name} selects PostgreSQL, which requires its driver: pip install -r requirements-postgres.txt"
         )
     return config
 
@@ -140,5 +140,5 @@ def data_folder(name: str, default: Path) -> Path:
         # It will hold records and secrets.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise _refuse(name, str(folder), f"a folder that can be written ({error.strerror})") from None
+        raise _refuse(name, str(folder), f"a writable folder ({error.strerror})") from None
     return folder

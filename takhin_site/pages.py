@@ -67,13 +67,13 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
         return wrong_host(request)
     if is_admin(request):
         return defaults.bad_request(request, exception)
-    return exceptions.plain(request, 400, "bad_request", "bad request", "the request's form is not acceptable")
+    return exceptions.plain(request, 400, "bad_request", "bad request", "the request's form is invalid")
 
 
 def wrong_host(request: HttpRequest) -> HttpResponse:
-    """In words also under /admin, where it is what the first visitor by another name or a proxy meets."""
+    """Name the setting to change, also under /admin, where a first visit by another name or a proxy ends up."""
     host = ascii(request.META.get("HTTP_HOST", "")[:MOST_OF_HOST])
-    detail = f"this server does not answer for Host {host}: TAKHIN_ALLOWED_HOSTS has the names that it answers for"
+    detail = f"Host {host} is not in TAKHIN_ALLOWED_HOSTS, the names that this server responds to"
     if is_admin(request):
         return HttpResponse(detail, status=400, content_type="text/plain; charset=utf-8")
     return exceptions.plain(request, 400, "bad_request", "bad request", detail)
@@ -82,20 +82,20 @@ def wrong_host(request: HttpRequest) -> HttpResponse:
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if is_admin(request):
         return defaults.page_not_found(request, exception)
-    return exceptions.plain(request, 404, "not_found", "not found", f"{request.path} is no address of this server")
+    return exceptions.plain(request, 404, "not_found", "not found", f"no such endpoint: {request.path}")
 
 
 # Why the server will not have a body: the status, the short text that clients know, and what happened.
 REFUSALS = {
     "incomplete_body": (400, "invalid request body", "the body ended before it was complete; nothing was written"),
     "body_timeout": (408, "request body timeout", "the body did not arrive in time (TAKHIN_BODY_TIMEOUT)"),
-    "body_too_large": (413, "request body too large", "the body as sent may have at most {limit} bytes"),
+    "body_too_large": (413, "request body too large", "the body exceeds {limit} bytes as sent"),
     "too_many_chunks": (
         400,
         "invalid request body",
-        "the body came in too many small chunks, or with too much between and after them",
+        "the body has too many small chunks, or too much data between and after them",
     ),
-    "overloaded": (503, "overloaded", "the server holds as many large bodies as it may (TAKHIN_MAX_BUFFERED_BYTES)"),
+    "overloaded": (503, "overloaded", "the server's memory for request bodies is full (TAKHIN_MAX_BUFFERED_BYTES)"),
 }
 # Django's own default; the admin's largest form has a few kilobytes.
 MAX_FORM_BYTES = 2_621_440

@@ -26,7 +26,7 @@ def keep(paths: Iterable[Path]) -> None:
                 path.chmod(0o600)
         except OSError as error:
             raise ImproperlyConfigured(
-                f"{path} must be readable by its owner alone, and its mode cannot be changed ({error.strerror}): "
+                f"{path} must be readable only by its owner, and changing its mode failed ({error.strerror}): "
                 f"run chmod 600 {path}"
             ) from None
 
@@ -61,9 +61,9 @@ def judge_secret(name: str, value: str) -> str:
     """The value, if it is long enough to sign sessions. Raises ImproperlyConfigured, without the value."""
     if len(value) < SECRET_LENGTH or len(set(value)) < SECRET_DISTINCT:
         raise ImproperlyConfigured(
-            f"{name} must be at least {SECRET_LENGTH} characters, {SECRET_DISTINCT} of them different, "
-            f"got {len(value)} characters, {len(set(value))} of them different"
+            f"{name} must be at least {SECRET_LENGTH} characters, {SECRET_DISTINCT} of them distinct, "
+            f"got {len(value)} characters, {len(set(value))} of them distinct"
         )
     if value.startswith(TEMPLATE_PREFIX):
-        raise ImproperlyConfigured(f"{name} must be a secret of your own, got one that begins with django-insecure-")
+        raise ImproperlyConfigured(f"{name} must be your own secret, got one that starts with django-insecure-")
     return value

@@ -15,11 +15,11 @@ FRAMEWORK = {
 DESCRIPTION = {
     "TITLE": "Takhin HTTP Producer",
     "DESCRIPTION": "Write records to partitioned, Kafka-style topics from anything that speaks HTTP.\n\n"
-    "The schema registry under `/registry` speaks Confluent's own protocol and is not described here.",
+    "The schema registry under `/registry` implements Confluent's API, which is not described here.",
     "TAGS": [
         {"name": "produce", "description": "Write records, now or in the background."},
         {"name": "topics", "description": "Create topics and read records back."},
-        {"name": "health", "description": "For probes; no key is needed."},
+        {"name": "health", "description": "For probes. No API key is required."},
     ],
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,

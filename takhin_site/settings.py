@@ -92,7 +92,7 @@ KAFKA_BOOTSTRAP_SERVERS = env.text("KAFKA_BOOTSTRAP_SERVERS", "")
 KAFKA = env.kafka_properties() if TAKHIN_LOG == "kafka" else {}
 TAKHIN_KAFKA_EXACTLY_ONCE = env.boolean("TAKHIN_KAFKA_EXACTLY_ONCE", True)
 if TAKHIN_LOG == "kafka" and not KAFKA_BOOTSTRAP_SERVERS:
-    raise ImproperlyConfigured("KAFKA_BOOTSTRAP_SERVERS must name brokers, such as kafka-1:9092,kafka-2:9092")
+    raise ImproperlyConfigured("KAFKA_BOOTSTRAP_SERVERS must list brokers, such as kafka-1:9092,kafka-2:9092")
 
 # Schemas of Avro keys and values: from the registry inside, or from the one at SCHEMA_REGISTRY_URL
 SCHEMA_REGISTRY_URL = env.text("SCHEMA_REGISTRY_URL", "")
@@ -145,7 +145,7 @@ TAKHIN_DB_POOL_SIZE = env.integer("TAKHIN_DB_POOL_SIZE", _THREADS, 1)
 if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     if TAKHIN_DB_POOL_SIZE < _THREADS:
         raise ImproperlyConfigured(
-            f"TAKHIN_DB_POOL_SIZE must be at least {_THREADS}: TAKHIN_THREADS, twice TAKHIN_WORKERS, and 2; "
+            f"TAKHIN_DB_POOL_SIZE must be at least {_THREADS}: TAKHIN_THREADS + 2 * TAKHIN_WORKERS + 2, "
             f"got {TAKHIN_DB_POOL_SIZE}"
         )
     _of_url = DATABASES["default"].get("OPTIONS", {})

@@ -323,7 +323,7 @@ def test_a_poison_request_is_given_up_after_five_attempts(api: Api, topic: str) 
         pass
 
     assert status(api, poison)["status"] == "failed"
-    assert status(api, poison)["error"] == "gave up after 5 attempts: each ended its worker"
+    assert status(api, poison)["error"] == "gave up after 5 attempts: each one killed its worker"
     assert status(api, neighbour)["status"] == "completed"
     assert ProduceRequest.objects.get(pk=neighbour).attempts == 1
 

@@ -215,7 +215,7 @@ def test_an_inline_schema_that_is_none_is_400(api: Api, users: str, schema: Any)
 def test_an_inline_schema_without_avro_is_400(api: Api, users: str) -> None:
     answer = api.produce(users, inline(USER, [{"value": 1}]))
 
-    assert answer.json()["detail"] == "$.valueSchema goes with value.format=avro"
+    assert answer.json()["detail"] == "$.valueSchema requires value.format=avro"
 
 
 def test_members_beside_an_inline_schema_stand_once(api: Api, users: str) -> None:

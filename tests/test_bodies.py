@@ -156,7 +156,7 @@ def test_a_body_that_decodes_past_the_limit_is_413(
 
     assert encoded(api, name, encode(fits)).status_code == 200
     detail = encoded(api, name, encode(fits + b" ")).json()["detail"]
-    assert detail == "the body as decoded may have at most 5000 bytes (TAKHIN_MAX_BODY_BYTES)"
+    assert detail == "the body exceeds 5000 bytes as decoded (TAKHIN_MAX_BODY_BYTES)"
     assert encoded(api, name, encode(b" " * 100_000)).status_code == 413
 
 
@@ -396,7 +396,7 @@ def test_a_body_at_the_limit_is_read_and_one_byte_more_is_413(api: Api, topic: s
 
     assert answer.status_code == 413
     assert answer.json()["error"] == "request body too large"
-    assert answer.json()["detail"] == f"the body as sent may have at most {len(ONE)} bytes (TAKHIN_MAX_BODY_BYTES)"
+    assert answer.json()["detail"] == f"the body exceeds {len(ONE)} bytes as sent (TAKHIN_MAX_BODY_BYTES)"
 
 
 def test_ten_thousand_records_are_written_and_one_more_is_413(api: Api, topic: str) -> None:
@@ -422,7 +422,7 @@ def test_a_record_past_one_mib_is_that_records_error(api: Api, topic: str) -> No
     assert "offset" in first
     assert "offset" in second
     assert third["code"] == "record_too_large"
-    assert third["error"] == "record 2: has 1048577 bytes, more than 1048576 (TAKHIN_MAX_RECORD_BYTES)"
+    assert third["error"] == "record 2: has 1048577 bytes; the limit is 1048576 (TAKHIN_MAX_RECORD_BYTES)"
     assert third["retriable"] is False
 
 

@@ -174,7 +174,7 @@ def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
 
-    assert refusal(manage(file, "check")).startswith("takhin: TAKHIN_DATA_DIR must be a folder that can be written")
+    assert refusal(manage(file, "check")).startswith("takhin: TAKHIN_DATA_DIR must be a writable folder")
 
 
 def test_the_example_lists_every_variable_and_its_default() -> None:
@@ -229,7 +229,7 @@ def test_postgresql_without_its_driver_says_what_to_install(tmp_path: Path) -> N
     )
 
     assert refusal(done) == (
-        "takhin: DATABASE_URL names PostgreSQL, which needs its driver: pip install -r requirements-postgres.txt"
+        "takhin: DATABASE_URL selects PostgreSQL, which requires its driver: pip install -r requirements-postgres.txt"
     )
 
 
@@ -247,7 +247,7 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_file_that_cannot_be_read_ends_the_start_in_one_line(tmp_path: Path, name: str) -> None:
     line = refusal(manage(tmp_path, "check", **{name: "", f"{name}_FILE": "/no/such/file"}))
 
-    assert line.startswith(f"takhin: {name}_FILE must be a file that can be read (")
+    assert line.startswith(f"takhin: {name}_FILE must be a readable file (")
     assert line.endswith("got '/no/such/file'")
 
 

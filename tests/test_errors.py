@@ -105,12 +105,12 @@ def test_405_says_what_is_allowed(api: Api, topic: str) -> None:
 @pytest.mark.parametrize(
     ("path", "detail"),
     [
-        (PRODUCE + "?compresion=gzip", "unknown parameter 'compresion'; known are key.format, value.format,"),
-        (PRODUCE + "?compression=gzip&compression=gzip", "parameter 'compression' stands more than once"),
+        (PRODUCE + "?compresion=gzip", "unknown parameter 'compresion'; expected one of key.format, value.format,"),
+        (PRODUCE + "?compression=gzip&compression=gzip", "parameter 'compression' appears more than once"),
         (PRODUCE + "?async", "async must be true or false, got ''"),
         (PRODUCE + "?strict=1", "strict must be true or false, got '1'"),
         (PRODUCE + "?value.schema=%ff", "the query string is not valid percent-encoded UTF-8"),
-        (PRODUCE + "?value.schema=%00", "parameter 'value.schema' holds a null character"),
+        (PRODUCE + "?value.schema=%00", "parameter 'value.schema' contains a null character"),
         (PRODUCE + "?" + "&".join(f"a{number}=1" for number in range(60)), "the query string "),
     ],
 )

@@ -237,7 +237,7 @@ def test_what_is_not_standard_base64_is_that_records_error(api: Api, topic: str,
 def test_binary_of_anything_but_a_string_is_that_records_error(api: Api, topic: str, text: str, shown: str) -> None:
     error = error_of(api, text, value_format="binary")
 
-    assert error == f"record 0: serialize value: expected a string of base64, got {shown}"
+    assert error == f"record 0: serialize value: expected a base64 string, got {shown}"
 
 
 def test_long_bad_base64_is_not_repeated_in_full(api: Api, topic: str) -> None:
@@ -251,7 +251,7 @@ def test_a_bad_key_is_that_records_error_and_the_others_are_written(api: Api, to
     found = answer.json()["offsets"]
     assert "offset" in found[0]
     assert found[1]["error"] == "record 1: serialize key: '?' is not standard base64"
-    assert found[2]["error"] == "record 2: serialize key: expected a string of base64, got an object"
+    assert found[2]["error"] == "record 2: serialize key: expected a base64 string, got an object"
     assert "offset" in found[3]
     assert len(stored()) == 2
 

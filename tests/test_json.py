@@ -436,8 +436,8 @@ def test_an_async_record_with_half_a_pair_is_stored_as_sent(api: Api, topic: str
     [
         (r'{"records":[{"val\ud800ue":1}]}', r"$.records[0]: object contains unknown field val\ud800ue"),
         (r'{"\ud800":[]}', r"$: object contains unknown field \ud800"),
-        (r'{"keySchema":"\ud800","records":[{}]}', "$.keySchema: holds half of a surrogate pair"),
-        (r'{"valueSchema":{"type":"\ud800"},"records":[{}]}', "$.valueSchema: holds half of a surrogate pair"),
+        (r'{"keySchema":"\ud800","records":[{}]}', "$.keySchema: contains an unpaired surrogate"),
+        (r'{"valueSchema":{"type":"\ud800"},"records":[{}]}', "$.valueSchema: contains an unpaired surrogate"),
         (r'{"records":[{"value":"\ud800"},{"partition":"x"}]}', "$.records[1].partition: expected integer, got string"),
         (r'{"records":[{"value":"\ud800"}', "the JSON text is truncated"),
         (r'{"records":[{"value":"\ud80"}]}', "JSON is malformed"),
@@ -530,7 +530,7 @@ def test_json_that_is_no_envelope_is_shown_one(api: Api, topic: str, body: str) 
 def test_a_line_that_is_no_record_is_shown_one(api: Api, topic: str, line: str) -> None:
     detail = refused(api, f'{{"value":0}}\n{line}', "application/x-ndjson")
 
-    assert detail.endswith('; expected one record on each line, such as {"key": "k", "value": 1}')
+    assert detail.endswith('; expected one record per line, such as {"key": "k", "value": 1}')
     assert detail.startswith("line 2: $: ")
 
 

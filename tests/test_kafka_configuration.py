@@ -87,7 +87,7 @@ def test_without_brokers_the_start_ends_in_one_line(tmp_path: Path) -> None:
 
     assert done.returncode != 0
     (line,) = done.stderr.splitlines()
-    assert line.startswith("takhin: KAFKA_BOOTSTRAP_SERVERS must name brokers")
+    assert line.startswith("takhin: KAFKA_BOOTSTRAP_SERVERS must list brokers")
 
 
 def test_a_secret_is_read_from_a_file_and_never_shown(tmp_path: Path, mock_cluster: MockCluster) -> None:
@@ -145,6 +145,6 @@ def test_a_server_with_a_demo_starts_while_the_cluster_is_away(tmp_path: Path) -
     try:
         ready = server.http.get(f"{server.url}/api/health/ready", timeout=10)
         assert (ready.status_code, ready.json()) == (200, {"ready": True, "degraded": ["log"]})
-        assert "There is no demo" in server.log.read_text()
+        assert "Skipping the demo" in server.log.read_text()
     finally:
         server.stop()

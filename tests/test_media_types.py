@@ -123,7 +123,7 @@ def test_the_limit_holds_for_all_members_together(api: Api, topic: str, settings
     answer = encoded(api, PRODUCE, member * 5 + gzip.compress(ONE), "gzip")
 
     assert answer.status_code == 413
-    assert answer.json()["detail"] == "the body as decoded may have at most 5000 bytes (TAKHIN_MAX_BODY_BYTES)"
+    assert answer.json()["detail"] == "the body exceeds 5000 bytes as decoded (TAKHIN_MAX_BODY_BYTES)"
 
 
 def test_members_without_number_are_refused_at_once(api: Api, topic: str) -> None:

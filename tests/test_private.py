@@ -95,7 +95,7 @@ def test_what_cannot_be_taken_from_others_ends_the_start(shared: Path, monkeypat
 
     monkeypatch.setattr(Path, "chmod", refuse)
 
-    with pytest.raises(private.ImproperlyConfigured, match=r"its mode cannot be changed .* run chmod 600 .*sqlite3$"):
+    with pytest.raises(private.ImproperlyConfigured, match=r"changing its mode failed .* run chmod 600 .*sqlite3$"):
         private.keep([file])
 
 

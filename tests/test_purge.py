@@ -83,7 +83,7 @@ def test_older_than(requests: dict[str, str], age: str, kept: int) -> None:
 
 @pytest.mark.parametrize("age", ["30", "m", "-1m", "1w", ""])
 def test_a_wrong_age_says_so(age: str) -> None:
-    with pytest.raises(CommandError, match="is not a number with s, m, h or d"):
+    with pytest.raises(CommandError, match="is not a number with a unit"):
         purge(f"--older-than={age}")
 
 

@@ -89,7 +89,7 @@ class RegistryClient:
     def register(self, subject: str, text: str) -> int:
         made = self._post(f"/subjects/{_quoted(subject)}/versions", text)
         if made is None:
-            raise Refused("the schema registry answers 404 where schemas are registered")
+            raise Refused("the schema registry returned 404 when registering a schema")
         return made.id
 
     def subjects(self, schema_id: int) -> list[str]:
@@ -113,15 +113,15 @@ class RegistryClient:
         if status == 404:
             return None
         if status in FAULTS:
-            raise Fault(_message(data) or f"the schema registry answers {status}")
+            raise Fault(_message(data) or f"the schema registry returned {status}")
         if status >= 500 or status == 429:
             raise Trouble(f"{status}: {_message(data)}")
         if status != 200:
-            raise Refused(f"the schema registry answers {status} to {method}: {_message(data)}")
+            raise Refused(f"the schema registry returned {status} for {method}: {_message(data)}")
         try:
             return msgspec.json.decode(data, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-            raise Refused(f"the schema registry's answer is none that a registry gives: {error}") from None
+            raise Refused(f"the schema registry returned an invalid response: {error}") from None
 
     def _send(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         for url in self._urls[:-1]:
@@ -140,13 +140,13 @@ class RegistryClient:
         data = bytearray()
         with self._http.stream(method, url + path, content=body, headers=headers) as response:
             if response.headers.get("Content-Encoding", "identity") != "identity":
-                raise Refused("the schema registry compresses what was asked for uncompressed")
+                raise Refused("the schema registry compressed a response that was requested uncompressed")
             for part in response.iter_raw():
                 data += part
                 if len(data) > MOST_BYTES:
-                    raise Fault(f"the schema registry's answer has more than {MOST_BYTES} bytes")
+                    raise Fault(f"the schema registry's response has more than {MOST_BYTES} bytes")
                 if time.monotonic() > until:
-                    raise Trouble(f"an answer took more than {TOTAL_SECONDS} seconds")
+                    raise Trouble(f"a response took more than {TOTAL_SECONDS} seconds")
         return response.status_code, bytes(data)
 
 

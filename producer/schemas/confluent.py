@@ -89,7 +89,7 @@ class ConfluentRegistry(SchemaSource):
             self._asked_at = now
             threading.Thread(target=self._probe, name="takhin-registry-probe", daemon=True).start()
         if self._is_down:
-            raise RegistryUnavailable("the schema registry does not answer")
+            raise RegistryUnavailable("the schema registry does not respond")
 
     def _probe(self) -> None:
         try:
@@ -134,16 +134,16 @@ class ConfluentRegistry(SchemaSource):
                 if reference in under_way:
                     raise InvalidSchema(f"its references lead back to {_shown(reference)}")
                 if len(under_way) + len(texts) >= MOST_REFERENCES:
-                    raise InvalidSchema(f"it refers to more than {MOST_REFERENCES} other schemas")
+                    raise InvalidSchema(f"it references more than {MOST_REFERENCES} other schemas")
                 if time.monotonic() > until:
-                    raise RegistryUnavailable("the schema registry takes too long for a schema's references")
+                    raise RegistryUnavailable("the schema registry took too long to return a schema's references")
                 under_way.add(reference)
                 found = self._referenced(reference)
                 visit(found)
                 under_way.remove(reference)
                 texts[reference] = found.schema
                 if sum(map(len, texts.values())) > MAX_TOTAL_CHARACTERS:
-                    raise InvalidSchema(f"what it refers to has more than {MAX_TOTAL_CHARACTERS} characters")
+                    raise InvalidSchema(f"the schemas it references have more than {MAX_TOTAL_CHARACTERS} characters")
 
         visit(schema)
         return list(texts.values())
@@ -151,15 +151,15 @@ class ConfluentRegistry(SchemaSource):
     def _referenced(self, reference: Reference) -> Held:
         found = self._ask(partial(self._client.version, reference.subject, reference.version, deleted=True))
         if found is None:
-            raise SchemaNotFound(f"there is no {_shown(reference)}, which the schema refers to")
+            raise SchemaNotFound(f"there is no {_shown(reference)}, which the schema references")
         return found
 
     def _ask(self, call: Callable[[], T]) -> T:
         """The registry's answer. Raises RegistryUnavailable, InvalidSchema."""
         if time.monotonic() < self._paused_until:
-            raise RegistryUnavailable("the schema registry did not answer a moment ago")
+            raise RegistryUnavailable("the schema registry did not respond a moment ago")
         if not self._free.acquire(blocking=False):
-            raise RegistryUnavailable("too many requests wait for the schema registry")
+            raise RegistryUnavailable("too many requests are waiting for the schema registry")
         future = self._pool.submit(call)
         future.add_done_callback(lambda _: self._free.release())
         self._asked_at = time.monotonic()
@@ -182,15 +182,15 @@ class ConfluentRegistry(SchemaSource):
         self._paused_until = time.monotonic() + PAUSE_SECONDS
         self._is_down = True
         log.warning("schema registry unavailable", reason=reason)
-        return RegistryUnavailable("the schema registry does not answer")
+        return RegistryUnavailable("the schema registry does not respond")
 
 
 def _check_type(held: Held) -> None:
     kind = held.schemaType or AVRO
     if kind != AVRO:
-        raise InvalidSchema(f"it is of type {kind[:40]}; only {AVRO} can be used")
+        raise InvalidSchema(f"its type is {kind[:40]}; only {AVRO} is supported")
     if not held.schema:
-        raise InvalidSchema("it has no text")
+        raise InvalidSchema("its text is empty")
 
 
 def _shown(reference: Reference) -> str:

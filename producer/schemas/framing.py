@@ -69,7 +69,7 @@ class Decoder:
     def _schema(self, schema_id: int) -> AvroSchema | None:
         """Raises Undecoded."""
         if self._left <= 0:
-            raise Undecoded(f"the records before it have {MOST_DECODED} bytes as JSON")
+            raise Undecoded(f"the records before it already have {MOST_DECODED} bytes as JSON")
         if time.monotonic() > self._deadline:
             raise Undecoded(TOO_LONG)
         if schema_id not in self._schemas:

@@ -73,7 +73,7 @@ def _found(source: SchemaSource, topic: str, part: _Part) -> int | _New | None:
     """The schema of one part: the given one, the inline one, the named subject's, the topic's own."""
     if part.format != AVRO:
         if part.inline is not None:
-            raise InvalidBody(f"$.{part.name}Schema goes with {part.name}.format=avro")
+            raise InvalidBody(f"$.{part.name}Schema requires {part.name}.format=avro")
         return None
     if part.schema_id is not None:
         source.schema(part.schema_id)
@@ -95,7 +95,7 @@ def _named_id(source: SchemaSource, part: _Part) -> int:
     if not subject or not version.isascii() or not version.isdigit():
         subject, version = part.schema, ""
     if len(version) > 9:
-        raise InvalidParameter(f"{part.name}.schema: {version} is not a version")
+        raise InvalidParameter(f"{part.name}.schema: {version} is not a valid version")
     found = source.id_of(subject, int(version) if version else None)
     if found is None:
         raise SchemaNotFound(
@@ -107,7 +107,7 @@ def _named_id(source: SchemaSource, part: _Part) -> int:
 def _inline(source: SchemaSource, topic: str, part: _Part, text: str) -> int | _New:
     subject = part.schema or subject_name(topic, part.name, text)
     if subject is None:
-        raise InvalidSchema(f"$.{part.name}Schema has no name to call its subject by; add {part.name}.schema=SUBJECT")
+        raise InvalidSchema(f"$.{part.name}Schema has no name to derive a subject from; add {part.name}.schema=SUBJECT")
     found = source.id_of_text(subject, text, None)
     if found is not None:
         return found
@@ -124,7 +124,7 @@ def _text_of(part: _Part) -> str:
     try:
         held = msgspec.json.decode(text, type=str)
     except (msgspec.DecodeError, UnicodeError):
-        raise InvalidSchema(f"$.{part.name}Schema is not text: half of a character stands in it alone") from None
+        raise InvalidSchema(f"$.{part.name}Schema contains an unpaired surrogate") from None
     # "string" is a schema as it stands; a schema given as text starts as JSON does.
     return held if held.lstrip()[:1] in ("{", "[", '"') else text
 

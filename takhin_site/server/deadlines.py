@@ -21,7 +21,7 @@ def enforce(connection: Connection, now: float) -> None:
             connection.transport.close()
     elif not request.has_head:
         if now - request.began > limits.HEAD_SECONDS:
-            connection.reject(BadHead("the request's head did not arrive in time", 408))
+            connection.reject(BadHead("the request head did not arrive in time", 408))
             connection.advance()
     elif request.refusal is None and _is_late(request, now, connection.server.body_seconds):
         connection.refuse(request, "body_timeout")

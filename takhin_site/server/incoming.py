@@ -107,7 +107,7 @@ class Incoming:
             return
         key = key.replace("-", "_")
         if key == "HOST" and self.host is not None:
-            raise BadHead("a request has one Host")
+            raise BadHead("the request has more than one Host header")
         if key == "HOST":
             self.host = text
         if key not in OWN_NAMES:
@@ -121,15 +121,15 @@ class Incoming:
         self.method, self.version = method, version
         self.has_head = True
         if version not in ("1.0", "1.1"):
-            raise BadHead("the only versions of HTTP here are 1.1 and 1.0", 505)
+            raise BadHead("the HTTP version must be 1.1 or 1.0", 505)
         if self.host is None and version == "1.1":
-            raise BadHead("a request of HTTP/1.1 names its Host")
+            raise BadHead("an HTTP/1.1 request must have a Host header")
         coding = self.fields.pop("HTTP_TRANSFER_ENCODING", None)
         if coding is not None and coding.lower() != "chunked":
-            raise BadHead("the only transfer coding here is chunked", 501)
+            raise BadHead("Transfer-Encoding must be chunked", 501)
         if coding is not None and version == "1.0":
             # Which the proxy before this server may not know, so that it takes the body for requests.
-            raise BadHead("a request of HTTP/1.0 has no Transfer-Encoding")
+            raise BadHead("an HTTP/1.0 request must not have a Transfer-Encoding header")
         self.declared = None if coding is not None else int(self.fields.get("CONTENT_LENGTH", 0))
         self.path, self.query = self._split_target()
         self.expects_continue = version == "1.1" and "100-continue" in self.fields.get("HTTP_EXPECT", "").lower()
@@ -161,12 +161,12 @@ class Incoming:
         try:
             url = httptools.parse_url(self.target)
         except httptools.HttpParserInvalidURLError:
-            raise BadHead("the request's target is not a URL") from None
+            raise BadHead("the request target is not a valid URL") from None
         if url.host is not None and self.target[:1] != b"/":
             self._check_authority(url)
         path = url.path or b"/"
         if path[:1] != b"/":
-            raise BadHead("the request's target is not a path")
+            raise BadHead("the request target is not a path")
         return unquote_to_bytes(path).decode("latin-1"), (url.query or b"").decode("latin-1")
 
     def _check_authority(self, url: Any) -> None:
@@ -177,7 +177,7 @@ class Incoming:
         if url.port is not None:
             authority = f"{authority}:{url.port}"
         if self.host is None or authority.lower() != self.host.lower():
-            raise BadHead("the request's target and its Host differ")
+            raise BadHead("the request target and the Host header differ")
 
     def environ(self, base: dict[str, Any]) -> dict[str, Any]:
         """The WSGI environment (PEP 3333) of a complete request; takes the body out of this object."""

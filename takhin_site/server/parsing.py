@@ -45,7 +45,7 @@ class Parser:
             raise self._translated(error) from None
         request = self.receiving
         if request is not None and not request.has_head and request.raw_bytes > limits.MAX_HEAD_BYTES:
-            raise BadHead("the request's head is too large", 431)
+            raise BadHead("the request head is too large", 431)
 
     def _feed(self, data: bytes) -> None:
         """An offer to upgrade is ignored, as RFC 9110, section 7.8, allows: Java's client sends one with each request.
@@ -72,7 +72,7 @@ class Parser:
             return cause
         if self.receiving is not None and self.receiving.has_head:
             return BadBody(str(error))
-        return BadHead("this is not HTTP/1.1")
+        return BadHead("the request is not valid HTTP/1.1")
 
     def _request(self) -> Incoming:
         assert self.receiving is not None
@@ -92,7 +92,7 @@ class Parser:
             return
         request.target += url
         if len(request.target) > limits.MAX_TARGET_BYTES:
-            raise BadHead("the request's target is too long", 414)
+            raise BadHead("the request target is too long", 414)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         request = self._request()
@@ -101,7 +101,7 @@ class Parser:
         request.head_bytes += len(name) + len(value)
         request.field_count += 1
         if request.field_count > limits.MAX_FIELDS or request.head_bytes > limits.MAX_HEAD_BYTES:
-            raise BadHead("the request has too many or too large fields", 431)
+            raise BadHead("the request has too many headers, or its headers are too large", 431)
         request.add_field(name, value)
 
     def on_headers_complete(self) -> None:

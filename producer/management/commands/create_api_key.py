@@ -11,13 +11,17 @@ from topics import commits
 
 
 class Command(BaseCommand):
-    help = "Make an API key and print its secret, alone on the last line. It is shown this once."
+    help = "Create an API key and print its secret on the last line. The secret is shown only once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name")
         parser.add_argument("--scopes", default=",".join(Scope.values), help="comma-separated (default: all)")
-        parser.add_argument("--topics", default="*", help="names or prefixes with *, comma-separated (default: all)")
-        parser.add_argument("--expires", type=parse_duration, metavar="90d", help="a number with s, m, h or d")
+        parser.add_argument(
+            "--topics", default="*", help="comma-separated names, or prefixes ending in * (default: all)"
+        )
+        parser.add_argument(
+            "--expires", type=parse_duration, metavar="90d", help="a number with a unit: s, m, h or d (default: never)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> str:
         expires = options["expires"]
@@ -37,7 +41,8 @@ class Command(BaseCommand):
         commits.run(key.save)
         until = f"until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "until it is revoked"
         self.stderr.write(
-            f"Key {key.name} may {key.scopes} on {key.topics} {until}. Keep the secret: it is shown once."
+            f"Created key {key.name}: scopes {key.scopes}, topics {key.topics}, valid {until}. "
+            "Store the secret now: it is not shown again."
         )
         return secret
 

@@ -1,4 +1,4 @@
-"""Greet whoever ran `make run`: write three records over HTTP and show where they went and what to try."""
+"""Greet the user of `make run`: write three records over HTTP, show where they went, and suggest what to try next."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ RECORDS: list[dict[str, Any]] = [
 
 
 class Command(BaseCommand):
-    help = "Write three records to the topic demo of the running server and print what to try next."
+    help = "Write three records to the running server's topic demo, and print what to try next."
 
     def handle(self, *args: Any, **options: Any) -> None:
         _wait_until_ready()
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             headers["Authorization"] = f"Bearer {_short_lived_key()}"
         status, answer = _call("POST", "/api/topics/demo/produce", json.dumps({"records": RECORDS}), headers)
         if status != 200:
-            raise CommandError(f"the first produce answered {status}: {answer}")
+            raise CommandError(f"the first produce request returned {status}: {answer}")
         self.stdout.write("\nThree records are in the topic demo:")
         for record, offset in zip(RECORDS, answer["offsets"], strict=True):
             self.stdout.write(f"  {record['key']} -> partition {offset['partition']}, offset {offset['offset']}")
@@ -80,7 +80,7 @@ def _guide() -> str:
         password = (settings.TAKHIN_DATA_DIR / "admin-password").read_text().strip()
         admin = f"\nAdmin    {base}/admin/   user admin, password {password}"
     key = " -H 'Authorization: Bearer KEY'" if settings.TAKHIN_REQUIRE_API_KEY else ""
-    hint = "  KEY comes from: .venv/bin/python manage.py create_api_key NAME\n" if key else ""
+    hint = "  Create a KEY with: .venv/bin/python manage.py create_api_key NAME\n" if key else ""
     return f"""
 API      {base}/
 Swagger  {base}/swagger/{admin}

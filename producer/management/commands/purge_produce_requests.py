@@ -14,14 +14,16 @@ from topics.logs import current_log
 
 class Command(BaseCommand):
     help = (
-        "Delete finished produce requests, and the records that their topics' retention no longer keeps. "
-        "Pending requests are kept, however old."
+        "Delete finished produce requests, and records that are past their topic's retention. "
+        "Pending requests are never deleted."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         default = f"{settings.TAKHIN_REQUEST_TTL}s"
         parser.add_argument("--older-than", type=parse_duration, default=default, metavar="30m")
-        parser.add_argument("--dry-run", action="store_true", help="say how many there are, and delete none")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="print how many requests would be deleted, without deleting any"
+        )
 
     def handle(self, *args: Any, **options: Any) -> str:
         age = options["older_than"]

@@ -9,7 +9,9 @@ from topics.checks import refuse_unsafe_database
 
 
 class Command(BaseCommand):
-    help = "Run one worker for async requests. SIGTERM or Ctrl-C ends it after the request in hand; a second at once."
+    help = (
+        "Run one worker for async requests. SIGTERM or Ctrl-C stops it after the current request, a second one at once."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         refuse_unsafe_database()

@@ -34,10 +34,10 @@ MIGRATING = 0x74616B68696E
 
 
 class Command(BaseCommand):
-    help = "Migrate the database and serve the API, the admin and the workers on TAKHIN_HOST:TAKHIN_PORT."
+    help = "Migrate the database, serve the API and the admin on TAKHIN_HOST:TAKHIN_PORT, and run the workers."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--demo", action="store_true", help="make topic demo and write three records to it")
+        parser.add_argument("--demo", action="store_true", help="create the topic demo and write three records to it")
 
     def handle(self, *args: Any, **options: Any) -> None:
         # Before anything is changed.
@@ -60,13 +60,14 @@ class Command(BaseCommand):
         try:
             call_command("create_topic", "demo", partitions=3, if_not_exists=True, stdout=io.StringIO())
         except CommandError as error:
-            self.stderr.write(self.style.WARNING(f"There is no demo: {error}"))
+            self.stderr.write(self.style.WARNING(f"Skipping the demo: {error}"))
             return False
         return True
 
 
 OPEN = (
-    "OPEN: no API key is required, for this server answers {host} alone. Set TAKHIN_REQUIRE_API_KEY=true to change it."
+    "OPEN: no API key is required, because the server listens on {host} only. "
+    "Set TAKHIN_REQUIRE_API_KEY=true to require keys."
 )
 
 
