@@ -246,7 +246,7 @@ def test_a_long_payload_and_many_results_are_cut_with_a_note(admin: Client, api:
 
     page = _text(admin.get(_detail(ProduceRequest.objects.get())))
 
-    assert "100 of 400 records are shown, failed ones first" in page
+    assert "Showing 100 of 400 records, failed ones first" in page
     assert page.count("UNKNOWN_PARTITION".lower()) == 100
     assert "truncated to 4096 characters" in page
 
@@ -254,7 +254,7 @@ def test_a_long_payload_and_many_results_are_cut_with_a_note(admin: Client, api:
 def test_a_request_without_a_body_says_so(admin: Client, api: Api, topic: str) -> None:
     api.produce(topic, [{"value": 1}])
 
-    assert "Not kept" in _text(admin.get(_detail(ProduceRequest.objects.get())))
+    assert "Not stored" in _text(admin.get(_detail(ProduceRequest.objects.get())))
 
 
 def test_requests_cannot_be_edited(admin: Client) -> None:
@@ -277,7 +277,7 @@ def test_a_failed_request_is_retried_and_succeeds(admin: Client, api: Api) -> No
 
     page = _act(admin, "retry_failed", [row, completed])
 
-    assert "1 request pending again. 1 could not be: not failed, without a kept body, or perhaps written." in page
+    assert "1 request pending again. 1 skipped: not failed, no stored body, or possibly written." in page
     Worker().run_once()
     row.refresh_from_db()
     assert row.status == Status.COMPLETED
@@ -293,7 +293,7 @@ def test_a_pending_request_is_cancelled(admin: Client, api: Api, topic: str) -> 
 
     assert api.get(f"/api/produce/status/{row.pk}").json()["error"] == "cancelled"
     assert "Cancelled" in _text(admin.get(_detail(row)))
-    assert "0 requests cancelled. 1 could not be: not pending any more, or being written now." in _act(
+    assert "0 requests cancelled. 1 skipped: no longer pending, or being written now." in _act(
         admin, "cancel_pending", [row]
     )
 
@@ -533,8 +533,8 @@ def test_a_key_keeps_its_secret_when_it_is_changed(admin: Client) -> None:
 @pytest.mark.parametrize(
     ("members", "complaint"),
     [
-        ({"topics": "a*b"}, "is not a topic name"),
-        ({"topics": "a b"}, "is not a topic name"),
+        ({"topics": "a*b"}, "must be a topic name"),
+        ({"topics": "a b"}, "must be a topic name"),
         ({"scopes": []}, "Choose at least one scope"),
         ({"scopes": ["fly"]}, "Select a valid choice"),
     ],

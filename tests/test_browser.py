@@ -264,7 +264,7 @@ def test_a_locked_out_login_says_so(browser: Browser, server: LiveServer) -> Non
         page.click("button[type=submit]")
         page.wait_for_load_state("networkidle")
 
-    expect(page.get_by_text("Too many failed logins of this user from this address")).to_be_visible()
+    expect(page.get_by_text("Too many failed logins for this user from this address")).to_be_visible()
     screens.shoot("locked-out")
     # The browser itself reports the last two answers, which are 429.
     assert all("429" in trouble for trouble in screens.troubles)

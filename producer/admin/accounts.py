@@ -1,4 +1,4 @@
-"""Show Django's users, groups and login in unfold's dress."""
+"""Show Django's users, groups and login with unfold's look."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, AuthenticationForm, UserChangeForm, UserCreationForm
 
-from producer import logins  # noqa: F401  its receivers log what goes wrong at the login
+from producer import logins  # noqa: F401  its receivers log failed logins
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -19,7 +19,7 @@ admin.site.unregister(Group)
 class LoginForm(AuthenticationForm):  # type: ignore[misc]
     def get_invalid_login_error(self) -> ValidationError:
         if getattr(self.request, "axes_locked_out", False):
-            return ValidationError("Too many failed logins of this user from this address. Try again in an hour.")
+            return ValidationError("Too many failed logins for this user from this address. Try again in an hour.")
         error: ValidationError = super().get_invalid_login_error()
         return error
 

@@ -50,7 +50,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 class ModeFilter(admin.SimpleListFilter):
-    title = f"mode, among the newest {NEWEST:,}"
+    title = f"mode (newest {NEWEST:,} only)"
     parameter_name = "mode"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -61,7 +61,7 @@ class ModeFilter(admin.SimpleListFilter):
 
 
 class RequestTopicFilter(TopicNameFilter):
-    title = f"topic; with a status, among the newest {NEWEST:,}"
+    title = f"topic (with a status: newest {NEWEST:,} only)"
     lookup = "topic"
 
     def queryset(self, request: HttpRequest, queryset: Requests) -> Requests:

@@ -1,4 +1,4 @@
-"""Issue API keys, show each secret once, and revoke them."""
+"""Create API keys, show each secret once, and revoke keys."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ class ApiKeyAdmin(Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc
     form = ApiKeyForm
     list_display = ("name", "shown_prefix", "state", "scopes", "topics", "expires_at", "revoked_at", "last_used_at")
     search_fields = ("name", "prefix")
-    search_help_text = "Part of a key's name or of its shown prefix"
+    search_help_text = "Part of a key's name or prefix"
     readonly_fields = ("shown_prefix", "created_at", "revoked_at", "last_used_at")
     actions = ("revoke",)
 
@@ -64,7 +64,7 @@ class ApiKeyAdmin(Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc
         return editable if obj is None else (*editable, *self.readonly_fields)
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
-        """Never: requests keep naming the key that made them; a key that may not be used is revoked."""
+        """Never: requests keep a reference to their key. Revoke a key instead."""
         return False
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
@@ -72,15 +72,15 @@ class ApiKeyAdmin(Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc
             commits.run(lambda: obj.save(update_fields=["name", "scopes", "topics", "expires_at"]))
             authentication.forget()
             return
-        # Kept for this answer alone, by the object that lives no longer.
+        # Kept only on this object, which lives as long as this response.
         obj.secret = obj.issue_secret()  # type: ignore[attr-defined]
         commits.run(obj.save)
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
-        """Show the secret in the answer itself: a message would be stored in a cookie or a session on its way."""
+        """Show the secret in the response itself, because Django would store a message in a cookie or a session."""
         context = {
             **self.admin_site.each_context(request),
-            "title": "API key issued",
+            "title": "API key created",
             "key": obj,
             "done_url": reverse("admin:producer_apikey_changelist"),
         }
@@ -99,11 +99,11 @@ class ApiKeyAdmin(Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc
         for key in revoked:
             log.info("api_key_revoked", key=key.prefix, name=key.name, user=request.user.get_username())
         noun = "key" if len(revoked) == 1 else "keys"
-        text = f"{len(revoked)} {noun} revoked; every server refuses them within 10 seconds."
+        text = f"{len(revoked)} {noun} revoked. Every server rejects them within 10 seconds."
         self.message_user(request, text, messages.SUCCESS if revoked else messages.WARNING)
 
     def _revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> list[ApiKey]:
-        """Revoke what is not revoked yet, and write each down in the admin's history; run it in a transaction."""
+        """Revoke the keys that are not revoked yet, and log each in the admin's history. Run it in a transaction."""
         rows = list(queryset.filter(revoked_at=None))
         ApiKey.objects.filter(pk__in=[key.pk for key in rows]).update(revoked_at=Now())
         for key in rows:

@@ -47,7 +47,7 @@ class ProduceRequestAdmin(Facts, ModelAdmin):  # type: ignore[misc]
     list_filter = (StatusFilter, ModeFilter, SinceFilter, RequestTopicFilter, ("created_at", CreatedFilter))
     list_filter_submit = True
     search_fields = ("id",)
-    search_help_text = "Request id or its beginning, or X-Request-Id"
+    search_help_text = "Request id or its prefix, or X-Request-Id"
     ordering = ("-id",)
     actions = ("retry_failed", "cancel_pending")
     change_form_outer_after_template = "producer/request.html"
@@ -94,7 +94,7 @@ class ProduceRequestAdmin(Facts, ModelAdmin):  # type: ignore[misc]
         retried, total = self._change(request, queryset, ProduceRequest.retry)
         if retried:
             notices.work_arrived()
-        reason = "not failed, without a kept body, or perhaps written"
+        reason = "not failed, no stored body, or possibly written"
         self._tell(request, "pending again", len(retried), total - len(retried), reason)
 
     @admin.action(description="Cancel pending", permissions=["operate"])
@@ -104,7 +104,7 @@ class ProduceRequestAdmin(Facts, ModelAdmin):  # type: ignore[misc]
         for pk in cancelled:
             notices.finished(pk)
         self._tell(
-            request, "cancelled", len(cancelled), total - len(cancelled), "not pending any more, or being written now"
+            request, "cancelled", len(cancelled), total - len(cancelled), "no longer pending, or being written now"
         )
 
     def _change(
@@ -118,7 +118,9 @@ class ProduceRequestAdmin(Facts, ModelAdmin):  # type: ignore[misc]
         if len(rows) > MOST_CHANGED:
             rows.pop()
             self.message_user(
-                request, f"Only the oldest {MOST_CHANGED:,} were taken; repeat for more.", messages.WARNING
+                request,
+                f"Only the oldest {MOST_CHANGED:,} were processed. Repeat the action for the rest.",
+                messages.WARNING,
             )
         changed: list[str] = []
         try:
@@ -132,7 +134,7 @@ class ProduceRequestAdmin(Facts, ModelAdmin):  # type: ignore[misc]
         noun = "request" if count == 1 else "requests"
         text = f"{count} {noun} {done}."
         if left:
-            text += f" {left} could not be: {reason}."
+            text += f" {left} skipped: {reason}."
         self.message_user(request, text, messages.SUCCESS if count else messages.WARNING)
 
     @admin.display(description="request")

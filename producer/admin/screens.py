@@ -51,15 +51,13 @@ def _timeline(row: ProduceRequest) -> list[tuple[str, str]]:
         events.append(("Last claimed" if row.attempts else "Started", _instant(row.started_at)))
     if row.lease_until is not None:
         events.append(
-            ("Claimed until" if row.lease_until > timezone.now() else "Claim ran out", _instant(row.lease_until))
+            ("Claimed until" if row.lease_until > timezone.now() else "Claim expired", _instant(row.lease_until))
         )
     if row.completed_at is not None:
         events.append(
             ("Cancelled" if row.error == "cancelled" else row.get_status_display(), _instant(row.completed_at))
         )
-    events.append(
-        ("Attempts", f"{row.attempts} of {MAX_ATTEMPTS}" if row.mode == "async" else "at once, by the request itself")
-    )
+    events.append(("Attempts", f"{row.attempts} of {MAX_ATTEMPTS}" if row.mode == "async" else "none (synchronous)"))
     events.append(("Duration", lasted(row.created_at, row.completed_at) or "not finished"))
     return events
 

@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
                 ('prefix', models.CharField(editable=False, max_length=16)),
                 ('digest', models.CharField(editable=False, max_length=64, unique=True)),
                 ('scopes', models.CharField(default='produce,read,manage,schemas', max_length=100)),
-                ('topics', models.TextField(default='*', help_text='Topic names, comma-separated; * at the end matches any rest.')),
+                ('topics', models.TextField(default='*', help_text='Comma-separated topic names. A trailing * matches any suffix.')),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('expires_at', models.DateTimeField(blank=True, null=True)),
                 ('revoked_at', models.DateTimeField(blank=True, null=True)),

@@ -1,4 +1,4 @@
-"""The keys that may send requests: a secret's SHA-256, and what its holder may do."""
+"""API keys: the SHA-256 of each secret, and what its holder may do."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ from registry.subjects import topic_of
 
 
 class Scope(models.TextChoices):
-    PRODUCE = "produce", "Produce records and ask for the status of its own requests"
+    PRODUCE = "produce", "Produce records and get the status of its own requests"
     READ = "read", "List topics and read records"
     MANAGE = "manage", "Create, change and delete topics"
     SCHEMAS = "schemas", "Register, change and delete schemas"
@@ -26,13 +26,16 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
 
 class ApiKey(models.Model):
-    """A secret's SHA-256 and what its holder may do. The secret has 256 random bits, so no slow hash is needed."""
+    """An API key: the SHA-256 of its secret, and what its holder may do.
+
+    The secret has 256 random bits, so it needs no slow hash.
+    """
 
     name = models.CharField(max_length=100)
     prefix = models.CharField(max_length=16, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     scopes = models.CharField(max_length=100, default="produce,read,manage,schemas")
-    topics = models.TextField(default="*", help_text="Topic names, comma-separated; * at the end matches any rest.")
+    topics = models.TextField(default="*", help_text="Comma-separated topic names. A trailing * matches any suffix.")
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
@@ -52,7 +55,7 @@ class ApiKey(models.Model):
         check_patterns(self.topics)
 
     def issue_secret(self) -> str:
-        """Give this unsaved key a new secret and return it; it cannot be had again."""
+        """Give this unsaved key a new secret and return it. The secret cannot be recovered later."""
         secret = f"tk_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
         self.prefix = secret[:11]
         self.digest = digest_of(secret)
@@ -74,7 +77,10 @@ class ApiKey(models.Model):
         return "*" in self.topics.split(",")
 
     def allows_subject(self, subject: str) -> bool:
-        """A registry's subject is its topic's; one that belongs to no topic needs a pattern of its own."""
+        """Return whether the key may use a registry subject: its topic must be allowed.
+
+        A subject that belongs to no topic must match a topic pattern itself.
+        """
         topic = topic_of(subject)
         return self.allows_topic(subject if topic is None else topic)
 
@@ -84,14 +90,14 @@ def digest_of(secret: str) -> str:
 
 
 def check_scopes(value: str) -> None:
-    """Raise ValidationError unless `value` is scopes, comma-separated."""
+    """Raise ValidationError unless `value` is a comma-separated list of scopes."""
     unknown = set(value.split(",")) - set(Scope.values)
     if unknown:
-        raise ValidationError(f"unknown scope {sorted(unknown)[0]!r}; scopes are {', '.join(Scope.values)}")
+        raise ValidationError(f"unknown scope {sorted(unknown)[0]!r}; expected one of {', '.join(Scope.values)}")
 
 
 def check_patterns(value: str) -> None:
-    """Raise ValidationError unless `value` is topic names or prefixes with a final *, comma-separated."""
+    """Raise ValidationError unless `value` is a comma-separated list of topic names, or prefixes that end in *."""
     for pattern in value.split(","):
         if not pattern or "*" in pattern[:-1] or any(character.isspace() for character in pattern):
-            raise ValidationError(f"topic pattern {pattern!r} is not a topic name, or a prefix followed by one *")
+            raise ValidationError(f"topic pattern {pattern!r} must be a topic name, or a prefix followed by *")
