@@ -1,4 +1,4 @@
-"""Tell whose request it is: the address of the client, behind the proxies that are trusted to name it."""
+"""Find the client's address of a request, behind the proxies that are trusted to name it."""
 
 import re
 from functools import lru_cache
@@ -9,18 +9,18 @@ from django.conf import settings
 
 Address = IPv4Address | IPv6Address
 CLIENT = "takhin.client"
-# A chain of proxies is short; the rest of a longer header is the client's own invention.
+# A chain of proxies is short. The client itself made up the rest of a longer header.
 MOST_HOPS = 32
-# What one subscriber is given (RFC 6177); within it, addresses cost nothing.
+# The size of the network that one subscriber gets (RFC 6177); addresses within it cost nothing.
 SUBSCRIBER_BITS = 64
 
 
 def client_of(meta: dict[str, Any]) -> str:
-    """The client's address: the peer's, or what trusted proxies say of it in X-Forwarded-For or Forwarded (RFC 7239).
+    """Return the client's address: the peer's, or what trusted proxies report in X-Forwarded-For or Forwarded.
 
-    Each proxy adds the address it was called from, so the right-most address that is not a trusted proxy's is the
-    client's; anyone can write what is left of that. A proxy sets one of the headers and may pass on the other as it
-    came: where both are present and disagree, the peer counts as the client.
+    Each proxy appends the address that called it, so the right-most address that is not a trusted proxy is the
+    client's. Anyone can forge the addresses to the left of it. A proxy sets one of the headers and may pass the other
+    one through unchanged, so if both are present and disagree, the peer counts as the client. See RFC 7239.
     """
     known: str | None = meta.get(CLIENT)
     if known is None:
@@ -46,7 +46,7 @@ def comes_from_trusted_proxy(meta: dict[str, Any]) -> bool:
 
 
 def subscriber_of(client: str) -> str:
-    """The address that limits count by: an IPv6 client's whole /64, or it would never meet a limit."""
+    """Return the address that limits count by. For IPv6 it is the whole /64, because a client has all of it."""
     address = _parse(client)
     if not isinstance(address, IPv6Address):
         return client
@@ -74,14 +74,14 @@ def _hops(header: str) -> list[str]:
 
 
 def _nodes(header: str) -> list[str]:
-    """The `for` of each element of a Forwarded header; empty where an element has none."""
+    """Return the `for` parameter of each element of a Forwarded header, or an empty string if it has none."""
     nodes = (re.search(r'(?:^|;)\s*for\s*=\s*("[^"]*"|[^;"\s]+)', hop, re.IGNORECASE) for hop in _hops(header))
     return [node[1] if node is not None else "" for node in nodes]
 
 
 @lru_cache(4096)
 def _parse(text: str) -> Address | None:
-    """An address as proxies write it: bare, quoted, in brackets, or with a port; None for anything else."""
+    """Parse an address as proxies write it: bare, quoted, in brackets, or with a port. Return None for other text."""
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,4 +1,4 @@
-"""Find the API key behind a request, and judge what it may do, without a query per request."""
+"""Authenticate requests by API key and check permissions, without a query per request."""
 
 import base64
 import re
@@ -21,16 +21,16 @@ from topics import commits
 from topics.errors import LogError
 
 if TYPE_CHECKING:
-    # rest_framework.views itself imports this module, by name.
+    # rest_framework.views imports this module by its dotted path.
     from rest_framework.views import APIView
 
-# A revoked key stops within this time; the promise to users is 10 s.
+# A revoked key stops working within this time. The documentation promises 10 s.
 CACHE_SECONDS = 5.0
-# Bounds what a guesser can make this process remember.
+# Bounds the memory that a client guessing keys can use.
 CACHE_SIZE = 10_000
 LAST_USED_STEP = timedelta(minutes=1)
 
-# The beginning of a key names it in lists and logs; anything else may be a secret of another kind.
+# A key's prefix identifies it in lists and logs. Anything else may be another kind of secret.
 NAMED = re.compile(r"tk_[0-9a-f]{8}(?=_)")
 
 log = structlog.get_logger("takhin.keys")
@@ -50,9 +50,9 @@ class TooManyWrongKeys(exceptions.APIException):
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """`Authorization: KEY`, `Bearer KEY`, `Api-Key KEY` or Basic with the key as password, or `X-API-Key: KEY`.
+    """Accept `Authorization: KEY`, `Bearer KEY`, `Api-Key KEY`, Basic with the key as password, or `X-API-Key: KEY`.
 
-    Off when no key is required.
+    It does nothing if the server requires no keys.
     """
 
     def authenticate(self, request: Request) -> tuple[None, ApiKey] | None:
@@ -75,7 +75,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 def _refuse_foreign_page(request: Request) -> None:
-    """Without keys, any page in a browser on this machine could write: a form post needs nobody's leave."""
+    """Reject pages of other origins, which could otherwise write to a server without keys by posting a form."""
     origin = request.META.get("HTTP_ORIGIN")
     if origin is None or settings.CORS_ALLOW_ALL_ORIGINS or origin in settings.CORS_ALLOWED_ORIGINS:
         return
@@ -86,7 +86,7 @@ def _refuse_foreign_page(request: Request) -> None:
 
 
 def key_of(request: Request) -> ApiKey | None:
-    """The key behind the request; None where none is required."""
+    """Return the request's API key, or None if the server requires none."""
     key: Any = request.auth
     return key if isinstance(key, ApiKey) else None
 
@@ -102,7 +102,7 @@ def _secret(meta: dict[str, Any]) -> str:
 
 
 def _password(credentials: str) -> str:
-    """The password of Basic credentials (RFC 7617), which is how registry clients send a key; any user will do."""
+    """Return the password of Basic credentials (RFC 7617), as registry clients send a key. The user is ignored."""
     try:
         return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
     except ValueError:
@@ -110,10 +110,10 @@ def _password(credentials: str) -> str:
 
 
 def _find(secret: str, address: str) -> ApiKey | None:
-    """The usable key with this secret. Raises TooManyWrongKeys before anything is looked up.
+    """Return the usable key with this secret, or None. Raises TooManyWrongKeys before any lookup.
 
-    A key that was right in this process before is looked up in any case: a guesser cannot know one, and others behind
-    the same address can.
+    A key that this process has already accepted is never throttled: an attacker cannot know one, but other clients
+    behind the same address can.
     """
     digest = digest_of(secret)
     until, key = _cache.get(digest, (0.0, None))
@@ -137,7 +137,7 @@ def _look_up(digest: str, secret: str) -> ApiKey | None:
 
 
 def _make_room() -> None:
-    """Guesses are forgotten first."""
+    """Evict wrong keys first."""
     if len(_cache) >= CACHE_SIZE:
         for digest in [digest for digest, (_, key) in list(_cache.items()) if key is None]:
             _cache.pop(digest, None)
@@ -157,24 +157,24 @@ def _not_expired(key: ApiKey) -> bool:
 
 
 def _note_use(key: ApiKey) -> None:
-    """Write when the key was used, once a minute."""
+    """Record the time of use, at most once a minute."""
     if key.last_used_at is not None and timezone.now() - key.last_used_at < LAST_USED_STEP:
         return
     try:
         commits.run(lambda: ApiKey.objects.filter(pk=key.pk).update(last_used_at=Now()))
     except LogError:
-        # A note is not worth a request; the next look-up writes it.
+        # Not worth failing the request for. The next lookup tries again.
         return
 
 
 def forget() -> None:
-    """Drop what is cached and counted; tests call this between databases."""
+    """Clear the cache and the counters. Tests call this between databases."""
     _cache.clear()
     guesses.forget()
 
 
 class HasScope(BasePermission):
-    """The key has the view's scope for this action and may touch the topic in the address."""
+    """Check that the key has the view's scope for this action, and may use the topic in the URL."""
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
         key = key_of(request)

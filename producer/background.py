@@ -1,4 +1,4 @@
-"""Run the workers and the housekeeping as threads of the server's process."""
+"""Run the workers and housekeeping as threads of the server process."""
 
 import multiprocessing.util
 import threading
@@ -26,7 +26,7 @@ _workers: list[Worker] = []
 
 
 def new_worker() -> Worker:
-    """A worker as the log in use needs it."""
+    """Return the kind of worker that the configured log needs."""
     log_in_use = current_log()
     if log_in_use.supports_sessions and settings.TAKHIN_KAFKA_EXACTLY_ONCE:
         return SessionWorker(log_in_use)
@@ -36,7 +36,7 @@ def new_worker() -> Worker:
 def start() -> None:
     """Start TAKHIN_WORKERS workers, and housekeeping every TAKHIN_HOUSEKEEPING_INTERVAL seconds."""
     current_log().warm()
-    # Not atexit: a server's worker process, forked by multiprocessing, ends without it. Before the log is closed.
+    # Not atexit, which does not run in a server's worker process forked by multiprocessing. Runs before the log closes.
     multiprocessing.util.Finalize(None, stop, exitpriority=20)
     for number in range(settings.TAKHIN_WORKERS):
         worker = new_worker()
@@ -47,7 +47,7 @@ def start() -> None:
 
 
 def stop() -> None:
-    """Let the workers finish what they have in hand."""
+    """Stop the workers after their current requests."""
     for worker in _workers:
         worker.stop()
     for worker in _workers:
@@ -75,7 +75,10 @@ def _keep_house() -> None:
 
 
 def purge(older_than: timedelta, progress: Callable[[int], object] | None = None) -> int:
-    """Delete requests that ended longer ago than this, in steps of their own commit; never a pending one."""
+    """Delete requests that finished longer ago than this, committing every PURGE_STEP. Never deletes pending ones.
+
+    Return how many were deleted.
+    """
     deleted = 0
     while step := commits.run(lambda: _purge_step(older_than)):
         deleted += step

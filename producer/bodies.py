@@ -1,4 +1,4 @@
-"""Turn a request's body as sent into the text that was meant, bounded in size at every step."""
+"""Read and decode a request's body, with its size bounded at every step."""
 
 import msgspec
 from django.conf import settings
@@ -13,9 +13,9 @@ CONTENT_TYPES = {
     "": JSON,
     JSON: JSON,
     "text/json": JSON,
-    # curl -d sends the form type unless told otherwise, so that a first curl without -H works.
+    # curl -d sends the form type by default. Accepting it makes a first curl without -H work.
     "application/x-www-form-urlencoded": JSON,
-    # All that navigator.sendBeacon may send to another origin without asking first.
+    # navigator.sendBeacon sends strings as text/plain, which needs no preflight for another origin.
     "text/plain": JSON,
     NDJSON: NDJSON,
     "application/ndjson": NDJSON,
@@ -35,7 +35,10 @@ class Body(msgspec.Struct, frozen=True):
 
 
 def read(request: HttpRequest) -> Body:
-    """The request's body, decoded, in UTF-8. Raises BodyTooLarge, InvalidBody and the two Unsupported errors."""
+    """Return the decoded body in UTF-8.
+
+    Raises BodyTooLarge, InvalidBody, UnsupportedContentEncoding, UnsupportedContentType.
+    """
     content_type = _content_type(request.META.get("CONTENT_TYPE", ""))
     encoding = request.META.get("HTTP_CONTENT_ENCODING", "")
     try:

@@ -1,4 +1,4 @@
-"""Find out whether this process can serve, without keeping whoever asks waiting."""
+"""Check whether this process can serve, without making the caller wait."""
 
 import threading
 import time
@@ -17,18 +17,18 @@ from topics.errors import LogRefused, LogUnavailable
 from topics.logs import current_log
 
 log = structlog.get_logger("takhin.health")
-# A probe is answered within a second, whatever happens to what it asks about.
+# A probe gets its response within a second, even if a check hangs.
 ANSWER_SECONDS = 0.8
-# Until then what was true before is thought to be true still: a commit may wait for the disk for a moment.
+# For this long, a slow check keeps its previous result: a commit may briefly wait for the disk.
 PATIENCE_SECONDS = 2.0
 
-# Of every check, what is wrong: empty when all is well.
+# What is wrong, by check. Empty text means that the check passed.
 Reasons = dict[str, str]
 
 
 def _database() -> None:
     with commits.translated():
-        # The table where rows are added, not its index alone.
+        # Read the table that gets the rows, not only its index.
         ProduceRequest.objects.defer("body").order_by("-pk").first()
     writability.check()
 
@@ -41,7 +41,7 @@ _migrated = False
 
 
 def _migrations() -> str | None:
-    """Whether every migration of this version has been applied; once true, it stays so for this process."""
+    """Check that every migration of this version has been applied. Once true, it stays true for this process."""
     global _migrated
     if not _migrated:
         with commits.translated():
@@ -68,7 +68,7 @@ CHECKS: dict[str, Callable[[], str | None]] = {
 
 
 class _Run:
-    """All checks, one after the other, in a thread of its own."""
+    """Runs all checks in sequence, in its own thread."""
 
     def __init__(self) -> None:
         self.reasons: Reasons = {}
@@ -84,7 +84,7 @@ class _Run:
                 self.reasons[name] = _reason(check)
         finally:
             self.ended.set()
-            # A connection of before would show a file as it was when its pages were read.
+            # A reused connection would show the file as it was when its pages were read.
             connections.close_all()
 
 
@@ -99,7 +99,7 @@ def _reason(check: Callable[[], str | None]) -> str:
 
 
 class Checkup:
-    """Runs the checks for everybody who asks at the same time at once."""
+    """Runs the checks once for all concurrent callers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -107,12 +107,12 @@ class Checkup:
         self._last: Reasons = {}
 
     def reasons(self) -> Reasons:
-        """What is wrong, by check, within ANSWER_SECONDS."""
+        """Return what is wrong, by check, within ANSWER_SECONDS."""
         with self._lock:
             if self._run is None or self._run.ended.is_set():
                 self._run = _Run()
             run = self._run
-        # Of the checks' time, not of each caller's: many may ask one after the other.
+        # Measured from the start of the checks, not of each call, because calls may follow one another.
         if run.ended.wait(max(0.0, run.begun + ANSWER_SECONDS - time.monotonic())):
             self._last = run.reasons
             return run.reasons

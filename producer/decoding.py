@@ -1,7 +1,7 @@
-"""Turn a body into inbound records, leaving every key and value as the JSON text that was sent.
+"""Turn a body into inbound records, keeping every key and value as the JSON text that was sent.
 
-A wrong shape anywhere refuses the whole body, with the place and what was expected there. What can be wrong
-with a record's content (base64, size, partition, half a character) is not judged here.
+An invalid structure anywhere rejects the whole body, with the place and what was expected there. The contents of
+records (base64, size, partition, unpaired surrogates) are not checked here.
 """
 
 import io
@@ -27,7 +27,7 @@ NULL = msgspec.Raw(b"null")
 Timestamp = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 EXAMPLE = '{"records": [{"key": "k", "value": 1}]}'
 LINE_EXAMPLE = 'one record per line, such as {"key": "k", "value": 1}'
-# Where fields of one name are looked for; what a key or value holds is the sender's own.
+# Where to look for repeated field names. The contents of a key or value are not checked.
 RECORD: json_text.Shape = {"headers": [{"value": {}}]}
 ENVELOPE: json_text.Shape = {"records": [RECORD]}
 
@@ -44,12 +44,12 @@ class InboundHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
 
 
 class InboundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    """One record as sent; `key` and `value` are JSON text, `null` where absent.
+    """One record as sent. `key` and `value` are JSON text, `null` if absent.
 
-    What is absent is UNSET and what is null is None, so that a record has exactly the fields that were sent.
+    An absent field is UNSET and a null one is None, so a record has exactly the fields that were sent.
     """
 
-    # msgspec refuses `Raw | None`, so absent and null are both the text `null`.
+    # msgspec rejects `Raw | None`, so absent and null are both the text `null`.
     key: msgspec.Raw = NULL
     value: msgspec.Raw = NULL
     partition: int | UnsetType | None = UNSET
@@ -58,7 +58,7 @@ class InboundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
 
 
 class InlineSchemas(msgspec.Struct, frozen=True):
-    """The schemas that a body brings along, as JSON text."""
+    """The schemas in a body, as JSON text."""
 
     key: bytes | None = None
     value: bytes | None = None
@@ -76,7 +76,7 @@ class _Envelope(msgspec.Struct, Generic[R], forbid_unknown_fields=True, omit_def
 
 
 class _Allowance(threading.local):
-    """How many records more this thread's body may have."""
+    """How many more records this thread's body may have."""
 
     left = 0
 
@@ -85,7 +85,7 @@ _allowance = _Allowance()
 
 
 class _CountedRecord(InboundRecord, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    """A record of a body that may have too many: decoding ends with the first past the limit."""
+    """A record of a body that may have too many. Decoding stops at the first one past the limit."""
 
     def __post_init__(self) -> None:
         _allowance.left -= 1
@@ -100,7 +100,7 @@ _blank = re.compile(rb"\s*")
 
 
 def decode(body: bytes, ndjson: bool) -> Decoded:
-    """The body's records, in order, and its inline schemas; the body is UTF-8.
+    """Return the records, in order, and the inline schemas of a UTF-8 body.
 
     Raises InvalidBody, NoRecords, TooManyRecords.
     """
@@ -118,7 +118,7 @@ def decode(body: bytes, ndjson: bool) -> Decoded:
 
 
 def _read_hidden(hidden: Hidden, ndjson: bool) -> Decoded:
-    """Half a surrogate pair is a fault of the record that has it, or none at all: `json` stores it as it is."""
+    """Decode a body with unpaired surrogates. They fail only their own record, or none: `json` stores them as sent."""
     try:
         decoded = (_read_lines if ndjson else _read_envelope)(hidden.text)
     except InvalidJson as error:
@@ -159,7 +159,7 @@ def _read_envelope(body: bytes) -> Decoded:
 
 
 def _parse_envelope(body: bytes) -> "_Envelope[InboundRecord] | _Envelope[_CountedRecord]":
-    # Counting costs a call for each record. There are no more records than opening braces.
+    # Counting takes a call per record. A body has no more records than opening braces.
     if body.count(b"{") <= settings.TAKHIN_MAX_RECORDS:
         return json_text.parse(_envelopes, body)
     _allowance.left = settings.TAKHIN_MAX_RECORDS
@@ -191,16 +191,16 @@ def _read_lines(body: bytes) -> Decoded:
 
 
 def _lines_of(body: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each line that is not blank, and where it ends."""
+    """Yield each line that is not blank, and the offset of its end."""
     stream = io.BytesIO(body)
-    # One by one, for a list of them all may be many times the body.
+    # One at a time, because a list of all lines may take many times the memory of the body.
     for line in stream:
         if line.isspace():
-            # A million blank lines are one step.
+            # Skip all blank lines in one step.
             if blank := _blank.match(body, stream.tell()):
                 stream.seek(blank.end())
         else:
-            # Where files were joined, one may stand in the middle.
+            # Concatenated files may have a byte order mark in the middle.
             yield stream.tell(), line.removeprefix(json_text.BYTE_ORDER_MARK)
 
 
@@ -216,7 +216,7 @@ def _on_line(body: bytes, end: int, what: str) -> InvalidJson:
 
 
 def _expecting(example: str, error: InvalidJson) -> str:
-    """What is wrong, with an example where it is the whole text that is something else."""
+    """Return the error's text, with an example if the error is about the whole text."""
     return f"{error}; expected {example}" if error.place == "$" else str(error)
 
 
@@ -225,7 +225,7 @@ def _too_many() -> TooManyRecords:
 
 
 def _excesses(records: Sequence[InboundRecord]) -> Iterator[tuple[int, str]]:
-    """The index of each record that passes a limit, and which: none for nearly every body."""
+    """Yield the index of each record that exceeds a limit, and which limit."""
     nesting, most_headers = settings.TAKHIN_MAX_NESTING, settings.TAKHIN_MAX_HEADERS
     for index, record in enumerate(records):
         if record.headers and len(record.headers) > most_headers:

@@ -1,6 +1,6 @@
-"""What a produce request can get wrong.
+"""The errors of produce requests.
 
-RequestError                  the whole request; its HTTP status stands in exceptions.py
+RequestError                  the whole request; exceptions.py maps it to an HTTP status
 ├── InvalidBody
 ├── NoRecords
 ├── BodyTooLarge
@@ -26,7 +26,7 @@ import msgspec
 
 
 class RequestError(Exception):
-    """`title` is the short text that clients of this API know; `code` is its stable slug."""
+    """`title` is the short text that API clients know, and `code` its stable slug."""
 
     code = "invalid_request"
     title = "invalid request"
@@ -129,7 +129,7 @@ class SubjectNotAllowed(RequestError):
 
 
 class RegistryUnavailable(RequestError):
-    """The schema registry could not be asked now."""
+    """The schema registry cannot be reached now."""
 
     code = "registry_unavailable"
     title = "schema registry unavailable"
@@ -142,7 +142,7 @@ class RequestNotFound(RequestError):
 
 
 class RecordFailure(msgspec.Struct, frozen=True, gc=False):
-    """Why one record was not written, in its place in the answer."""
+    """Why one record was not written; takes the record's place in `offsets`."""
 
     error: str
     code: str
@@ -150,7 +150,7 @@ class RecordFailure(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordError(Exception):
-    """Says in one sentence what is wrong with a record."""
+    """What is wrong with a record, in one sentence."""
 
     code = "invalid_record"
     retriable = False

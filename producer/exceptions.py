@@ -1,7 +1,7 @@
-"""The one table from what went wrong to its HTTP status, and the one place that writes problems.
+"""Map exceptions to HTTP statuses, and write problem responses.
 
-Problems are RFC 9457 `application/problem+json`, with `error` (the short text that clients of this API know),
-`code` (a stable slug) and `retriable`.
+Problems are RFC 9457 `application/problem+json`, with `error` (the short text that API clients know), `code`
+(a stable slug) and `retriable`.
 """
 
 import http
@@ -42,7 +42,7 @@ STATUSES: dict[type[Exception], int] = {
     log_errors.InvalidTopic: 400,
     log_errors.UnknownPartition: 404,
     log_errors.OffsetOutOfRange: 410,
-    # The fault is the storage's, and neither the request's nor one that passes.
+    # The storage is at fault, not the request, and a retry will not help.
     log_errors.CorruptRecord: 502,
     log_errors.LogRefused: 502,
     log_errors.LogUnavailable: 503,
@@ -53,7 +53,7 @@ STATUSES: dict[type[Exception], int] = {
 
 
 def status_of(error: Exception) -> int | None:
-    """The status of the nearest class in the table; None for an error nobody expected."""
+    """Return the status of the error's nearest class in the table, or None for an unexpected error."""
     for kind in type(error).__mro__:
         if kind in STATUSES:
             return STATUSES[kind]
@@ -61,7 +61,7 @@ def status_of(error: Exception) -> int | None:
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """A problem's members, in the order they are sent."""
+    """A problem's fields, in the order they are sent."""
 
     type: str
     title: str
@@ -74,7 +74,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def problem(request: HttpRequest, status: int, code: str, error: str, detail: str = "") -> dict[str, Any]:
-    """The members of a problem answer; `instance` is the X-Request-Id."""
+    """Return the fields of a problem response. `instance` is the X-Request-Id."""
     members: dict[str, Any] = msgspec.to_builtins(
         Problem(
             type=f"urn:takhin:problem:{code}",
@@ -97,7 +97,7 @@ def respond(request: HttpRequest, status: int, code: str, error: str, detail: st
 
 
 def answer(error: Exception, context: dict[str, Any]) -> Response:
-    """Django REST framework's exception handler: whatever was raised becomes a problem, never a traceback."""
+    """Turn any exception into a problem response, never a traceback. Django REST framework's exception handler."""
     request: Request = context["request"]
     http_request = request._request
     if trouble.is_trouble(error):
@@ -137,7 +137,7 @@ def _from_drf(request: HttpRequest, error: drf.APIException) -> Response:
 
 
 def _flat(detail: Any, place: str = "") -> str:
-    """A serializer's nested errors as one sentence: `partitions: a valid integer is required`."""
+    """Flatten a serializer's nested errors into one sentence: `partitions: a valid integer is required`."""
     if isinstance(detail, dict):
         parts = (_flat(value, f"{place}.{name}" if place else str(name)) for name, value in detail.items())
         return "; ".join(parts).replace("non_field_errors: ", "")
@@ -148,11 +148,11 @@ def _flat(detail: Any, place: str = "") -> str:
 
 @csrf_exempt
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """Any address under /api that is no endpoint."""
+    """Respond to any path under /api that is not an endpoint."""
     return plain(request, 404, "not_found", "not found", f"no such endpoint: {request.path}")
 
 
 def plain(request: HttpRequest, status: int, code: str, error: str, detail: str) -> HttpResponse:
-    """A problem from outside a view of Django REST framework."""
+    """Return a problem response from outside Django REST framework's views."""
     body = msgspec.json.encode(problem(request, status, code, error, detail))
     return HttpResponse(body, status=status, content_type=CONTENT_TYPE, reason=http.HTTPStatus(status).phrase)

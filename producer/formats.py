@@ -1,4 +1,4 @@
-"""Turn the JSON text of a key or value into the bytes that a partition stores."""
+"""Turn the JSON text of a key or value into the bytes to store."""
 
 import base64
 import binascii
@@ -14,17 +14,17 @@ HALF_A_PAIR = "the text contains an unpaired surrogate, which UTF-8 cannot encod
 
 
 def kind(text: bytes) -> str:
-    """What a JSON text is, for a message: `an object`, `a number`."""
+    """Return the kind of a JSON text for a message, such as `an object` or `a number`."""
     return NAMES.get(text[:1], "a number")
 
 
 def to_json(text: bytes) -> bytes:
-    """The text itself: spacing, order and every digit as the client sent them."""
+    """Return the text itself: spacing, order and every digit as the client sent them."""
     return text
 
 
 def to_string(text: bytes) -> bytes:
-    """A string's characters in UTF-8; a number or boolean as its JSON text."""
+    """Encode a string's characters in UTF-8, or a number or boolean as its JSON text."""
     if text[:1] == b'"':
         return _characters(text).encode()
     if text[:1] in b"{[":
@@ -33,14 +33,14 @@ def to_string(text: bytes) -> bytes:
 
 
 def to_binary(text: bytes) -> bytes:
-    """The bytes behind a string of standard base64, padded (RFC 4648, section 4)."""
+    """Decode a string of standard, padded base64 (RFC 4648, section 4)."""
     if text[:1] != b'"':
         raise SerializationFailed(f"expected a base64 string, got {kind(text)}")
     return from_base64(_characters(text))
 
 
 def _characters(text: bytes) -> str:
-    """What a JSON string holds. Raises SerializationFailed."""
+    """Decode a JSON string. Raises SerializationFailed."""
     try:
         return msgspec.json.decode(text, type=str)
     except msgspec.DecodeError:
@@ -56,7 +56,7 @@ def to_utf8(text: str) -> bytes:
 
 
 def from_base64(text: str) -> bytes:
-    """Raises SerializationFailed for anything but the one text that these bytes have (RFC 4648, section 3.5)."""
+    """Decode canonical base64 (RFC 4648, section 3.5). Raises SerializationFailed for any other text."""
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -72,6 +72,6 @@ FORMATS: dict[str, Callable[[bytes], bytes]] = {
     "string": to_string,
     "binary": to_binary,
 }
-# Known by name, so that a request for it is told what is missing; it needs a schema registry.
+# Needs a schema. Listed by name, so that a request without one gets an error that says what is missing.
 AVRO = "avro"
 FORMAT_NAMES = (*FORMATS, AVRO)

@@ -1,4 +1,4 @@
-"""Guard the admin's login: lock a user out per address, slow a guessing address down, and log both."""
+"""Protect the admin's login: lock users out per address, throttle addresses that guess, and log both."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ log = structlog.get_logger("takhin.login")
 
 
 class LockoutBackend(AxesStandaloneBackend):  # type: ignore[misc]
-    """Stop a locked out login before its password is hashed. A command has no request, and no address to lock out."""
+    """Reject a locked-out login before hashing its password. Commands have no request, so they are never locked out."""
 
     def authenticate(self, request: HttpRequest | None, *args: Any, **kwargs: Any) -> None:
         if request is not None:
@@ -24,12 +24,12 @@ class LockoutBackend(AxesStandaloneBackend):  # type: ignore[misc]
 
 
 def address_of(request: HttpRequest) -> str | None:
-    """The address that a lockout counts by."""
+    """Return the address that lockouts count by."""
     return addresses.subscriber_of(addresses.client_of(request.META)) or None
 
 
 def locked_out(request: HttpRequest, response: HttpResponse, credentials: Any) -> HttpResponse:
-    """The login page as it is, with the status of a lockout."""
+    """Return the login page with status 429."""
     response.status_code = 429
     response.headers["Retry-After"] = str(int(settings.AXES_COOLOFF_TIME.total_seconds()))
     return response
@@ -37,7 +37,7 @@ def locked_out(request: HttpRequest, response: HttpResponse, credentials: Any) -
 
 @receiver(user_login_failed)
 def note_failure(credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
-    """Tries of a locked out user count too: they are cheap, but not free."""
+    """Log and count a failed login. A locked-out user's attempts count too: they are cheap, but not free."""
     if request is None:
         return
     client = addresses.client_of(request.META)

@@ -1,4 +1,4 @@
-"""Read and write JSON with msgspec; every answer under /api is JSON, whatever was asked for."""
+"""Read and write JSON with msgspec. Every response under /api is JSON, whatever the client accepts."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _decoder = msgspec.json.Decoder()
 
 
 class MsgspecParser(BaseParser):
-    """For small bodies, such as a new topic; bounded and decoded as a produce request's is."""
+    """Parses small bodies, such as a new topic, with the same limits and decoding as produce requests."""
 
     media_type = "application/json"
 
@@ -43,7 +43,7 @@ class MsgspecRenderer(BaseRenderer):
 
 
 class AlwaysJson(BaseContentNegotiation):
-    """A client that accepts anything accepts JSON; an error must never become HTML."""
+    """Always selects JSON, so that an error never becomes HTML."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
         return parsers[0]

@@ -1,4 +1,4 @@
-"""Wake those in this process that wait for work or for a request's end; the database stays the truth."""
+"""Wake threads of this process that wait for work or for a request to finish. The database stays authoritative."""
 
 import threading
 from collections.abc import Callable
@@ -9,10 +9,10 @@ _lock = threading.Lock()
 
 
 class Waiting(BaseException):
-    """The answer has to wait until the request ends or `seconds` are over: the server asks for it again then.
+    """The response must wait until the request finishes or `seconds` pass. The server then calls the application again.
 
-    A server that does not hold threads while it waits takes this out of the application. It passes every
-    `except Exception` on the way.
+    Raised out of the application to a server that holds no thread while it waits. It is a BaseException, so no
+    `except Exception` catches it.
     """
 
     def __init__(self, request_id: str, seconds: float) -> None:
@@ -38,13 +38,13 @@ def finished(request_id: str) -> None:
 
 
 def when_finished(request_id: str, callback: Callable[[], object]) -> None:
-    """Call this once when the request ends; in the thread that ends it, so that it must not take long."""
+    """Call `callback` once when the request finishes. It runs in the thread that finishes it, so it must be quick."""
     with _lock:
         _finished.setdefault(request_id, []).append(callback)
 
 
 def forget(request_id: str, callback: Callable[[], object]) -> None:
-    """The opposite of `when_finished`; harmless when the callback was called already."""
+    """Undo `when_finished`. Does nothing if the callback was already called."""
     with _lock:
         callbacks = _finished.get(request_id, [])
         if callback in callbacks:
@@ -54,13 +54,13 @@ def forget(request_id: str, callback: Callable[[], object]) -> None:
 
 
 def waited_for() -> list[str]:
-    """The requests that somebody in this process waits for."""
+    """Return the ids of the requests that this process waits for."""
     with _lock:
         return list(_finished)
 
 
 def wait_finished(request_id: str, seconds: float) -> None:
-    """Return when a worker of this process ends the request, or after `seconds`."""
+    """Return when this process finishes the request, or after `seconds`."""
     event = threading.Event()
     when_finished(request_id, event.set)
     if not event.wait(seconds):

@@ -1,4 +1,4 @@
-"""Turn a produce request's query string into its options, once for each distinct query."""
+"""Parse a produce request's query string into options, cached by query string."""
 
 import functools
 import re
@@ -10,7 +10,7 @@ from producer.errors import InvalidParameter, UnsupportedCompression, Unsupporte
 from producer.formats import AVRO, FORMAT_NAMES
 from topics.compression import CODECS
 
-# The wire format holds an id in four bytes; Java reads them signed.
+# The wire format stores an id in four bytes, and Java reads them as signed.
 MAX_SCHEMA_ID = 2**31 - 1
 BOOLEANS = {"true": True, "false": False}
 PARAMETERS = (
@@ -30,8 +30,8 @@ PARAMETERS = (
 class Options(msgspec.Struct, frozen=True):
     """How to read, partition and store the records of one request.
 
-    `key_schema` is a subject, or a subject, a colon and a version; `key_schema_id` a schema's id, known for every
-    Avro key once the request's schemas are resolved. `timeout_ms` is how long to wait for the log's answer.
+    `key_schema` is SUBJECT or SUBJECT:VERSION. `key_schema_id` is a schema's id, and set for every Avro key once the
+    request's schemas are resolved. `timeout_ms` is how long to wait for the log.
     """
 
     key_format: str = "json"
@@ -48,7 +48,7 @@ class Options(msgspec.Struct, frozen=True):
 
 @functools.lru_cache(maxsize=1024)
 def parse(query: str) -> Options:
-    """Raises InvalidParameter or one of its kinds, naming the parameter and what it may be."""
+    """Raises InvalidParameter or a subclass, which names the parameter and what it accepts."""
     given: dict[str, str] = {}
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=50)
@@ -79,7 +79,7 @@ def parse(query: str) -> Options:
 
 
 def _boolean(name: str, value: str) -> bool:
-    """In any case, for Python's clients send `True`."""
+    """Parse a boolean in any case, because Python clients send `True`."""
     if value.lower() not in BOOLEANS:
         raise InvalidParameter(f"{name} must be true or false, got {value!r}")
     return BOOLEANS[value.lower()]

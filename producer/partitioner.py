@@ -15,7 +15,7 @@ _turns = itertools.count(random.randrange(1000))
 
 
 def murmur2(data: bytes) -> int:
-    """The 32-bit hash that Java's DefaultPartitioner takes of a key, unsigned."""
+    """Return the 32-bit hash of a key, unsigned, as Java's DefaultPartitioner computes it."""
     length = len(data)
     h = _SEED ^ length
     whole = length & ~3
@@ -36,7 +36,7 @@ class Partitioner:
         self._sticky: int | None = None
 
     def choose(self, given: int | None, key: bytes | None) -> int:
-        """The given partition, else the key's, else one for all key-less records. Raises UnknownPartition."""
+        """Return the given partition, or the key's, or one for all records without a key. Raises UnknownPartition."""
         if given is not None:
             if not 0 <= given < self.count:
                 raise UnknownPartition(given, self.count)
@@ -45,6 +45,6 @@ class Partitioner:
             # Utils.toPositive(Utils.murmur2(key)) % numPartitions
             return (murmur2(key) & 0x7FFFFFFF) % self.count
         if self._sticky is None:
-            # As KIP-480: one batch for key-less records, and another partition for the next request's.
+            # As in KIP-480: one batch for all records without a key, and another partition for the next request.
             self._sticky = next(_turns) % self.count
         return self._sticky

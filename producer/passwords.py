@@ -1,4 +1,4 @@
-"""Hash passwords a few at a time, and refuse passwords that only look long."""
+"""Hash one password at a time, and reject passwords that only look long."""
 
 import re
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.core.exceptions import ValidationError
 
-# A hash keeps one core busy for about half a second, so that one at a time leaves the others to the API.
+# A hash keeps one core busy for about half a second, so one at a time leaves the other cores to the API.
 AT_ONCE = 1
 # Each waiting request holds a server thread. With 3 of them the last waits for 3 hashes, which WAIT_SECONDS covers.
 WAITING = 3
@@ -21,13 +21,13 @@ _turns = threading.BoundedSemaphore(AT_ONCE)
 
 
 class HashingBusy(Exception):
-    """Too many passwords are being hashed; the same request may succeed in a few seconds."""
+    """Too many passwords are being hashed. The same request may succeed in a few seconds."""
 
 
 class BoundedHasher(PBKDF2PasswordHasher):
-    """Django's default hasher, one hash at a time: every login, new password and unknown user passes through here.
+    """Django's default hasher, limited to one hash at a time.
 
-    Raises HashingBusy when others are waiting already.
+    Every login, new password and unknown user goes through it. Raises HashingBusy if too many others are waiting.
     """
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
@@ -51,7 +51,7 @@ def _turn() -> Iterator[None]:
 
 
 def is_full() -> bool:
-    """Whether another password would be turned away now; cheaper to know before the rest of a login is done."""
+    """Whether another password would be rejected now. Checking this first saves the rest of a login."""
     if not _places.acquire(blocking=False):
         return True
     _places.release()
@@ -59,7 +59,7 @@ def is_full() -> bool:
 
 
 class NotRepeatedValidator:
-    """Refuse a short word written several times, such as `passwordpassword`, which lists of common words miss."""
+    """Rejects a repeated short word, such as `passwordpassword`, which lists of common passwords miss."""
 
     def validate(self, password: str, user: object = None) -> None:
         if REPEATED.fullmatch(password) or REPEATED.fullmatch(SEPARATOR.sub("", password)):

@@ -1,4 +1,4 @@
-"""Turn inbound records into the writes of one append, and the log's results back into the records' order."""
+"""Turn inbound records into the writes of one append, and the log's results into outcomes in the records' order."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,15 +21,15 @@ from topics.records import Record, Write
 Outcomes = list[Outcome]
 REQUEST_HEADER = "takhin-request-id"
 INDEX_HEADER = "takhin-record"
-# Two characters of JSON make eight bytes at most (0, as a double): what is larger than this, defaults have made so.
+# Two characters of JSON become at most eight bytes (0 as a double). Only schema defaults can make more than this.
 TIMES_LARGER = 4
 
 
 class Plan:
-    """Where each record of a request goes: to a partition, or nowhere for a reason of its own.
+    """Where each record of a request goes: to a partition, or nowhere because of its own error.
 
-    It is made by `serialize`, at once or in turns, and complete once that says so. `writes` is empty when nothing is to
-    be written: every record failed, one did and strict is on, or there was no time for them all.
+    `serialize` makes the plan, at once or in several turns, and returns true when it is complete. `writes` is empty if
+    nothing is to be written: every record failed, one failed with strict=true, or time ran out.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Plan:
         self._serializer = Serializer(options, accepted_ms)
         self._partitioner = Partitioner(partition_count)
         self._records = records
-        # Only Avro has defaults, and records that take more than microseconds: others need no turns.
+        # Only Avro has defaults, and records that take more than microseconds. Other formats need no turns.
         self.is_costly = AVRO in (options.key_format, options.value_format)
         self._between_looks = 1 if self.is_costly else 64
         self._most_bytes = max(TIMES_LARGER * settings.TAKHIN_MAX_BODY_BYTES, settings.TAKHIN_MAX_RECORD_BYTES)
@@ -57,9 +57,9 @@ class Plan:
         self._places: list[int | RecordFailure] = []
 
     def serialize(self, seconds: float, record_seconds: float | None = None) -> bool:
-        """Go on with the records for this long; whether all have been reached.
+        """Serialize records for this long. Return whether all of them have been reached.
 
-        A record that is begun is finished, unless it takes `record_seconds`: as many seconds, unless given.
+        A record that was started is finished, unless it takes longer than `record_seconds` (default: `seconds`).
         """
         began = time.monotonic()
         until = began + seconds
@@ -77,7 +77,7 @@ class Plan:
         return True
 
     def give_up(self, reason: NotAttempted) -> None:
-        """Write nothing: there is no time for all of it, and a part is nobody's wish."""
+        """Write nothing, because there is no time to write everything."""
         self._places += [_failure(index, reason) for index in range(len(self._places), len(self._records))]
         self._places = list(self.failed(reason))
         self._by_partition, self.writes = {}, []
@@ -114,16 +114,16 @@ class Plan:
 
     @property
     def count(self) -> int:
-        """Records to be written."""
+        """Number of records to write."""
         return sum(len(write.records) for write in self.writes)
 
     @property
     def size(self) -> int:
-        """Bytes of all records to be written."""
+        """Total bytes of the records to write."""
         return sum(record.size for write in self.writes for record in write.records)
 
     def mark(self, request_id: str) -> None:
-        """Give every record two headers, so that a consumer can tell one that was written twice."""
+        """Add two headers to every record, so that a consumer can detect one that was written twice."""
         for write in self.writes:
             for number, record in enumerate(write.records):
                 write.records[number] = msgspec.structs.replace(
@@ -136,7 +136,7 @@ class Plan:
                 )
 
     def outcomes(self, results: Results) -> Outcomes:
-        """One outcome for each record, in order, from the log's results for `writes`."""
+        """Return one outcome per record, in order, from the log's results for `writes`."""
         written = {write.partition: iter(metadata) for write, metadata in zip(self.writes, results, strict=True)}
         found: Outcomes = []
         for index, place in enumerate(self._places):
@@ -145,7 +145,7 @@ class Plan:
         return found
 
     def failed(self, reason: RecordError | LogError) -> list[RecordFailure]:
-        """Every record as failed: for its own reason, else for this one."""
+        """Return every record as failed, with its own error or else with `reason`."""
         return [
             place if isinstance(place, RecordFailure) else _failure(index, reason)
             for index, place in enumerate(self._places)

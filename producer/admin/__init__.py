@@ -1,4 +1,4 @@
-"""The gateway's screens: requests, API keys, accounts and the index."""
+"""The gateway's admin pages: requests, API keys, accounts and the index."""
 
 from django.contrib import admin
 

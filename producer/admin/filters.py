@@ -1,4 +1,4 @@
-"""Narrow the list of produce requests by what an index answers, and by the rest among the newest alone."""
+"""Filter the list of produce requests: by indexed columns, and by others among the newest requests only."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,28 +13,28 @@ from producer.models import Mode, ProduceRequest, Status, id_at
 from topics.admin import TopicNameFilter
 
 Requests = QuerySet[ProduceRequest]
-# No index leads to a mode, or to a topic's failures: 100,000 rows are read in a tenth of a second.
+# Modes and a topic's failures have no index. Reading 100,000 rows takes a tenth of a second.
 NEWEST = 100_000
-# One X-Request-Id names one request, unless its client repeats itself.
+# An X-Request-Id identifies one request, unless its client reuses ids.
 MOST_TRACED = 500
 SINCE = {"5m": timedelta(minutes=5), "30m": timedelta(minutes=30), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
 _HEX = set("0123456789abcdef")
 
 
 def among_newest(rows: Requests) -> Requests:
-    """Only those of the NEWEST requests; ids sort by time."""
+    """Return the rows that are among the NEWEST requests. Ids sort by time."""
     oldest = ProduceRequest.objects.order_by("-id").values_list("id", flat=True)[NEWEST : NEWEST + 1]
     return rows.filter(id__gt=oldest[0]) if oldest else rows
 
 
 def search(rows: Requests, term: str) -> Requests:
-    """Those that came with `term` as their X-Request-Id; else those whose id is or begins with it."""
-    # One index at a time: asked for both at once, SQLite sorts all that begin with a short term.
+    """Return the requests whose X-Request-Id is `term`, or else those whose id starts with it."""
+    # Query one index at a time: in a combined query, SQLite sorts all rows that start with a short term.
     traced = list(ProduceRequest.objects.filter(http_request_id=term).values_list("pk", flat=True)[:MOST_TRACED])
     digits = term.removeprefix("req_").lower()
     if traced or not set(digits) <= _HEX:
         return rows.filter(pk__in=traced)
-    # Hexadecimal digits end before g.
+    # "g" sorts after every hexadecimal digit.
     return rows.filter(id__gte=f"req_{digits}", id__lt=f"req_{digits}g")
 
 
@@ -82,7 +82,7 @@ class SinceFilter(admin.SimpleListFilter):
 
 
 class CreatedFilter(RangeDateTimeFilter):  # type: ignore[misc]
-    """A time range as a range of ids, for the column itself has no index."""
+    """Filter by a range of ids, because the time column has no index."""
 
     def queryset(self, request: HttpRequest, queryset: Requests) -> Requests:
         first = self._moment("from", "00:00:00")
@@ -98,5 +98,5 @@ class CreatedFilter(RangeDateTimeFilter):  # type: ignore[misc]
             found = datetime.fromisoformat(f"{day}T{time}").replace(tzinfo=UTC)
         except ValueError:
             return None
-        # Ids hold the milliseconds since 1970 in twelve digits.
+        # Ids store the milliseconds since 1970 in twelve hexadecimal digits.
         return found if 1970 <= found.year <= 9000 else None

@@ -23,7 +23,7 @@ from topics.errors import LogError
 from topics.logs import current_log
 from topics.windows import Facts
 
-# One action's rows are changed in commits of a hundred, a thousand at most, so that it ends within seconds.
+# An action changes at most 1000 rows, in commits of 100, so that it finishes within seconds.
 MOST_CHANGED = 1000
 CHANGE_STEP = 100
 STATUS_COLOURS = {"Pending": "warning", "Completed": "success", "Partly": "info", "Failed": "danger"}
@@ -86,7 +86,7 @@ class ProduceRequestAdmin(Facts, ModelAdmin):  # type: ignore[misc]
         return response
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
-        """To retry and cancel, which is not to edit."""
+        """Return whether the user may retry and cancel requests, which is not the same as editing them."""
         return request.user.has_perm("producer.change_producerequest")
 
     @admin.action(description="Retry failed", permissions=["operate"])
@@ -113,7 +113,7 @@ class ProduceRequestAdmin(Facts, ModelAdmin):  # type: ignore[misc]
         queryset: QuerySet[ProduceRequest],
         transition: Callable[[ProduceRequest], bool],
     ) -> tuple[list[str], int]:
-        """The ids of the rows that took the transition, and the number of rows; in steps of their own commit."""
+        """Apply the transition, committing every CHANGE_STEP rows. Return the changed rows' ids and the row count."""
         rows = list(queryset.select_related(None).order_by("id").only("pk")[: MOST_CHANGED + 1])
         if len(rows) > MOST_CHANGED:
             rows.pop()

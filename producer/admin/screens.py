@@ -1,4 +1,4 @@
-"""Gather what the index and a request's page show."""
+"""Gather the data for the admin's index and for a request's page."""
 
 import json
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ LEVELS = ((1.0, "ms", 1000.0), (60.0, "s", 1.0), (3600.0, "min", 1 / 60), (float
 
 
 def lasted(start: datetime | None, end: datetime | None) -> str:
-    """The time between, in the unit that suits it; empty while one of them is missing."""
+    """Return the time between in a suitable unit, or an empty string if one end is missing."""
     if start is None or end is None:
         return ""
     seconds = (end - start).total_seconds()
@@ -33,7 +33,7 @@ def lasted(start: datetime | None, end: datetime | None) -> str:
 
 
 def request_context(row: ProduceRequest) -> dict[str, Any]:
-    """A request's timeline, parameters, payload and results."""
+    """Return a request's timeline, parameters, payload and results."""
     return {
         "row": row,
         "timeline": _timeline(row),
@@ -82,7 +82,7 @@ def _parameters(row: ProduceRequest) -> list[tuple[str, str]]:
 
 
 def _results(row: ProduceRequest) -> dict[str, Any]:
-    """The first MOST_RESULTS records' results, failed ones before all others."""
+    """Return the results of up to MOST_RESULTS records, failed ones first."""
     stored = row.read_outcomes()
     if stored is None:
         return {"results": []}
@@ -97,7 +97,7 @@ def _address(topic: str, outcome: dict[str, Any]) -> str:
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Add to the admin's index what is pending, what became of the last half hour, and what the log holds."""
+    """Add cards to the admin's index: pending requests, results of the last half hour, and the log's contents."""
     cards = []
     if request.user.has_perm("producer.view_producerequest"):
         cards += _request_cards()
@@ -131,7 +131,7 @@ def _log_cards() -> list[dict[str, str]]:
     count = len(current_log().topic_names())
     cards = [{"title": "Topics", "value": f"{count:,}", "address": reverse("admin:topics_topic_changelist")}]
     if is_embedded():
-        # Another log would have to be asked about every partition.
+        # For another log, this would take a query for every partition.
         kept = Partition.objects.aggregate(records=Sum(F("next_offset") - F("first_offset")))["records"] or 0
         cards.append({"title": "Records kept", "value": f"{kept:,}", "address": reverse("admin:topics_records")})
     return cards

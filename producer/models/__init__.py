@@ -1,4 +1,4 @@
-"""The gateway's tables: the keys that may send requests, the requests, and the slots of those who write them."""
+"""The gateway's tables: API keys, produce requests, and worker slots."""
 
 from producer.models.keys import ApiKey, Scope, check_patterns, check_scopes, digest_of
 from producer.models.requests import (

@@ -1,4 +1,4 @@
-"""Produce requests as they are tracked: a pending request's row is its entry in the queue."""
+"""Tracked produce requests. The row of a pending request is its entry in the queue."""
 
 import functools
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ Outcome = RecordMetadata | RecordFailure
 
 
 class Overtaken(Exception):
-    """Another worker has claimed this request since, or it was cancelled: undo what this one did."""
+    """Another worker has claimed this request, or it was cancelled: roll back."""
 
 
 def _pack(data: bytes) -> bytes:
@@ -45,21 +45,21 @@ class ProduceRequestQuerySet(models.QuerySet["ProduceRequest"]):
         return self.filter(status=Status.PENDING)
 
     def finished_for(self, age: timedelta) -> Self:
-        """Ended longer ago than this, by the database's clock; the ids only lead there without an index of its own."""
+        """Requests that finished longer ago than this, by the database's clock. Ids narrow the search."""
         made_before = id_at(datetime.now(UTC) - age)
         return self.exclude(status=Status.PENDING).filter(id__lt=made_before, completed_at__lt=Now() - age)
 
     def claimable(self) -> Self:
-        """Pending, and under nobody's lease by the database's own clock, and in no slot."""
+        """Pending requests without a slot, and without a valid lease by the database's clock."""
         return self.pending().filter(Q(lease_until=None) | Q(lease_until__lte=Now()), slot=None)
 
     def claim(self, most: int, slot: int | None = None) -> list["ProduceRequest"]:
-        """Lease up to `most` requests and count the attempt; run it in a transaction.
+        """Lease up to `most` requests and count the attempt. Run it in a transaction.
 
-        The attempt is counted now because a request that kills its worker never reaches an `except`. `claims` is
-        the fencing token: what a claim writes later holds only while it is the last one. A request that has been
-        tried before is claimed alone, so that a poison one cannot take others along. What is claimed for a slot is
-        claimed by nobody else until that slot's owner, or the next one, has found out what became of it.
+        The attempt is counted now, because a request that kills its worker never reaches an `except`. `claims` is
+        the fencing token: later writes of a claim succeed only while it is the latest one. A request that was tried
+        before is claimed alone, so that a poison request does not affect others. No other worker claims the requests
+        of a slot until the slot's owner, or its next one, has resolved them.
         """
         rows = list(self.claimable().order_by("id").select_for_update(skip_locked=True)[:most])
         if not rows:
@@ -92,10 +92,10 @@ def new_request_id() -> str:
 
 
 class ProduceRequest(models.Model):
-    """One produce request and what became of it.
+    """One produce request and its result.
 
-    `id` is `req_` and a UUIDv7, so it sorts by time. `body` is kept for an async request, and for a sync one
-    of which a record failed. `lease_until` is until when no worker may claim it; `slot` is that of the worker which is
+    `id` is `req_` and a UUIDv7, so it sorts by time. `body` is kept for async requests, and for sync requests with
+    failed records. No worker may claim the request before `lease_until`. `slot` is the slot of the worker that is
     writing it in a session.
     """
 
@@ -145,46 +145,46 @@ class ProduceRequest(models.Model):
         self.body = _pack(body)
 
     def read_body(self) -> bytes:
-        """The body as decoded; empty when it was not kept."""
+        """Return the decoded body, or empty bytes if it was not kept."""
         return _unpack(self.body) if self.body is not None else b""
 
     def read_options(self) -> Options:
         return msgspec.json.decode(self.options, type=Options)
 
     def read_outcomes(self) -> bytes | None:
-        """The JSON list of the records' results, as the API answers it."""
+        """Return the records' results as the JSON array that the API returns."""
         return _unpack(self.outcomes) if self.outcomes is not None else None
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Take over the records' results; the caller saves."""
+        """Set the records' results on this row. The caller saves it."""
         self.written_count = sum(1 for outcome in outcomes if type(outcome) is RecordMetadata)
         self.status = Status.COMPLETED if self.written_count else Status.FAILED
         self.outcomes = _pack(msgspec.json.encode(outcomes))
         self.error = "" if self.written_count else _storable(_first_error(outcomes))
 
     def insert(self) -> None:
-        """Save this new row. One statement, built once: the ORM's own way takes five times as long."""
+        """Save this new row with one SQL statement, built once, because the ORM takes five times as long."""
         fields = self._meta.concrete_fields
         values = [field.get_db_prep_save(getattr(self, field.attname), connection) for field in fields]
         with connection.cursor() as cursor:
             cursor.execute(_insert_statement(), values)
 
     def complete(self, outcomes: Sequence[Outcome]) -> None:
-        """End this claimed request with its records' results. Raises Overtaken."""
+        """Finish this claimed request with its records' results. Raises Overtaken."""
         self.settle(outcomes)
         self._finish(written_count=self.written_count, outcomes=self.outcomes)
 
     def receipt(self, outcomes: Sequence[Outcome]) -> bytes:
-        """These results as a session keeps them."""
+        """Encode these results as a session keeps them."""
         return _pack(msgspec.json.encode(outcomes))
 
     def complete_by(self, receipt: bytes) -> None:
-        """End this claimed request with the results that its session kept. Raises Overtaken."""
+        """Finish this claimed request with the results that its session kept. Raises Overtaken."""
         members: list[dict[str, Any]] = msgspec.json.decode(_unpack(receipt))
         self.complete([RecordMetadata(**one) if "offset" in one else RecordFailure(**one) for one in members])
 
     def fail(self, reason: str) -> None:
-        """End this claimed request with nothing written. Raises Overtaken."""
+        """Fail this claimed request, with nothing written. Raises Overtaken."""
         self.status, self.error = Status.FAILED, _storable(reason)
         self._finish()
 
@@ -193,23 +193,23 @@ class ProduceRequest(models.Model):
         self._while_claimed(**ended, **columns)
 
     def renew(self) -> None:
-        """Hold the claim for another lease. Raises Overtaken."""
+        """Extend the claim by another lease. Raises Overtaken."""
         self._while_claimed(lease_until=Now() + LEASE)
 
     def postpone(self, seconds: float, reason: str) -> None:
-        """Give the claim back after a failed attempt, to be tried again after a while. Raises Overtaken."""
+        """Release the claim after a failed attempt; it may be claimed again after `seconds`. Raises Overtaken."""
         self._while_claimed(lease_until=Now() + timedelta(seconds=seconds), error=_storable(reason), slot=None)
 
     def release(self, seconds: float = 0) -> None:
-        """Give the claim back without having tried: the log was down, or the worker stops. Raises Overtaken."""
+        """Release the claim without counting the attempt: the log was down, or the worker stops. Raises Overtaken."""
         self._while_claimed(lease_until=Now() + timedelta(seconds=seconds), attempts=self.attempts - 1, slot=None)
 
     def discount(self) -> None:
-        """Not to count the attempt, though the claim is kept. Raises Overtaken."""
+        """Do not count the attempt, but keep the claim. Raises Overtaken."""
         self._while_claimed(attempts=self.attempts - 1)
 
     def give_back(self) -> None:
-        """Give the claim back after its worker ended; the attempt counts, for it may be what ended it.
+        """Release the claim after its worker died. The attempt counts, because it may have killed the worker.
 
         Raises Overtaken.
         """
@@ -222,11 +222,14 @@ class ProduceRequest(models.Model):
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether one of its records may or may not have been written."""
+        """Whether it is unknown if one of its records was written."""
         return f'"{OutcomeUnknown.code}"'.encode() in (self.read_outcomes() or b"")
 
     def retry(self) -> bool:
-        """Make a failed request pending again, if its body was kept and nothing of it can have been written."""
+        """Make a failed request pending again, if its body was kept and none of its records can have been written.
+
+        Return whether it is pending now.
+        """
         if self.is_in_doubt:
             return False
         failed = ProduceRequest.objects.filter(pk=self.pk, status=Status.FAILED, body__isnull=False)
@@ -243,9 +246,10 @@ class ProduceRequest(models.Model):
         )
 
     def cancel(self, rolls_back: bool = True) -> bool:
-        """End a pending request without writing it.
+        """Cancel a pending request. Return whether it was cancelled.
 
-        A worker in the middle of it is overtaken and rolls back; where the log cannot do that, such a request stays.
+        A worker that is writing it is overtaken and rolls back. If the log cannot roll back, a request that is being
+        written is not cancelled.
         """
         pending = ProduceRequest.objects.pending().filter(pk=self.pk)
         if not rolls_back:
@@ -264,16 +268,16 @@ def _insert_statement() -> str:
 def _first_error(outcomes: Sequence[Outcome]) -> str:
     failures = [outcome for outcome in outcomes if isinstance(outcome, RecordFailure)]
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    # What was not attempted is so for the sake of another.
+    # A record was not attempted because of another one's error.
     causes = [failure for failure in failures if failure.code != NotAttempted.code] or failures
     return f"{causes[0].error}{more}" if causes else ""
 
 
 def _storable(reason: str) -> str:
-    """PostgreSQL's text holds no NUL, which a client's may."""
+    """Escape NUL, which clients may send and PostgreSQL cannot store in text."""
     return reason.replace("\0", "\\x00")
 
 
 def id_at(moment: datetime) -> str:
-    """The smallest id a request made at this moment could have: ids begin with their milliseconds."""
+    """Return the smallest id of a request created at this moment. Ids start with their milliseconds."""
     return f"req_{int(moment.timestamp() * 1000):012x}"

@@ -1,4 +1,4 @@
-"""Slots: the names under which workers open sessions on a log, each held by one worker at a time."""
+"""Slots: the names under which workers open sessions on a log. One worker holds a slot at a time."""
 
 import uuid
 from datetime import timedelta
@@ -8,19 +8,19 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-# Longer than a session's transaction may stay open, so that a slot is never taken over before that has ended.
+# Longer than a session's transaction may stay open, so that nobody takes a slot over before its transaction ends.
 SLOT_LEASE = timedelta(seconds=30)
 
 
 class WorkerSlotQuerySet(models.QuerySet["WorkerSlot"]):
     def free(self) -> Self:
-        """Held by nobody, or by a worker that has not renewed in time, by the database's own clock."""
+        """Slots that nobody holds, or whose lease has expired by the database's clock."""
         return self.filter(Q(lease_until=None) | Q(lease_until__lte=Now()))
 
     def take(self, owner: str, number: int | None = None) -> "WorkerSlot | None":
-        """Lease this free slot, or the first free one, made where there is none; run it in a transaction.
+        """Lease the free slot `number`, or else the first free one, creating it if there is none.
 
-        None when the slot asked for is not free.
+        Return None if the requested slot is not free. Run it in a transaction.
         """
         free = self.free().order_by("number").select_for_update(skip_locked=True)
         slot = (free if number is None else free.filter(number=number)).first()
@@ -35,8 +35,9 @@ class WorkerSlotQuerySet(models.QuerySet["WorkerSlot"]):
 
 
 class WorkerSlot(models.Model):
-    """`name` is the session's, and Kafka's transactional id: it stays with the slot, so that an owner that was thought
-    dead is fenced.
+    """A slot. `name` names the session and is Kafka's transactional id.
+
+    The name stays with the slot, which fences an owner that was presumed dead.
     """
 
     number = models.PositiveIntegerField(primary_key=True)
@@ -53,7 +54,7 @@ class WorkerSlot(models.Model):
         return self.name
 
     def renew(self) -> bool:
-        """Hold the slot for another lease; whether it was still held."""
+        """Extend the lease. Return whether this worker still held the slot."""
         return bool(self._mine().update(lease_until=Now() + SLOT_LEASE))
 
     def release(self) -> None:
