@@ -1,4 +1,4 @@
-"""Turn an inbound record into the bytes to store, or into that record's own error."""
+"""Serialize an inbound record to the bytes to store, or fail with that record's error."""
 
 from collections.abc import Callable
 
@@ -14,9 +14,9 @@ from topics.records import Header, Record
 
 
 class Serializer:
-    """Serializes the records of one request; `accepted_ms` is the timestamp of those that bring none.
+    """Serializes the records of one request. `accepted_ms` is the timestamp of records without one.
 
-    Made for resolved options. Raises SchemaNotFound, InvalidSchema, RegistryUnavailable.
+    The options must be resolved. Raises SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
 
     def __init__(self, options: Options, accepted_ms: int) -> None:
@@ -27,7 +27,7 @@ class Serializer:
         self._accepted_ms = accepted_ms
 
     def serialize(self, inbound: InboundRecord, deadline: float) -> Record:
-        """Raises SerializationFailed, RecordTooLarge, and OutOfTime where it takes until after the deadline."""
+        """Raises SerializationFailed, RecordTooLarge, and OutOfTime if the deadline passes."""
         self._budget.deadline = deadline
         part = "key"
         try:

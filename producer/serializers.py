@@ -22,7 +22,7 @@ MAX_WAIT_SECONDS = 30
 
 @extend_schema_field({})
 class AnyJsonField(serializers.JSONField):
-    """Any JSON value, null included."""
+    """Any JSON value, including null."""
 
 
 class ProduceParameters(ParameterSerializer):

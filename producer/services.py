@@ -1,4 +1,4 @@
-"""Turn a decoded request into offsets: at once, or later by a worker. No HTTP here."""
+"""Write a decoded request's records, now or later by a worker. No HTTP here."""
 
 import functools
 import threading
@@ -25,12 +25,12 @@ from topics.backends.base import Log, Results
 from topics.errors import LogUnavailable, NotAttempted, OutcomeUnknown, TopicExists
 
 log = structlog.get_logger("takhin.produce")
-# A hundred times what the 10,000 most costly ordinary records of 10 MiB take.
+# A hundred times as long as the 10,000 slowest ordinary records of 10 MiB take.
 MOST_SERIALIZING_SECONDS = 60.0
-# How long a request is serialized before others have their turn. Ten thousand ordinary records take less.
+# How long a request is serialized before others get their turn. Ten thousand ordinary records take less.
 SLICE_SECONDS = 0.1
 _costly = threading.Lock()
-# What is left of a request's time when serializing has taken it all but a moment.
+# The least time left for the append when serializing has used up the request's time.
 LEAST_SECONDS = 0.001
 
 
@@ -39,7 +39,7 @@ def now_ms() -> int:
 
 
 class Inbound(msgspec.Struct, frozen=True):
-    """A produce request with its body decoded, as a view hands it over."""
+    """A produce request with its decoded body, as a view passes it on."""
 
     topic: str
     records: list[InboundRecord]
@@ -52,7 +52,7 @@ class Inbound(msgspec.Struct, frozen=True):
 def with_schemas(
     topic_log: Log, topic: str, options: Options, inline: InlineSchemas, api_key: ApiKey | None
 ) -> Options:
-    """The options with the ids of the schemas that a request means; registers an inline one where that is allowed."""
+    """Return the options with schema ids resolved. Registers inline schemas if that is allowed."""
 
     def registrar() -> str | None:
         if api_key is not None and not api_key.has_scope(Scope.SCHEMAS):
@@ -67,11 +67,11 @@ def with_schemas(
 
 
 def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
-    """Write a request's records now and return one outcome for each, in order.
+    """Write a request's records now and return one outcome per record, in order.
 
-    1. Serialize each record and choose its partition, or note why not; write nothing if there is no time for all.
+    1. Serialize each record and choose its partition, or record its error. If time runs out, write nothing.
     2. Append one batch per partition.
-    3. Keep the outcome in the request's row; both in one transaction where the log has any.
+    3. Save the outcomes in the request's row, in the same transaction if the log supports transactions.
 
     Raises TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
@@ -105,8 +105,9 @@ def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
 
 
 def _serialize(plan: Plan, seconds: float) -> bool:
-    """Make the plan in this time; whether it is complete. Past the first slice, requests take turns with one another:
-    together they would leave the processor to nobody else.
+    """Complete the plan within this time. Return whether it is complete.
+
+    After their first slice, costly requests take turns, because together they would starve all others of the CPU.
     """
     until = time.monotonic() + seconds
     done = plan.serialize(min(SLICE_SECONDS, seconds) if plan.is_costly else seconds, seconds)
@@ -119,7 +120,7 @@ def _serialize(plan: Plan, seconds: float) -> bool:
 
 
 def _keep_if_possible(keep: Callable[[Outcomes], None], outcomes: Outcomes) -> None:
-    """Keep what the log has decided already: a database that is down changes nothing about it."""
+    """Save the outcomes if the database is up. The log has already decided them."""
     try:
         commits.run(lambda: keep(outcomes))
     except (LogUnavailable, OutcomeUnknown) as error:
@@ -127,7 +128,7 @@ def _keep_if_possible(keep: Callable[[Outcomes], None], outcomes: Outcomes) -> N
 
 
 def submit(inbound: Inbound) -> ProduceRequest:
-    """Accept a request for a worker: once this returns, it is durable. Raises LogUnavailable."""
+    """Accept a request for a worker. When this returns, the request is durable. Raises LogUnavailable."""
     row = _row(inbound, Mode.ASYNC)
     row.keep_body(inbound.body.data)
     commits.run(row.insert)
@@ -136,18 +137,18 @@ def submit(inbound: Inbound) -> ProduceRequest:
 
 
 def run(topic_log: Log, row: ProduceRequest) -> None:
-    """Write an accepted request's records and complete its row, without taking turns with others. Raises as `write`."""
+    """Write an accepted request's records and complete its row, without taking turns. Raises as `write` does."""
     plan = plan_of(topic_log, row)
     advance(plan, MOST_SERIALIZING_SECONDS)
     write(topic_log, row, plan)
 
 
 def write(topic_log: Log, row: ProduceRequest, plan: Plan) -> None:
-    """Append what an accepted request's plan writes and complete its row, in one transaction where the log has any.
+    """Append an accepted request's records and complete its row, in one transaction if the log supports it.
 
-    Raises LogUnavailable (try again), TopicNotFound, and Overtaken (another worker has it, and this one's append is
-    undone where the log has transactions). Elsewhere a try may have written some of the records before; each carries
-    the request's id, so that consumers can tell.
+    Raises LogUnavailable (try again), TopicNotFound, and Overtaken (another worker has claimed the request; a log with
+    transactions rolls this append back). On a log without transactions, an earlier attempt may already have written
+    some of the records. Each record has the request's id in a header, so that consumers can tell.
     """
     if topic_log.supports_transactions:
         append(topic_log, row.topic, plan, row.complete)
@@ -158,7 +159,7 @@ def write(topic_log: Log, row: ProduceRequest, plan: Plan) -> None:
 
 
 def _complete_unless_to_be_tried_again(row: ProduceRequest, outcomes: Outcomes) -> None:
-    """What was accepted must not be lost: a record in doubt is written again rather than given up."""
+    """Complete the row, unless a record is in doubt or may be retried: an accepted record must not be lost."""
     for outcome in outcomes:
         if isinstance(outcome, RecordFailure) and (outcome.retriable or outcome.code == OutcomeUnknown.code):
             raise LogUnavailable(outcome.error)
@@ -166,7 +167,7 @@ def _complete_unless_to_be_tried_again(row: ProduceRequest, outcomes: Outcomes) 
 
 
 def plan_of(topic_log: Log, row: ProduceRequest) -> Plan:
-    """Where the records of an accepted request go, once it has been advanced.
+    """Return the plan of an accepted request, for `advance` to complete.
 
     Raises TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
@@ -177,9 +178,9 @@ def plan_of(topic_log: Log, row: ProduceRequest) -> Plan:
 
 
 def advance(plan: Plan, seconds: float) -> bool:
-    """Go on with an accepted request's plan for this long; whether it is complete.
+    """Work on an accepted request's plan for this long. Return whether it is complete.
 
-    One that takes MOST_SERIALIZING_SECONDS in all is complete too, and writes nothing.
+    A plan that takes MOST_SERIALIZING_SECONDS in total is completed too, and writes nothing.
     """
     left = MOST_SERIALIZING_SECONDS - plan.seconds
     if plan.serialize(min(seconds, left) if plan.is_costly else left, left):
@@ -192,7 +193,7 @@ def advance(plan: Plan, seconds: float) -> bool:
 
 
 def check_online(topic_log: Log, row: ProduceRequest, plan: Plan) -> None:
-    """Raise LogUnavailable while one of its records can go nowhere: it is all written later, and holds up no other."""
+    """Raise LogUnavailable if a partition is offline, so that the request is retried later without blocking others."""
     topic_log.check_online(row.topic, [write.partition for write in plan.writes])
 
 
@@ -204,7 +205,7 @@ def _plan(topic_log: Log, topic: str, records: Sequence[InboundRecord], options:
 def append(
     topic_log: Log, topic: str, plan: Plan, keep: Callable[[Outcomes], None], seconds: float | None = None
 ) -> Outcomes:
-    """Append what a plan writes and hand every record's outcome to `keep`."""
+    """Append a plan's writes, and pass every record's outcome to `keep`."""
     kept: list[Outcomes] = []
 
     def also(results: Results) -> None:
@@ -236,12 +237,12 @@ def _row(inbound: Inbound, mode: Mode) -> ProduceRequest:
 
 
 def all_retriable(outcomes: Sequence[Outcome]) -> bool:
-    """Whether every record failed and may succeed when sent again as it is."""
+    """Return whether every record failed and may succeed if sent again unchanged."""
     return all(isinstance(outcome, RecordFailure) and outcome.retriable for outcome in outcomes)
 
 
 def any_in_doubt(outcomes: Sequence[Outcome]) -> bool:
-    """Whether a record may or may not have been written."""
+    """Return whether it is unknown if some record was written."""
     return any(isinstance(outcome, RecordFailure) and outcome.code == OutcomeUnknown.code for outcome in outcomes)
 
 
@@ -250,7 +251,7 @@ def any_written(outcomes: Sequence[Outcome]) -> bool:
 
 
 def wait_until_finished(find: Callable[[], ProduceRequest], seconds: float) -> ProduceRequest:
-    """The request once it is finished, or as it is when the time is up."""
+    """Return the request when it is finished, or its current state when the time is up."""
     deadline = time.monotonic() + seconds
     row = find()
     while not row.is_finished and (left := deadline - time.monotonic()) > 0:
@@ -260,7 +261,7 @@ def wait_until_finished(find: Callable[[], ProduceRequest], seconds: float) -> P
 
 
 def create_topic_if_absent(topic_log: Log, topic: str) -> None:
-    """For auto-creation: another request may have been faster. Raises InvalidTopic."""
+    """Create the topic, unless another request has just created it. Raises InvalidTopic."""
     try:
         topic_log.create_topic(topic, settings.TAKHIN_DEFAULT_PARTITIONS)
     except TopicExists:

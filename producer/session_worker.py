@@ -1,8 +1,8 @@
-"""Run requests on a log that has sessions: a crash at any moment loses nothing and doubles nothing.
+"""Write requests exactly once on a log with sessions: a crash at any moment loses and duplicates nothing.
 
-The worker holds a slot. What it claims is the slot's until the session's append is decided and the rows say so. After
-a crash, or an append in doubt, the slot's next owner opens the slot's session anew, which ends what the last one left
-open, and its receipts tell which requests were written. Nothing is guessed.
+The worker holds a slot. Its claimed requests belong to the slot until the session's append is decided and saved in
+their rows. After a crash, or if the result of an append is unknown, the slot's next owner reopens the session. That
+ends any open transaction, and the session's receipts tell which requests were written.
 """
 
 import itertools
@@ -26,12 +26,12 @@ from topics.backends.base import Entry, Log, RefusedTogether, Results, Session
 from topics.errors import LogError, LogRefused, LogUnavailable, OutcomeUnknown
 
 log = structlog.get_logger("takhin.worker")
-# How much earlier than its claim a receipt may seem to be, where clocks differ.
+# How much earlier than its claim a receipt may appear, if clocks differ.
 CLOCKS_DIFFER = timedelta(minutes=5)
-# Receipts are kept for seven days; a claim of before has no witness any more.
+# Receipts are kept for seven days. Older claims have none.
 RECEIPTS_KEPT = timedelta(days=7) - CLOCKS_DIFFER
 ORPHAN_SECONDS = 10.0
-# One transaction's records must fit what a producer may have on its way; a single request always does.
+# A transaction's records must fit the producer's queue. Those of a single request always do.
 MOST_BYTES = 16 * 1024 * 1024
 MOST_RECORDS = 20_000
 
@@ -59,14 +59,14 @@ class SessionWorker(Worker):
         return len(turns)
 
     def _claim(self, slot: WorkerSlot) -> list[ProduceRequest]:
-        """Requests for the slot, as long as it is this worker's; those of a slot that was lost would wait there."""
+        """Claim requests for the slot, if this worker still holds it. In a lost slot they would be stuck."""
         claimed = commits.run(lambda: ProduceRequest.objects.claim(BATCH, slot.number) if slot.renew() else None)
         if claimed is None:
             self._lose(slot)
         return claimed or []
 
     def _is_ready(self) -> bool:
-        """Hold a slot and its open session; whether that is so now."""
+        """Get a slot and open its session. Return whether the worker has both."""
         if self._slot is None:
             self._slot = commits.run(lambda: WorkerSlot.objects.take(self._owner))
         if self._slot is None:
@@ -74,7 +74,7 @@ class SessionWorker(Worker):
         if self._session is None:
             try:
                 self._session = self._open(self._slot)
-                # What was in hand has been resolved with the rest of the slot.
+                # Opening the session resolved all requests of the slot, including the current ones.
                 self._jobs = []
                 self._trouble = None
             except LogError as error:
@@ -89,11 +89,11 @@ class SessionWorker(Worker):
 
     @property
     def is_alive(self) -> bool:
-        # A log that is down comes back; one that refuses this worker needs its operator.
+        # A log that is down recovers by itself. A log that rejects this worker needs an operator.
         return super().is_alive and not isinstance(self._trouble, LogRefused)
 
     def _open(self, slot: WorkerSlot) -> Session:
-        """A slot's session, after every request that was left in the slot is resolved."""
+        """Open a slot's session and resolve every request that was left in the slot."""
         session = self._log.open_session(slot.name, lambda: commits.run(slot.renew))
         try:
             _resolve(session, slot)
@@ -103,7 +103,7 @@ class SessionWorker(Worker):
         return session
 
     def _adopt_orphans(self) -> None:
-        """Resolve what is left in slots whose workers have died, though no worker takes these slots again."""
+        """Resolve the requests in slots of dead workers, even if no worker takes these slots again."""
         if time.monotonic() - self._orphans_looked_at < ORPHAN_SECONDS:
             return
         self._orphans_looked_at = time.monotonic()
@@ -121,7 +121,7 @@ class SessionWorker(Worker):
                     commits.run(slot.release)
 
     def _turn(self, job: Job) -> Planned | None:
-        """The row with its plan; None when that is not complete, or the row has been ended or given back instead."""
+        """Return the row and its plan, or None if the plan is not complete or the row was finished or released."""
         self._seen = time.monotonic()
         if job not in self._jobs:
             return None
@@ -141,12 +141,12 @@ class SessionWorker(Worker):
         for part in parts:
             self._seen = time.monotonic()
             if self._session is None:
-                # An append in doubt: what is left of the claim is the slot's, and found by its recovery.
+                # The last append is in doubt. The slot's recovery will find the remaining requests.
                 break
             self._append(self._session, part)
 
     def _append(self, session: Session, part: list[Planned]) -> None:
-        """Append these requests together; each by itself when one of them has a record that the log refuses."""
+        """Append these requests together, or one by one if the log rejects a record of one of them."""
         started = time.perf_counter()
         try:
             results = session.append([_entry(row, plan) for row, plan in part])
@@ -184,7 +184,7 @@ class SessionWorker(Worker):
             commits.run(slot.release)
 
     def _drop(self) -> None:
-        """Give the session up; the next one resolves what is left in the slot."""
+        """Close the session. The next one resolves what is left in the slot."""
         with self._dropping:
             session, self._session = self._session, None
         if session is not None:
@@ -192,7 +192,7 @@ class SessionWorker(Worker):
 
 
 def _parts(entries: list[Planned]) -> list[list[Planned]]:
-    """Requests that share a transaction: those of one codec, together bounded in records and bytes."""
+    """Group requests into transactions: one codec each, bounded in records and bytes."""
     parts: list[list[Planned]] = []
     for _, group in itertools.groupby(sorted(entries, key=_codec), _codec):
         parts.append([])
@@ -233,7 +233,7 @@ def _complete(part: list[Planned], results: list[Results], seconds: float) -> No
 
 
 def _resolve(session: Session, slot: WorkerSlot) -> None:
-    """Complete the requests of this slot that were written, and give back those that were not."""
+    """Complete the requests of this slot that were written, and release the others."""
     with commits.translated():
         left = ProduceRequest.objects.pending().filter(slot=slot.number)
         rows = list(left.order_by("started_at"))

@@ -1,4 +1,4 @@
-"""Hide the halves of surrogate pairs in a JSON text from a decoder that refuses the whole text for one of them."""
+"""Hide unpaired surrogates in a JSON text from the decoder, which would reject the whole text."""
 
 import re
 import secrets
@@ -13,26 +13,26 @@ _BYTE = re.compile(r" \(byte [0-9]+\)$")
 
 
 class Hidden(msgspec.Struct, frozen=True):
-    """A JSON text in which a marker stands for the `\\u` of each half of a pair; the marker occurs nowhere else."""
+    """A JSON text in which a marker replaces the `\\u` of each unpaired surrogate. The marker occurs nowhere else."""
 
     text: bytes
     marker: bytes
 
     def restore(self, part: bytes) -> bytes:
-        """A part of the text as it was sent."""
+        """Return a part of the text as it was sent."""
         return part.replace(self.marker, b"\\u")
 
     def restore_words(self, words: str) -> str:
-        """A message about the text, without a place that counts the markers' bytes."""
+        """Return a message about the text, without the byte position, which would count the markers."""
         return _BYTE.sub("", words.replace(self.marker.decode(), "\\u"))
 
     def restore_string(self, decoded: str) -> str:
-        """A decoded string with each half of a pair as what Python has for it, which no encoding takes."""
+        """Return a decoded string with its unpaired surrogates restored, as characters that cannot be encoded."""
         return re.sub(f"{self.marker.decode()}(.{{4}})", lambda half: chr(int(half[1], 16)), decoded)
 
 
 def hide(text: bytes) -> Hidden | None:
-    """The text without halves of surrogate pairs; None where it has none."""
+    """Return the text with its unpaired surrogates hidden, or None if it has none."""
     if b"\\ud" not in text and b"\\uD" not in text:
         return None
     marker = _unused(text)
@@ -41,7 +41,7 @@ def hide(text: bytes) -> Hidden | None:
 
 
 def _unused(text: bytes) -> bytes:
-    # Only its first character is a tilde, so that it cannot overlap with itself.
+    # Only its first character is a tilde, so it cannot overlap with itself.
     while (marker := b"~" + secrets.token_hex(4).encode()) in text:
         pass
     return marker

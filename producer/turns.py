@@ -1,4 +1,4 @@
-"""Serialize claimed requests a slice at a time, and end them or give them back where that cannot be."""
+"""Serialize claimed requests a slice at a time, and finish or release those that fail."""
 
 import enum
 import random
@@ -20,7 +20,7 @@ log = structlog.get_logger("takhin.worker")
 
 
 class Turn(enum.Enum):
-    """What became of a request in its turn: its plan is complete, or not yet; or it has been ended or given back."""
+    """The result of a turn: the plan is complete, not complete yet, or the request was finished or released."""
 
     READY = enum.auto()
     UNFINISHED = enum.auto()
@@ -29,7 +29,7 @@ class Turn(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A claimed request, and its plan from its first turn on."""
+    """A claimed request, with its plan from the first turn on."""
 
     row: ProduceRequest
     plan: Plan | None = None
@@ -54,7 +54,7 @@ def take(topic_log: Log, job: Job) -> Turn:
 
 
 def written(topic_log: Log, job: Job) -> None:
-    """Write a request whose plan is complete, and release it for a later try when that is what it takes."""
+    """Write a request whose plan is complete, or release it to be retried later."""
     row = job.row
     assert job.plan is not None
     try:
@@ -66,7 +66,7 @@ def written(topic_log: Log, job: Job) -> None:
 
 
 def ended(row: ProduceRequest, error: Exception) -> None:
-    """An attempt has failed: for good, until a later try, or for a reason that nobody foresaw. Call it in `except`."""
+    """Handle a failed attempt: fail the request, or release it to be retried later. Call it in `except`."""
     if isinstance(error, Overtaken):
         log.warning("overtaken", request=row.pk, attempt=row.attempts)
     elif isinstance(error, TopicNotFound | SchemaNotFound | InvalidSchema):
@@ -80,7 +80,7 @@ def ended(row: ProduceRequest, error: Exception) -> None:
 
 
 def gave_up(row: ProduceRequest) -> bool:
-    """Whether this request has been tried too often; it is ended then."""
+    """Fail a request that has been tried too often. Return whether it was."""
     if row.attempts <= MAX_ATTEMPTS:
         return False
     reason = f"gave up after {MAX_ATTEMPTS} attempts: {row.error or 'each one killed its worker'}"
@@ -90,20 +90,20 @@ def gave_up(row: ProduceRequest) -> bool:
 
 
 def unavailable(row: ProduceRequest, error: Exception) -> None:
-    """Nothing is wrong with the request: try it again later, without counting the attempt."""
+    """Release a request that is not at fault, to be retried later without counting the attempt."""
     log.warning("unavailable", request=row.pk, error=str(error))
     while_mine(row, lambda: row.release(back_off(row)))
 
 
 def failed(row: ProduceRequest, error: Exception) -> None:
-    """The attempt failed for a reason nobody foresaw; call it where the error is handled."""
+    """Handle an unexpected error of an attempt. Call it in `except`."""
     log.exception("attempt failed", request=row.pk, attempt=row.attempts)
     reason = f"{type(error).__name__}: {error}"
     while_mine(row, lambda: row.postpone(back_off(row), reason))
 
 
 def back_off(row: ProduceRequest) -> float:
-    """Seconds until the next try: 1, 2, 4 up to 60, with jitter so that workers do not come back together."""
+    """Return the seconds until the next attempt: 1, 2, 4, up to 60, with jitter so that workers spread out."""
     return min(2.0 ** min(row.claims - 1, 6), 60.0) * random.uniform(0.5, 1.0)
 
 
@@ -114,5 +114,5 @@ def while_mine(row: ProduceRequest, transition: Callable[[], None]) -> None:
     except Overtaken:
         log.warning("overtaken", request=row.pk, attempt=row.attempts)
     except LogError as error:
-        # The lease runs out by itself, and the request is claimed again.
+        # The lease will expire, and the request will be claimed again.
         log.warning("transition failed", request=row.pk, error=str(error))

@@ -1,4 +1,4 @@
-"""Serve produce requests and their status: HTTP in, services, HTTP out."""
+"""The views for produce requests and their status."""
 
 import threading
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from topics import commits
 from topics.errors import OutcomeUnknown, TopicNotFound
 from topics.logs import current_log
 
-# Under gunicorn waiting holds a thread, so at least half of them stay free for other requests.
+# Under gunicorn, waiting holds a thread. At least half of the threads stay free for other requests.
 _waiting = threading.BoundedSemaphore(max(1, settings.TAKHIN_THREADS // 2))
 
 
@@ -71,9 +71,9 @@ class StatusViewSet(ViewSet):
 
 
 def _waited(request: Request, find: Callable[[], ProduceRequest], row: ProduceRequest, wait: float) -> ProduceRequest:
-    """The request once it is finished, or as it is when the time is up.
+    """Return the request when it is finished, or its current state when the time is up.
 
-    Raises Waiting where the server waits itself and then asks again.
+    Raises Waiting if the server does the waiting, and then calls the application again.
     """
     match request.META.get("takhin.wait"):
         case "later":
@@ -112,13 +112,13 @@ def _accepted(row: ProduceRequest, preferred: bool) -> Response:
 
 
 def _schema_ids(chosen: Options) -> dict[str, int]:
-    """The ids of the schemas that were used, for Avro keys and values."""
+    """Return the ids of the schemas that were used for Avro keys and values."""
     ids = {"keySchemaId": chosen.key_schema_id, "valueSchemaId": chosen.value_schema_id}
     return {name: schema_id for name, schema_id in ids.items() if schema_id is not None}
 
 
 def _answer(request: HttpRequest, outcomes: Outcomes, chosen: Options) -> Response:
-    """200 when at least one record was written; else a problem that still carries each record's error."""
+    """Return 200 if at least one record was written, else a problem that includes each record's error."""
     if services.any_written(outcomes):
         return Response({"offsets": outcomes, **_schema_ids(chosen)})
     where = "each record's error is at its index in offsets"
@@ -132,10 +132,10 @@ def _answer(request: HttpRequest, outcomes: Outcomes, chosen: Options) -> Respon
 
 
 def _find_own(request: Request, request_id: str) -> ProduceRequest:
-    """The request, if the key that made it is asking. Raises RequestNotFound."""
+    """Return the request, if it was made with the same key. Raises RequestNotFound."""
     with commits.translated():
         found = ProduceRequest.objects.filter(pk=request_id, api_key=key_of(request)).defer("body")
-        # PostgreSQL fails when it is asked for a NUL.
+        # PostgreSQL fails on a NUL in a query.
         row = None if "\0" in request_id else found.first()
     if row is None:
         raise RequestNotFound(f"request {request_id} does not exist, was purged, or belongs to another API key")

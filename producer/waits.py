@@ -1,4 +1,4 @@
-"""Notice that requests have ended in other processes, for those who wait for them in this one."""
+"""Notice requests that finish in other processes, for clients that wait for them in this one."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from topics.errors import LogError
 
 log = structlog.get_logger("takhin.waits")
 POLL_SECONDS = 0.25
-# One query asks for this many: SQLite allows 32,766 parameters.
+# The most requests in one query. SQLite allows 32,766 parameters.
 MOST_ASKED = 10_000
 
 
@@ -35,13 +35,13 @@ def _watch() -> None:
 
 
 def _look() -> None:
-    """One query, however many wait."""
+    """Check all awaited requests with one query."""
     waited_for = notices.waited_for()[:MOST_ASKED]
     if not waited_for:
         return
     with commits.translated():
         pending = set(ProduceRequest.objects.pending().filter(pk__in=waited_for).values_list("pk", flat=True))
     for request_id in waited_for:
-        # One that was purged has ended too.
+        # A purged request has finished too.
         if request_id not in pending:
             notices.finished(request_id)

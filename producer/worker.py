@@ -1,4 +1,4 @@
-"""Take pending requests from the database and run them, one lease at a time."""
+"""Claim pending requests from the database and write them, under a lease."""
 
 import threading
 import time
@@ -18,15 +18,15 @@ from topics.logs import current_log
 log = structlog.get_logger("takhin.worker")
 BATCH = 16
 POLL_SECONDS = 0.5
-# What a worker keeps of requests that take more than a turn; what is beyond is given back, and begun again later.
+# The most unfinished requests that a worker keeps. It releases the rest, which start over later.
 MOST_UNFINISHED = 64
 MOST_UNFINISHED_BYTES = 128 * 1024 * 1024
-# A worker that has not come round for this long is stuck.
+# A worker whose loop has not advanced for this long is stuck.
 HEARTBEAT_SECONDS = 60.0
 
 
 class Worker:
-    """One worker; `loop` runs it in the calling thread until `stop`."""
+    """A worker. `loop` runs it in the calling thread until `stop`."""
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
@@ -39,7 +39,7 @@ class Worker:
         notices.work_arrived()
 
     def wait_until_ended(self, seconds: float) -> None:
-        """Wait for what is in hand after `stop`."""
+        """Wait until the worker has ended after `stop`."""
         self._ended.wait(seconds)
 
     @property
@@ -69,7 +69,7 @@ class Worker:
         self._ended.set()
 
     def run_once(self) -> int:
-        """Claim what is pending and give it a turn, and then one of those under way; returns how many had one."""
+        """Claim pending requests and give each a turn, then one unfinished request. Return the number of turns."""
         claimed = commits.run(lambda: ProduceRequest.objects.claim(BATCH)) if self._is_work_waiting() else []
         turns = self._turns(claimed)
         for job in turns:
@@ -78,7 +78,7 @@ class Worker:
                 self._let_go()
                 break
             if job not in self._jobs:
-                # Given back, to make room for one that had its turn before.
+                # Released to make room for a request that had its turn before.
                 continue
             with structlog.contextvars.bound_contextvars(requestId=job.row.http_request_id):
                 turn = take(current_log(), job)
@@ -88,14 +88,14 @@ class Worker:
         return len(turns)
 
     def _turns(self, claimed: list[ProduceRequest]) -> list[Job]:
-        """What was claimed, and then the request under way that has waited longest: others do not delay new ones."""
+        """Return the claimed requests and the longest-waiting unfinished one. The others do not delay new ones."""
         under_way = self._jobs[:1]
         new = [Job(row) for row in claimed]
         self._jobs = [*self._jobs, *new]
         return [*new, *under_way]
 
     def _after(self, job: Job, turn: Turn) -> None:
-        """Keep what is unfinished for another turn, behind the others; where they are too many, give one back."""
+        """Queue an unfinished request for another turn, and release requests if there are too many."""
         self._jobs = [one for one in self._jobs if one is not job]
         if turn is Turn.UNFINISHED:
             self._jobs = [*self._jobs, job]
@@ -108,11 +108,11 @@ class Worker:
             return ProduceRequest.objects.claimable().exists()
 
     def _drop(self) -> None:
-        """Forget what was in hand: what is held no longer would be renewed for ever."""
+        """Forget all current requests, so that their leases are no longer renewed."""
         self._jobs = []
 
     def _let_go(self) -> None:
-        """Give back what was not written."""
+        """Release the requests that were not written."""
         for job in self._jobs:
             while_mine(job.row, job.row.release)
         self._jobs = []
@@ -124,7 +124,7 @@ class Worker:
             except (LogUnavailable, OutcomeUnknown) as error:
                 log.warning("lease not renewed", error=str(error))
             except Exception:
-                # A lease that is not renewed once has time for another try; a thread that ended has not.
+                # Go on: the lease lasts long enough for another attempt, but a dead thread would never renew it.
                 log.exception("lease not renewed")
             finally:
                 close_old_connections()
@@ -135,7 +135,7 @@ class Worker:
 
 
 def _excess(jobs: list[Job]) -> Job | None:
-    """Which to give back where too much is held: the one that was begun last, so that the others come to their end."""
+    """Return the request to release if too much is held: the newest one, so that the older ones can finish."""
     held = [(job, job.plan.bytes + job.plan.body_bytes) for job in jobs if job.plan is not None]
     is_too_much = len(held) > MOST_UNFINISHED or sum(size for _, size in held) > MOST_UNFINISHED_BYTES
     return max((job for job, _ in held), key=attrgetter("started")) if is_too_much and len(held) > 1 else None

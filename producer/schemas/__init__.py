@@ -1,4 +1,4 @@
-"""Where the schemas of Avro keys and values come from, and which one a request means."""
+"""Look up the schemas of Avro keys and values, and decide which ones a request uses."""
 
 from producer.schemas.sources import SchemaSource, current_source
 

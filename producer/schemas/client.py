@@ -1,4 +1,4 @@
-"""Ask a Confluent-compatible registry over HTTP; an answer is bounded in bytes and time, and judged before it is used.
+"""A client for Confluent-compatible registries. Responses are bounded in size and time, and validated.
 
 https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 """
@@ -16,10 +16,10 @@ from registry.schemas import MAX_TEXT_CHARACTERS
 
 CONNECT_SECONDS = 2.0
 TOTAL_SECONDS = 5.0
-# A schema's text is a JSON string in the answer: its quotes are escaped, and beside it stand its references.
+# A schema's text is a JSON string in the response, with its quotes escaped, next to its references.
 MOST_BYTES = 2 * MAX_TEXT_CHARACTERS
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
-# What a client can be at fault for; anything else is between this server and the registry.
+# Statuses that a client can cause. Any other status is between this server and the registry.
 FAULTS = (400, 409, 413, 422)
 
 T = TypeVar("T")
@@ -27,15 +27,15 @@ SchemaId = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
 class Trouble(Exception):
-    """The registry cannot be used now."""
+    """The registry is unavailable now."""
 
 
 class Refused(Exception):
-    """The registry does not let this server do that, or answers what no registry does; it can be reached."""
+    """The registry responds, but rejects this server or returns an invalid response."""
 
 
 class Fault(Exception):
-    """What was asked for cannot be used, now or later."""
+    """The requested schema cannot be used, now or later."""
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A schema as the registry holds it; Avro's have no type."""
+    """A schema as the registry returns it. Avro schemas have no type."""
 
     schema: str = ""
     schemaType: str | None = None
@@ -60,10 +60,10 @@ class Registered(msgspec.Struct, frozen=True):
 
 
 class RegistryClient:
-    """Every method may raise Trouble, Refused, Fault. Threads share it."""
+    """A thread-safe client. Every method may raise Trouble, Refused, Fault."""
 
     def __init__(self) -> None:
-        # Several addresses are one registry: the next is asked where the first cannot be reached.
+        # Several URLs are the same registry: if one cannot be reached, the client tries the next.
         self._urls = [url.strip().rstrip("/") for url in settings.SCHEMA_REGISTRY_URL.split(",")]
         user, _, password = settings.SCHEMA_REGISTRY_AUTH.partition(":")
         authority = settings.SCHEMA_REGISTRY_CA
@@ -71,7 +71,7 @@ class RegistryClient:
             auth=(user, password) if user else None,
             verify=ssl.create_default_context(cafile=authority) if authority else True,
             timeout=httpx.Timeout(TOTAL_SECONDS, connect=CONNECT_SECONDS),
-            # Compressed, a small answer may be large.
+            # A small compressed response could decompress to a large one.
             headers={"Accept": f"{MEDIA_TYPE}, application/json", "Accept-Encoding": "identity"},
         )
 
@@ -93,11 +93,11 @@ class RegistryClient:
         return made.id
 
     def subjects(self, schema_id: int) -> list[str]:
-        """Those that have or had this schema; none for an unknown one."""
+        """Return the subjects that have or had this schema; none for an unknown schema."""
         return self._get(f"/schemas/ids/{schema_id}/subjects?deleted=true", list[str]) or []
 
     def types(self) -> None:
-        """Ask for anything at all."""
+        """Make a cheap request, to see whether the registry responds."""
         self._get("/schemas/types", list[str])
 
     def _get(self, path: str, kind: type[T]) -> T | None:
@@ -108,7 +108,7 @@ class RegistryClient:
         return self._answer("POST", path, body, Registered)
 
     def _answer(self, method: str, path: str, body: bytes | None, kind: type[T]) -> T | None:
-        """The answer as `kind`; None for a 404."""
+        """Return the response as `kind`, or None for a 404."""
         status, data = self._send(method, path, body)
         if status == 404:
             return None
@@ -159,7 +159,7 @@ class _Problem(msgspec.Struct):
 
 
 def _message(data: bytes) -> str:
-    """What an error says of itself; empty where it does not speak the registry's protocol."""
+    """Return an error response's message, or an empty string if it does not follow the registry's protocol."""
     try:
         return msgspec.json.decode(data, type=_Problem).message[:500]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):

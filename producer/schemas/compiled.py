@@ -1,4 +1,4 @@
-"""Keep compiled schemas, those that were used last, in bounded memory."""
+"""Cache the most recently used compiled schemas, in bounded memory."""
 
 import threading
 from collections import OrderedDict
@@ -8,20 +8,20 @@ from producer.errors import InvalidSchema
 from registry import errors, schemas
 from registry.avro_json import AvroSchema
 
-# Compiled, a character of schema text takes 15 to 70 bytes, so this is 150 MB at most; a thousand schemas of 2 kB fit.
+# A character of schema text takes 15 to 70 bytes when compiled, so this is 150 MB at most: 1000 schemas of 2 kB fit.
 MOST_CHARACTERS = 2 * 1024 * 1024
-# What a schema takes apart from its text.
+# The cost of a schema besides its text.
 LEAST_CHARACTERS = 100
 
 
 class CompiledSchemas:
-    """By id, which never means another schema. One that cannot be used is kept as the reason why."""
+    """Compiled schemas by id. An id never changes its schema. An unusable schema is cached as the reason."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[int, tuple[AvroSchema | str, int]] = OrderedDict()
         self._characters = 0
         self._lock = threading.Lock()
-        # Compiling takes more memory than what is kept of it, so one thread does it at a time.
+        # Compiling takes more memory than its result, so only one thread compiles at a time.
         self._compiling = threading.Lock()
 
     def get(self, schema_id: int) -> AvroSchema | None:
@@ -36,7 +36,7 @@ class CompiledSchemas:
         return found[0]
 
     def compile(self, schema_id: int, text: str, dependencies: Sequence[str]) -> AvroSchema:
-        """The schema made ready for use, unless another thread has just done so. Raises InvalidSchema."""
+        """Compile and cache the schema, unless another thread has just done so. Raises InvalidSchema."""
         with self._compiling:
             if (known := self.get(schema_id)) is not None:
                 return known
@@ -48,7 +48,7 @@ class CompiledSchemas:
         return made
 
     def refused(self, schema_id: int, reason: str) -> InvalidSchema:
-        """The error to raise from now on for a schema that cannot be used."""
+        """Cache the reason why a schema cannot be used, and return the error to raise."""
         reason = f"schema {schema_id}: {reason}"
         self._keep(schema_id, reason, len(reason))
         return InvalidSchema(reason)
@@ -65,7 +65,7 @@ class CompiledSchemas:
 
 
 def compile_text(text: str, dependencies: Sequence[str] = ()) -> AvroSchema:
-    """A schema made ready to write by, as the registry judges it. Raises InvalidSchema."""
+    """Compile a schema with the embedded registry's validation. Raises InvalidSchema."""
     try:
         return schemas.compile_text(text, dependencies)
     except (errors.InvalidSchema, errors.SchemaTooLarge) as error:

@@ -1,4 +1,4 @@
-"""Take schemas from a Confluent-compatible registry elsewhere, bounded in time and forgiving when it is down."""
+"""Get schemas from an external Confluent-compatible registry, with timeouts, and from cache when it is down."""
 
 import concurrent.futures
 import hashlib
@@ -20,24 +20,24 @@ from registry.schemas import AVRO, MAX_TOTAL_CHARACTERS
 
 T = TypeVar("T")
 log = structlog.get_logger("takhin.registry")
-# After a failure nobody asks for this long, so that requests fail at once and not one after another in five seconds.
+# After a failure, nobody calls the registry for this long, so that requests fail at once and not after five seconds.
 PAUSE_SECONDS = 2.0
 # Another process may have registered a newer version.
 LATEST_SECONDS = 5.0
-# One schema can be written in any number of ways, and each is a name of its own. About 200 bytes each.
+# The same schema can be written in many ways, and each text is a separate entry of about 200 bytes.
 MOST_REMEMBERED = 10_000
-# How old the last answer may be before a health check has the registry asked again.
+# How old the last response may be before a health check calls the registry again.
 CHECK_SECONDS = 5.0
-# Bounds how many threads of the server may wait for the registry at the same time.
+# The most server threads that may wait for the registry at the same time.
 CONNECTIONS = 4
-# Each is a question of its own, so a schema takes as many answers; the registry inside allows as many for one schema.
+# Each reference takes a request. The embedded registry allows the same number for one schema.
 MOST_REFERENCES = 100
-# A request waits for all of a schema's references together no longer than for two answers.
+# Getting all of a schema's references may take no longer than two responses.
 REFERENCES_SECONDS = 2 * TOTAL_SECONDS
 
 
 class ConfluentRegistry(SchemaSource):
-    # Each time is a request, and a page of records may hold a thousand schemas of others.
+    # Each check is a request, and a page of records may have a thousand schemas of other topics.
     again_seconds = 1.0
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class ConfluentRegistry(SchemaSource):
         self._asked_at = 0.0
         self._is_down = False
         self._compiled = CompiledSchemas()
-        # What the registry said, by a digest of what it was asked: an id and until when that is fresh.
+        # Digest of a question -> (schema id, when it expires).
         self._ids: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
 
     def schema(self, schema_id: int) -> AvroSchema:
@@ -83,7 +83,7 @@ class ConfluentRegistry(SchemaSource):
         return frozenset(self._ask(lambda: self._client.subjects(schema_id)))
 
     def check(self) -> None:
-        """By its last answer, so that a probe never waits; asks it in the background when that is a while ago."""
+        """Judge by the last response, so that a probe never waits. If it is old, ask again in the background."""
         now = time.monotonic()
         if now - self._asked_at > CHECK_SECONDS and now >= self._paused_until:
             self._asked_at = now
@@ -95,11 +95,11 @@ class ConfluentRegistry(SchemaSource):
         try:
             self._ask(self._client.types)
         except (RegistryUnavailable, InvalidSchema):
-            # `_ask` has noted and logged it.
+            # `_ask` has recorded and logged it.
             return
 
     def _remembered(self, asked: tuple[object, ...], ask: Callable[[], int | None], seconds: float) -> int | None:
-        """The id that was asked for: the remembered one while it is fresh, and also while the registry is down."""
+        """Return the requested id: the cached one while it is fresh, or while the registry is down."""
         name = hashlib.sha256(repr(asked).encode()).digest()
         known = self._ids.get(name)
         if known is not None and known[1] > time.monotonic():
@@ -118,7 +118,7 @@ class ConfluentRegistry(SchemaSource):
         return found
 
     def _dependencies(self, schema: Held) -> list[str]:
-        """The texts of all that a schema refers to, each after those that it needs itself, and each asked for once.
+        """Return the texts of all schemas that a schema references, each after its own references, without duplicates.
 
         Raises InvalidSchema, SchemaNotFound, RegistryUnavailable.
         """
@@ -155,7 +155,7 @@ class ConfluentRegistry(SchemaSource):
         return found
 
     def _ask(self, call: Callable[[], T]) -> T:
-        """The registry's answer. Raises RegistryUnavailable, InvalidSchema."""
+        """Return the registry's response. Raises RegistryUnavailable, InvalidSchema."""
         if time.monotonic() < self._paused_until:
             raise RegistryUnavailable("the schema registry did not respond a moment ago")
         if not self._free.acquire(blocking=False):
@@ -169,7 +169,7 @@ class ConfluentRegistry(SchemaSource):
             self._is_down = False
             raise InvalidSchema(str(fault)) from None
         except Refused as error:
-            # Others may well be answered, so nobody pauses.
+            # Other requests may succeed, so do not pause.
             self._is_down = True
             log.warning("schema registry refuses", reason=str(error))
             raise RegistryUnavailable(str(error)) from None

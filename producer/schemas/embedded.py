@@ -1,4 +1,4 @@
-"""Take schemas from the registry in this server's own database."""
+"""Get schemas from the embedded registry, in this server's own database."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +51,7 @@ class EmbeddedRegistry(SchemaSource):
             return frozenset(access.subjects_of(schema_id))
 
     def check(self) -> None:
-        """The registry lives and fails with the database, which has a check of its own."""
+        """Do nothing: the registry is in the database, which has its own check."""
 
 
 @contextmanager

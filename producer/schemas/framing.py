@@ -1,4 +1,4 @@
-"""Put Avro in Confluent's wire format and take it out: a zero byte, the schema id in four bytes, Avro binary.
+"""Encode and decode Confluent's wire format: a zero byte, the schema id in four bytes, and Avro binary.
 
 https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format
 """
@@ -18,24 +18,24 @@ from topics.backends.base import MAX_READ_BYTES
 from topics.decoders import Decoded, Undecoded
 
 _PREFIX = struct.Struct(">bI")
-# The names of fields and symbols make JSON a few times longer than Avro; what grows more is shown as it is stored.
+# Names of fields and symbols make JSON a few times longer than Avro. A value that grows more is returned undecoded.
 TIMES_LONGER = 4
-# All that one answer may take to decode.
+# The limits for decoding one response.
 MOST_DECODED = TIMES_LONGER * MAX_READ_BYTES
 DECODE_SECONDS = 5.0
 
 
 def encoder(schema_id: int, budget: Budget) -> Callable[[bytes], bytes]:
-    """What turns a JSON text into framed Avro. Raises SchemaNotFound, InvalidSchema, RegistryUnavailable."""
+    """Return a function from JSON text to framed Avro. Raises SchemaNotFound, InvalidSchema, RegistryUnavailable."""
     encode = current_source().schema(schema_id).encode
     prefix = _PREFIX.pack(0, schema_id)
     return lambda text: prefix + encode(text, budget)
 
 
 class Decoder:
-    """Reads the framed Avro of one answer, which bounds the bytes and seconds of them all together.
+    """Decodes the framed Avro of one response, with limits on total bytes and seconds.
 
-    A schema is unknown to a key that sees none of its subjects.
+    To a key that may use none of a schema's subjects, the schema is unknown.
     """
 
     def __init__(self, key: ApiKey | None) -> None:
@@ -45,7 +45,7 @@ class Decoder:
         self._schemas: dict[int, AvroSchema | Undecoded | None] = {}
 
     def decode(self, data: bytes) -> Decoded | None:
-        """Framed Avro as JSON text; None for bytes that are no such thing, or of no known schema. Raises Undecoded."""
+        """Decode framed Avro to JSON text. Return None for other bytes or an unknown schema. Raises Undecoded."""
         if len(data) < _PREFIX.size or data[0] != 0:
             return None
         _, schema_id = _PREFIX.unpack_from(data)
@@ -58,7 +58,7 @@ class Decoder:
         except AvroMismatch:
             return None
         except TooLarge as error:
-            # A whole record's share is gone, or what was left.
+            # Charge a whole record's share, or all that was left.
             self._left -= most
             raise Undecoded(str(error)) from None
         except OutOfTime:

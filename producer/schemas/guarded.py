@@ -1,4 +1,4 @@
-"""Let an API key use the schemas of its own topics' subjects alone."""
+"""Restrict an API key to the schemas of its own topics' subjects."""
 
 from producer.errors import SchemaNotFound, SubjectNotAllowed
 from producer.models import ApiKey
@@ -8,7 +8,7 @@ from registry.subjects import topic_of
 
 
 class GuardedSource(SchemaSource):
-    """A source as one key may use it, whichever registry it is."""
+    """A schema source restricted to what one key may use."""
 
     def __init__(self, source: SchemaSource, key: ApiKey) -> None:
         super().__init__()
@@ -16,7 +16,7 @@ class GuardedSource(SchemaSource):
         self._key = key
 
     def schema(self, schema_id: int) -> AvroSchema:
-        """Raises SchemaNotFound for a schema of others, as for an unknown one."""
+        """Raises SchemaNotFound for a schema that the key may not use, as for an unknown one."""
         if not self._sees(schema_id):
             raise SchemaNotFound(f"there is no schema with id {schema_id}")
         return self._source.schema(schema_id)
@@ -46,6 +46,6 @@ class GuardedSource(SchemaSource):
 
 
 def source_for(key: ApiKey | None) -> SchemaSource:
-    """The source of this process as a key may use it."""
+    """Return this process's schema source, restricted to what the key may use."""
     source = current_source()
     return source if key is None or key.allows_every_topic() else GuardedSource(source, key)

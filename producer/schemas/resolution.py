@@ -1,4 +1,4 @@
-"""Decide which schema ids a request means, once and before a record is looked at."""
+"""Decide which schema ids a request uses, once, before its records are serialized."""
 
 from collections.abc import Callable
 
@@ -24,15 +24,15 @@ from registry.canonical import NAMED
 
 TOPIC, RECORD, TOPIC_RECORD = "topic", "record", "topic-record"
 STRATEGIES = (TOPIC, RECORD, TOPIC_RECORD)
-# Who may register for this request, by name; None where nobody may.
+# Returns who registers schemas for this request, or None if it may not register any.
 Registrar = Callable[[], str | None]
 
 
 def resolve(source: SchemaSource, topic: str, options: Options, inline: InlineSchemas, registrar: Registrar) -> Options:
-    """The options with the ids of the schemas they mean, each of which can be used.
+    """Return the options with their schema ids resolved to usable schemas.
 
-    1. Find what is registered, and judge the inline schemas that are not.
-    2. Register those: nothing is registered while the other part's schema cannot be used.
+    1. Find the registered schemas, and validate the inline schemas that are not registered.
+    2. Register those. Nothing is registered if the other part's schema cannot be used.
 
     Raises SchemaRequired, SchemaNotFound, InvalidSchema, RegistrationForbidden, RegistryUnavailable.
     """
@@ -55,7 +55,7 @@ class _Part(msgspec.Struct, frozen=True):
 
 
 class _New(msgspec.Struct, frozen=True):
-    """An inline schema that can be used, and is not registered under its subject."""
+    """A valid inline schema that is not registered under its subject."""
 
     subject: str
     text: str
@@ -70,7 +70,7 @@ class _New(msgspec.Struct, frozen=True):
 
 
 def _found(source: SchemaSource, topic: str, part: _Part) -> int | _New | None:
-    """The schema of one part: the given one, the inline one, the named subject's, the topic's own."""
+    """Find one part's schema: the given id, the inline schema, the named subject's, or the topic's own."""
     if part.format != AVRO:
         if part.inline is not None:
             raise InvalidBody(f"$.{part.name}Schema requires {part.name}.format=avro")
@@ -90,7 +90,7 @@ def _found(source: SchemaSource, topic: str, part: _Part) -> int | _New | None:
 
 
 def _named_id(source: SchemaSource, part: _Part) -> int:
-    """For `user-event` and `user-event:3`."""
+    """Return the id for a subject with an optional version: `user-event` or `user-event:3`."""
     subject, _, version = part.schema.rpartition(":")
     if not subject or not version.isascii() or not version.isdigit():
         subject, version = part.schema, ""
@@ -116,7 +116,7 @@ def _inline(source: SchemaSource, topic: str, part: _Part, text: str) -> int | _
 
 
 def _text_of(part: _Part) -> str:
-    """An inline schema's text: itself, or what the JSON string holds where that is JSON."""
+    """Return an inline schema's text: the JSON itself, or the content of a JSON string that contains JSON."""
     assert part.inline is not None
     text = part.inline.decode()
     if not text.startswith('"'):
@@ -125,12 +125,12 @@ def _text_of(part: _Part) -> str:
         held = msgspec.json.decode(text, type=str)
     except (msgspec.DecodeError, UnicodeError):
         raise InvalidSchema(f"$.{part.name}Schema contains an unpaired surrogate") from None
-    # "string" is a schema as it stands; a schema given as text starts as JSON does.
+    # "string" is a schema by itself. A schema given as text starts with a JSON character.
     return held if held.lstrip()[:1] in ("{", "[", '"') else text
 
 
 def subject_name(topic: str, part: str, text: str | None) -> str | None:
-    """The subject by TAKHIN_SUBJECT_NAME_STRATEGY; None where it needs a record's name and there is none."""
+    """Return the subject by TAKHIN_SUBJECT_NAME_STRATEGY, or None if that needs a record name and there is none."""
     strategy = settings.TAKHIN_SUBJECT_NAME_STRATEGY
     if strategy == TOPIC:
         return f"{topic}-{part}"

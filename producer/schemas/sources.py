@@ -1,4 +1,4 @@
-"""The contract of a schema source, and which one is in use: a backend named by dotted path, as the log is."""
+"""The interface of schema sources. Like the log, the source in use is a backend named by dotted path."""
 
 import functools
 import time
@@ -11,17 +11,17 @@ from django.utils.module_loading import import_string
 
 from registry.avro_json import AvroSchema
 
-# Whose subjects are remembered.
+# The most schemas whose subjects are cached.
 MOST_SUBJECTS = 10_000
 
 
 class SchemaSource(ABC):
-    """A schema registry as this gateway needs it. Every method may raise RegistryUnavailable.
+    """A schema registry, as the gateway uses it. Every method may raise RegistryUnavailable.
 
     One instance serves all threads of a process.
     """
 
-    # How long it may take until a schema is known under one more subject.
+    # How long a cached list of a schema's subjects is used before it is fetched again.
     again_seconds = 0.0
 
     def __init__(self) -> None:
@@ -29,26 +29,27 @@ class SchemaSource(ABC):
 
     @abstractmethod
     def schema(self, schema_id: int) -> AvroSchema:
-        """The compiled schema; those last used are kept, as an id never means another schema.
+        """Return the compiled schema. Recently used ones are cached, because an id never changes its schema.
 
-        Raises SchemaNotFound, and InvalidSchema for one that cannot be used: of another type than Avro, or too large.
+        Raises SchemaNotFound, and InvalidSchema for a schema that cannot be used: not Avro, or too large.
         """
 
     @abstractmethod
     def id_of(self, subject: str, version: int | None) -> int | None:
-        """The id of a subject's version, of its latest where that is None; None when there is no such."""
+        """Return the schema id of a subject's version (None: the latest), or None if there is no such version."""
 
     @abstractmethod
     def id_of_text(self, subject: str, text: str, register_by: str | None) -> int | None:
-        """The id of this schema under a subject; registered by whom it says when new, else None.
+        """Return the id of this schema under a subject. If it is new, register it in the name of `register_by`.
 
-        Raises InvalidSchema when it is none, or not compatible with the subject's versions.
+        Return None for a new schema if `register_by` is None. Raises InvalidSchema if the schema is invalid, or not
+        compatible with the subject's versions.
         """
 
     def is_under(self, schema_id: int, allows: Callable[[str], bool]) -> bool:
-        """Whether one of the subjects that have or had this schema is allowed; the schema may be unknown."""
+        """Return whether one of the subjects that have or had this schema is allowed. The schema may be unknown."""
         asked_at, known = self._subjects.get(schema_id, (float("-inf"), frozenset[str]()))
-        # Subjects are only added, so what was seen once is seen.
+        # Subjects are only ever added, so a cached match stays valid.
         if any(map(allows, known)):
             return True
         if time.monotonic() - asked_at < self.again_seconds:
@@ -60,11 +61,11 @@ class SchemaSource(ABC):
 
     @abstractmethod
     def subjects_of(self, schema_id: int) -> frozenset[str]:
-        """Every subject that has or had this schema; none for an unknown one."""
+        """Return every subject that has or had this schema; none for an unknown schema."""
 
     @abstractmethod
     def check(self) -> None:
-        """Raise RegistryUnavailable when schemas cannot be looked up now."""
+        """Raise RegistryUnavailable if schemas cannot be looked up now."""
 
 
 @functools.cache
@@ -74,12 +75,12 @@ def _make(path: str) -> SchemaSource:
 
 
 def current_source() -> SchemaSource:
-    """The schema source of this process."""
+    """Return this process's schema source."""
     return _make(settings.SCHEMA_SOURCE)
 
 
 def forget(**_: object) -> None:
-    """Drop the source and what it has cached; tests call this between databases."""
+    """Drop the source and its caches. Tests call this between databases."""
     _make.cache_clear()
 
 

@@ -1,4 +1,4 @@
-// ReDoc's bundle fetches its maker's logo from another host, which this server's pages never ask.
+// ReDoc's bundle loads its vendor's logo from another host. Replace it, so that pages load nothing from other hosts.
 const icon = document.currentScript.dataset.icon;
 const setAttribute = Element.prototype.setAttribute;
 Element.prototype.setAttribute = function (name, value) {
