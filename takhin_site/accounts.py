@@ -1,4 +1,4 @@
-"""The settings of passwords, logins and sessions, none of which the environment changes."""
+"""Settings for passwords, logins and sessions. None of them can be changed by environment variables."""
 
 from datetime import timedelta
 
@@ -10,12 +10,12 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "producer.passwords.NotRepeatedValidator"},
 ]
 PASSWORD_HASHERS = ["producer.passwords.BoundedHasher"]
-# A user from one address: 5 wrong passwords, then an hour's wait. From other addresses the user still gets in.
+# After 5 wrong passwords, a user is locked out for an hour from that address. Other addresses still work.
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(hours=1)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
-# A locked out try is not written down, so that it costs nothing and does not prolong the lockout.
+# Attempts during a lockout are not stored, so they cost nothing and do not extend the lockout.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False

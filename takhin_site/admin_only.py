@@ -1,4 +1,4 @@
-"""Wrap requests to the admin: Django's machinery and the guards of its login, which the API does without."""
+"""Middleware for the admin only: Django's own, and the protection of the login. The API does not need it."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 class AdminAddress:
-    """Refuse a NUL in an address under /admin: its filters would ask PostgreSQL for it, which fails."""
+    """Reject a NUL in a URL under /admin. The admin's filters would pass it to PostgreSQL, which fails on it."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -30,7 +30,7 @@ class AdminAddress:
 
 
 class AdminLogin:
-    """Answer at once when too many passwords are tried: 429 to a guessing address, 503 while others are hashed."""
+    """Limit login attempts: 429 for an address that guesses, 503 while too many passwords are being hashed."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -60,7 +60,7 @@ def _wait(status: int, seconds: float, reason: str) -> HttpResponse:
 
 
 class _AdminOnly:
-    """Skip the wrapped middleware outside /admin: it costs an API request 50 microseconds."""
+    """Skips the wrapped middleware outside /admin, where it would cost an API request 50 microseconds."""
 
     get_response: Any
 

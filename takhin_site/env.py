@@ -1,4 +1,4 @@
-"""Turn environment variables into typed settings, or into one line that says what is wrong."""
+"""Turn environment variables into typed settings, or fail with a one-line message."""
 
 import os
 import re
@@ -16,20 +16,20 @@ FALSE = ("0", "false", "no", "off")
 DATABASES = ("sqlite", "postgres", "postgresql")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-# What Kubernetes sets for a service named kafka, and Kafka's own scripts for themselves.
+# Variables that Kubernetes sets for a service named kafka, and that Kafka's own scripts use.
 NOT_PROPERTIES = re.compile(r"KAFKA_(SERVICE_(HOST|PORT).*|PORT(_\d+_(TCP|UDP).*)?|HOME|[A-Z0-9_]*OPTS)")
 
 known: set[str] = set()
 
 
 def text(name: str, default: str) -> str:
-    """The variable's text; unset and empty both mean the default."""
+    """Return the variable's text, or the default if it is unset or empty."""
     known.add(name)
     return os.environ.get(name, "").strip() or _text_of_file(f"{name}_FILE") or default
 
 
 def _text_of_file(name: str) -> str:
-    """The content of the file that the variable names, for secrets that are mounted as files."""
+    """Return the content of the file that the variable names, for secrets that are mounted as files."""
     path = os.environ.get(name, "").strip()
     try:
         return Path(path).read_text().strip() if path else ""
@@ -64,7 +64,7 @@ def choice(name: str, default: str, allowed: Iterable[str]) -> str:
 
 
 def duration(name: str, default: str, minimum: int = 0) -> int:
-    """Seconds from a number with a unit: `90s`, `30m`, `24h`, `7d`; `0` is zero."""
+    """Return the seconds of a number with a unit, such as `90s`, `30m`, `24h` or `7d`, or of `0`."""
     value = text(name, default)
     match = re.fullmatch(r"(\d{1,6})([smhd])", value)
     if match is None and value != "0":
@@ -76,7 +76,7 @@ def duration(name: str, default: str, minimum: int = 0) -> int:
 
 
 def kafka_properties() -> dict[str, str]:
-    """Every KAFKA_ variable as a property of librdkafka: `KAFKA_SASL_MECHANISM` is `sasl.mechanism`."""
+    """Return every KAFKA_ variable as a librdkafka property: `KAFKA_SASL_MECHANISM` sets `sasl.mechanism`."""
     names = {name.removesuffix("_FILE") for name in os.environ if re.match(r"KAFKA_[A-Z0-9_]+$", name)}
     given = {name: text(name, "") for name in sorted(names) if not NOT_PROPERTIES.fullmatch(name)}
     return {name.removeprefix("KAFKA_").lower().replace("_", "."): value for name, value in given.items() if value}
@@ -87,7 +87,7 @@ def words(name: str, default: str) -> list[str]:
 
 
 def credentials(name: str, default: str) -> str:
-    """`USER:PASSWORD`, or empty for none. The refusal does not repeat what may be a secret."""
+    """Return `USER:PASSWORD`, or empty text for none. The error message omits the value, which may be a secret."""
     value = text(name, default)
     if value and ":" not in value:
         raise _refuse(name, "…", "USER:PASSWORD")
@@ -95,7 +95,7 @@ def credentials(name: str, default: str) -> str:
 
 
 def origins(name: str, may_be_any: bool = True) -> list[str]:
-    """Origins as a browser names them: `https://app.example.com`, comma-separated; `*` is any."""
+    """Return a comma-separated list of origins, such as `https://app.example.com`. `*` allows any origin."""
     values = words(name, "")
     for value in values:
         if not (may_be_any and value == "*") and not re.fullmatch(r"https?://[^/\s*]+", value):
@@ -104,7 +104,7 @@ def origins(name: str, may_be_any: bool = True) -> list[str]:
 
 
 def networks(name: str) -> list[IPv4Network | IPv6Network]:
-    """Addresses and networks: `127.0.0.1, 10.0.0.0/8, ::1`, comma-separated."""
+    """Return a comma-separated list of addresses and networks, such as `127.0.0.1, 10.0.0.0/8, ::1`."""
     values = words(name, "")
     try:
         return [ip_network(value, strict=False) for value in values]
@@ -114,7 +114,7 @@ def networks(name: str) -> list[IPv4Network | IPv6Network]:
 
 
 def database(name: str, default_file: Path) -> dict[str, Any]:
-    """Django's DATABASES entry for a URL such as `sqlite:////srv/takhin.sqlite3`."""
+    """Return Django's DATABASES entry for a URL such as `sqlite:////srv/takhin.sqlite3`."""
     url = text(name, "")
     if not url:
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(default_file)}
@@ -124,7 +124,7 @@ def database(name: str, default_file: Path) -> dict[str, Any]:
     except Exception:
         config = {}
     if not config or config["NAME"] in ("", ":memory:"):
-        # The URL may hold a password, so the message shows its scheme alone.
+        # The URL may contain a password, so the message shows only its scheme.
         shown = f"{scheme[:20]}://…" if separator else "…"
         raise _refuse(name, shown, "sqlite:///FILE or postgres://USER:PASSWORD@HOST/NAME")
     if scheme != "sqlite" and find_spec("psycopg") is None:
@@ -137,7 +137,7 @@ def database(name: str, default_file: Path) -> dict[str, Any]:
 def data_folder(name: str, default: Path) -> Path:
     folder = Path(text(name, str(default))).expanduser().resolve()
     try:
-        # It will hold records and secrets.
+        # It will contain records and secrets.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise _refuse(name, str(folder), f"a writable folder ({error.strerror})") from None

@@ -1,8 +1,8 @@
-"""Write every log line, ours and the libraries', as one JSON object on standard error."""
+"""Write every log line, our own and the libraries', as one JSON object to standard error."""
 
 import contextlib
 
-# Django's log of the first refusal would import it, which fails in a process that has no file descriptor left.
+# Django imports it when it logs its first error, which fails in a process that has run out of file descriptors.
 import encodings.unicode_escape  # noqa: F401
 import logging.config
 import sys
@@ -23,7 +23,7 @@ def _to_json(event: dict[str, Any], **_: Any) -> str:
 
 
 class _Stderr:
-    """Standard error, which may be a file on a full disk: what cannot be logged must not fail a request."""
+    """Standard error, ignoring write errors: a full disk must not fail requests because they cannot be logged."""
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -35,7 +35,7 @@ class _Stderr:
 
 
 def configure(options: dict[str, Any]) -> None:
-    """Set up structlog and the standard library's logging; called by Django with LOGGING."""
+    """Set up structlog and the standard library's logging. Django calls this with LOGGING."""
     renderer = structlog.processors.JSONRenderer(serializer=_to_json)
     level = getattr(logging, options["level"].upper())
     structlog.configure(
@@ -61,7 +61,7 @@ def configure(options: dict[str, Any]) -> None:
             },
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
             "root": {"handlers": ["stderr"], "level": level},
-            # A refused request is logged once, by the request line, and a failed login by takhin.login.
+            # The request log line already covers rejected requests, and takhin.login covers failed logins.
             "loggers": {name: {"level": "CRITICAL"} for name in ("django.request", "django.security", "axes")},
         }
     )

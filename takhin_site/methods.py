@@ -1,4 +1,4 @@
-"""Answer OPTIONS with the methods that an address takes (RFC 9110, section 9.3.7)."""
+"""Respond to OPTIONS with the methods that a URL allows (RFC 9110, section 9.3.7)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +10,11 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 class AnswerOptions:
-    """204 and `Allow` for every address of the API and the registry; it says no more than /openapi.json.
+    """Returns 204 and `Allow` for every endpoint of the API and the registry.
 
-    No key is needed, and the answer is the same whether a topic exists or not. A browser's preflight is answered by
-    CorsMiddleware before this; without that it gets no permission here, only the methods.
+    It requires no key, because it reveals no more than /openapi.json: the response is the same whether a topic exists
+    or not. CorsMiddleware handles a browser's preflight first. Without it, a preflight gets only the methods here, and
+    no permission.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -29,7 +30,7 @@ class AnswerOptions:
 
 
 def _methods_of(view: Any) -> list[str]:
-    """The methods of one of Django REST framework's views: a view set names its own for each address."""
+    """Return the methods of a Django REST framework view. A view set has its own for each URL."""
     taken = getattr(view, "actions", None) or {name for name in View.http_method_names if hasattr(view.cls, name)}
     answered = {*taken, "options", *(["head"] if "get" in taken else [])}
     return [name.upper() for name in View.http_method_names if name in answered]

@@ -1,4 +1,4 @@
-"""Wrap every request: an id, the client's address, the headers of every answer, and one log line."""
+"""Middleware for every request: its id, the client's address, response headers, and one log line."""
 
 import re
 import time
@@ -21,7 +21,7 @@ UNDERSCORED = re.compile(r"([a-z0-9._-]+)(?::[0-9]+)?")
 
 
 class RequestLog:
-    """Echo or make `X-Request-Id`, drop a trailing slash under /api, add headers, log one line per request."""
+    """Echo or generate `X-Request-Id`, drop a trailing slash under /api, add headers, and log one line per request."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -55,27 +55,27 @@ class RequestLog:
 
 
 class KnownHost:
-    """Refuse a Host not in ALLOWED_HOSTS: a web page could otherwise reach an open server by a name of its own."""
+    """Reject a Host not in ALLOWED_HOSTS. Otherwise a web page could reach an open server by DNS rebinding."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         host = request.META.get("HTTP_HOST", "").lower()
-        # Compose makes such names, which Django refuses as they are none of DNS (RFC 1034), even where any is allowed.
+        # Compose generates such names. Django rejects them even if it allows any host, as invalid in DNS (RFC 1034).
         if "_" in host and (name := UNDERSCORED.fullmatch(host)) and validate_host(name[1], settings.ALLOWED_HOSTS):
             request.get_host = lambda: host  # type: ignore[method-assign]
-        # A probe asks a pod by its address, and learns nothing that is worth guarding.
+        # Probes call a pod by its address, and health reveals nothing that needs protection.
         if not request.path_info.startswith("/api/health"):
             request.get_host()
         return self.get_response(request)
 
 
 class CompleteBody:
-    """Answer a request whose body will not come, and run no view before the body is complete.
+    """Respond to a request whose body was refused, and run no view before the body is complete.
 
-    The server calls the application with a request that is still arriving, to have a wrong key or address answered at
-    once; whatever reads the body then takes the request back to the server.
+    The server calls the application while a request is still arriving, so that a wrong key or URL gets its response at
+    once. Reading the incomplete body then returns the request to the server.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -91,7 +91,7 @@ class CompleteBody:
             return pages.refused(request, refusal)
         if is_admin and int(request.META.get("CONTENT_LENGTH") or 0) > pages.MAX_FORM_BYTES:
             return pages.refused(request, "body_too_large")
-        # The API's views that take a body read it after they have checked everything else.
+        # The API's views with a body read it after all other checks.
         if getattr(stream, "is_pending", False) and (is_admin or request.method not in ("POST", "PUT", "PATCH")):
             stream.read()
         return None

@@ -1,4 +1,4 @@
-"""Serve the root, and the pages for what no view answers: JSON, but Django's own under /admin."""
+"""Serve the root, the API description and error pages: JSON, except Django's own pages under /admin."""
 
 import functools
 import sys
@@ -18,12 +18,12 @@ from producer import exceptions
 from topics import trouble
 from topics.errors import LogUnavailable
 
-# Characters of a refused Host that its answer shows.
+# The most characters of a rejected Host that the response shows.
 MOST_OF_HOST = 255
 
 
 class Description(SpectacularJSONAPIView):
-    """The API's description: the same for everyone, and 50 ms of work that needs no key."""
+    """The OpenAPI description. It is public and the same for everyone, so the 50 ms to generate it are spent once."""
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
@@ -42,7 +42,7 @@ def described() -> bytes:
 
 
 def root(request: HttpRequest) -> JsonResponse:
-    """Product, version and links."""
+    """Return the product, version and links."""
     links = {
         "topics": "/api/topics",
         "registry": "/registry",
@@ -85,7 +85,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return exceptions.plain(request, 404, "not_found", "not found", f"no such endpoint: {request.path}")
 
 
-# Why the server will not have a body: the status, the short text that clients know, and what happened.
+# Why the server refuses a body: the status, the short text that clients know, and the detail.
 REFUSALS = {
     "incomplete_body": (400, "invalid request body", "the body ended before it was complete; nothing was written"),
     "body_timeout": (408, "request body timeout", "the body did not arrive in time (TAKHIN_BODY_TIMEOUT)"),
@@ -97,12 +97,12 @@ REFUSALS = {
     ),
     "overloaded": (503, "overloaded", "the server's memory for request bodies is full (TAKHIN_MAX_BUFFERED_BYTES)"),
 }
-# Django's own default; the admin's largest form has a few kilobytes.
+# Django's default. The admin's largest form has a few kilobytes.
 MAX_FORM_BYTES = 2_621_440
 
 
 def refused(request: HttpRequest, code: str) -> HttpResponse:
-    """Answer a request without its body, in the form that clients of its address expect."""
+    """Respond to a request without its body, in the format that clients of its URL expect."""
     status, error, detail = REFUSALS[code]
     detail = detail.format(limit=MAX_FORM_BYTES if is_admin(request) else settings.TAKHIN_MAX_BODY_BYTES)
     response: HttpResponse
@@ -129,7 +129,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def _unavailable(request: HttpRequest, error: LogUnavailable) -> HttpResponse:
-    """What a view could not do because of the database: sessions and users of the admin are in it too."""
+    """Return 503 for a database error. The admin's sessions and users are in the database too."""
     if is_admin(request):
         page = loader.render_to_string("503.html", {"reason": str(error)})
         response = HttpResponse(page, status=503)

@@ -1,4 +1,4 @@
-"""Keep files that hold records and secrets to their owner, whatever the mode of the folder they are in."""
+"""Make files with records and secrets readable only by their owner, whatever the mode of their folder."""
 
 import os
 import secrets
@@ -8,20 +8,20 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-# Django's own check W009 asks for the same.
+# The same limits as Django's check security.W009.
 SECRET_LENGTH = 50
 SECRET_DISTINCT = 5
 TEMPLATE_PREFIX = "django-insecure-"
-# SQLite's journals beside a database, and the lock by which processes take turns at it.
+# A database, SQLite's journals, and the lock file by which processes take turns.
 BESIDE_DATABASE = ("", "-journal", "-wal", "-shm", ".lock")
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def keep(paths: Iterable[Path]) -> None:
-    """Take the files that exist from everyone but their owner. Raises ImproperlyConfigured."""
+    """Make the existing files accessible only to their owner. Raises ImproperlyConfigured."""
     for path in paths:
         try:
-            # Not of a device, such as a database at /dev/null.
+            # Skip devices, such as a database at /dev/null.
             if path.is_file() and path.stat().st_mode & OTHERS:
                 path.chmod(0o600)
         except OSError as error:
@@ -36,7 +36,7 @@ def database_files(name: str) -> list[Path]:
 
 
 def secret(path: Path) -> str:
-    """The secret that a file keeps; made when it is missing, and never seen half written."""
+    """Return the secret in a file, generating it if the file is missing. It is never seen half written."""
     if not path.exists():
         draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -46,19 +46,19 @@ def secret(path: Path) -> str:
 
 
 def _publish(draft: Path, path: Path) -> None:
-    """Give the draft its name, unless another process that starts at this moment was first."""
+    """Give the draft its final name, unless another process was first."""
     try:
         path.hardlink_to(draft)
     except FileExistsError:
         pass
     except OSError:
-        # A file system without hard links.
+        # The file system has no hard links.
         draft.replace(path)
     draft.unlink(missing_ok=True)
 
 
 def judge_secret(name: str, value: str) -> str:
-    """The value, if it is long enough to sign sessions. Raises ImproperlyConfigured, without the value."""
+    """Return the value if it is strong enough to sign sessions. Raises ImproperlyConfigured, without the value."""
     if len(value) < SECRET_LENGTH or len(set(value)) < SECRET_DISTINCT:
         raise ImproperlyConfigured(
             f"{name} must be at least {SECRET_LENGTH} characters, {SECRET_DISTINCT} of them distinct, "

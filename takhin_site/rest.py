@@ -1,4 +1,4 @@
-"""Tell Django REST framework how the API speaks, and how it is described."""
+"""Settings of Django REST framework and drf-spectacular."""
 
 FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["producer.authentication.ApiKeyAuthentication"],
@@ -11,7 +11,7 @@ FRAMEWORK = {
     "EXCEPTION_HANDLER": "producer.exceptions.answer",
     "UNAUTHENTICATED_USER": None,
 }
-# Of drf-spectacular.
+# For drf-spectacular.
 DESCRIPTION = {
     "TITLE": "Takhin HTTP Producer",
     "DESCRIPTION": "Write records to partitioned, Kafka-style topics from anything that speaks HTTP.\n\n"
@@ -31,6 +31,6 @@ DESCRIPTION = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {"TextEncodingEnum": "topics.serializers.ENCODINGS"},
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
-    # A key is gone with its page, and no other host is asked to judge the description.
+    # Swagger UI forgets a key with its page, and no other host validates the description.
     "SWAGGER_UI_SETTINGS": {"tryItOutEnabled": True, "displayRequestDuration": True, "validatorUrl": None},
 }

@@ -1,4 +1,4 @@
-"""Read the environment into Django's settings; every limit of the product stands here once."""
+"""Django's settings, read from the environment. Every limit of the product is defined here."""
 
 import os
 import sqlite3
@@ -14,7 +14,7 @@ VERSION = "0.1.0"
 BASE_DIR = Path(__file__).resolve().parent.parent
 environ.Env.read_env(BASE_DIR / ".env")
 MIB = 1024 * 1024
-# Every file this process makes is its owner's alone, in a folder of any mode.
+# Files that this process creates are accessible only to their owner, whatever the mode of the folder.
 os.umask(0o077)
 
 # The server
@@ -62,10 +62,10 @@ _HTTPS = any(origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _HTTPS else None
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _HTTPS
 SECURE_HSTS_SECONDS = 365 * 86_400 if _HTTPS else 0
-# A browser is sent on to TLS. Programs in the same network may use the API without it, and probes have to.
+# Redirect browsers to TLS. Programs in the same network may use the API without it, and probes have to.
 SECURE_SSL_REDIRECT = _HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^(?!admin(/|$))"]
-# Both ask to make promises about names that are not this server's: its subdomains, in every browser.
+# Both checks ask for promises about subdomains, which do not belong to this server.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 # Limits of one produce request
@@ -73,7 +73,7 @@ TAKHIN_MAX_BODY_BYTES = env.integer("TAKHIN_MAX_BODY_BYTES", 10 * MIB, 1)
 TAKHIN_MAX_RECORDS = env.integer("TAKHIN_MAX_RECORDS", 10_000, 1)
 TAKHIN_MAX_RECORD_BYTES = env.integer("TAKHIN_MAX_RECORD_BYTES", MIB, 1)
 TAKHIN_MAX_HEADERS = env.integer("TAKHIN_MAX_HEADERS", 100)
-# The JSON decoder recurses, and gives up near 1000 on CPython 3.11.
+# The JSON decoder recurses, and fails near 1000 levels on CPython 3.11.
 TAKHIN_MAX_NESTING = env.integer("TAKHIN_MAX_NESTING", 100, 1, 500)
 
 # The log
@@ -87,14 +87,14 @@ TAKHIN_PRODUCE_TIMEOUT = env.duration("TAKHIN_PRODUCE_TIMEOUT", "10s", 1)
 TAKHIN_AUTO_CREATE_TOPICS = env.boolean("TAKHIN_AUTO_CREATE_TOPICS", False)
 TAKHIN_DEFAULT_PARTITIONS = env.integer("TAKHIN_DEFAULT_PARTITIONS", 3, 1, 1000)
 
-# The Kafka cluster: KAFKA_ names a property of librdkafka, as KAFKA_SECURITY_PROTOCOL does security.protocol
+# The Kafka cluster. KAFKA_ variables set librdkafka properties: KAFKA_SECURITY_PROTOCOL sets security.protocol
 KAFKA_BOOTSTRAP_SERVERS = env.text("KAFKA_BOOTSTRAP_SERVERS", "")
 KAFKA = env.kafka_properties() if TAKHIN_LOG == "kafka" else {}
 TAKHIN_KAFKA_EXACTLY_ONCE = env.boolean("TAKHIN_KAFKA_EXACTLY_ONCE", True)
 if TAKHIN_LOG == "kafka" and not KAFKA_BOOTSTRAP_SERVERS:
     raise ImproperlyConfigured("KAFKA_BOOTSTRAP_SERVERS must list brokers, such as kafka-1:9092,kafka-2:9092")
 
-# Schemas of Avro keys and values: from the registry inside, or from the one at SCHEMA_REGISTRY_URL
+# Schemas of Avro keys and values, from the embedded registry or the one at SCHEMA_REGISTRY_URL
 SCHEMA_REGISTRY_URL = env.text("SCHEMA_REGISTRY_URL", "")
 _key, _secret = env.text("SCHEMA_REGISTRY_KEY", ""), env.text("SCHEMA_REGISTRY_SECRET", "")
 SCHEMA_REGISTRY_AUTH = env.credentials("SCHEMA_REGISTRY_AUTH", f"{_key}:{_secret}" if _key else "")
@@ -107,7 +107,7 @@ SCHEMA_SOURCE = (
 TAKHIN_SUBJECT_NAME_STRATEGY = env.choice("TAKHIN_SUBJECT_NAME_STRATEGY", "topic", ("topic", "record", "topic-record"))
 TAKHIN_AVRO_BYTES = env.choice("TAKHIN_AVRO_BYTES", "base64", ("base64", "latin-1"))
 TAKHIN_AVRO_UNKNOWN_FIELDS = env.choice("TAKHIN_AVRO_UNKNOWN_FIELDS", "error", ("error", "ignore"))
-# How the log's reading end shows bytes that it does not know itself
+# Decodes record bytes that the topics app does not know, for readers
 RECORD_DECODER = "producer.schemas.framing.Decoder"
 
 # Tracked requests and the threads behind the server
@@ -130,16 +130,16 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": min(10, TAKHIN_PRODUCE_TIMEOUT),
-            # synchronous belongs to the connection, so that every process must set it.
+            # synchronous is set per connection, so every process must set it.
             "init_command": f"PRAGMA journal_mode={TAKHIN_SQLITE_JOURNAL};PRAGMA synchronous=FULL;"
             "PRAGMA foreign_keys=ON;PRAGMA journal_size_limit=67108864;",
         },
         "CONN_MAX_AGE": None,
-        # The writer thread has a connection of its own, so that tests need a file too.
+        # The writer thread has its own connection, so tests need a file too.
         "TEST": {"NAME": str(TAKHIN_DATA_DIR / "test.sqlite3")},
     }
 
-# A connection for every thread that may want one at the same time: requests, workers and their leases, housekeeping.
+# A connection for every thread that may need one at the same time: requests, workers and their leases, housekeeping.
 _THREADS = TAKHIN_THREADS + 2 * TAKHIN_WORKERS + 2
 TAKHIN_DB_POOL_SIZE = env.integer("TAKHIN_DB_POOL_SIZE", _THREADS, 1)
 if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
@@ -152,16 +152,16 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     DATABASES["default"] |= {
         "OPTIONS": {
             "application_name": "takhin",
-            # A server that is gone without a word is noticed within half a minute.
+            # Notice a server that disappeared silently within half a minute.
             "connect_timeout": 5,
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 20_000,
             **_of_url,
-            # One that comes back after an outage is tried again within seconds, not after a doubled wait of minutes.
+            # Reconnect within seconds after an outage, without doubling the wait to minutes.
             "pool": {"min_size": 1, "max_size": TAKHIN_DB_POOL_SIZE, "timeout": 1, "reconnect_timeout": 5},
-            # Milliseconds: nothing may hold a lock or a transaction for ever.
+            # In milliseconds. Nothing may hold a lock or a transaction forever.
             "options": "-c lock_timeout=10000 -c statement_timeout=30000 -c idle_in_transaction_session_timeout=10000 "
             rf"-c default_transaction_isolation=read\ committed {_of_url.get('options', '')}",
         },
@@ -169,7 +169,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         "CONN_HEALTH_CHECKS": True,
     }
 
-# Django's own, that wait for no database that does not answer
+# Django's engines, changed not to wait for a database that does not respond
 DATABASES["default"]["ENGINE"] = {
     "django.db.backends.sqlite3": "topics.engines.sqlite3",
     "django.db.backends.postgresql": "topics.engines.postgresql",
@@ -189,7 +189,7 @@ INSTALLED_APPS = [
     "producer",
     "takhin_site",
 ]
-# Django's three outside the admin make an API request 10 microseconds longer; the rest of the admin's skip it.
+# Django's three middlewares here cost an API request 10 microseconds. Those of the admin skip API requests.
 MIDDLEWARE = [
     "takhin_site.middleware.RequestLog",
     "takhin_site.middleware.KnownHost",
@@ -253,7 +253,7 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 LOGIN_URL = "/admin/login/"
 X_FRAME_OPTIONS = "DENY"
-# A second bound: takhin_site.middleware.CompleteBody and producer/bodies.py answer before it is met.
+# A second limit: takhin_site.middleware.CompleteBody and producer/bodies.py respond before it is reached.
 DATA_UPLOAD_MAX_MEMORY_SIZE = TAKHIN_MAX_BODY_BYTES
 APPEND_SLASH = False
 

@@ -1,4 +1,4 @@
-"""Dress the admin: its name, its sidebar, and nothing from any other host."""
+"""The admin's look: its name and sidebar, with nothing loaded from other hosts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ def _may(permission: str) -> Callable[[HttpRequest], bool]:
 
 
 def _may_view(model: str) -> Callable[[HttpRequest], bool]:
-    """Not where what the table would show is kept elsewhere: the log in Kafka, the schemas in another registry."""
+    """Hide a table whose data is elsewhere: the log in Kafka, or the schemas in another registry."""
     return lambda request: admin.site.get_model_admin(apps.get_model(model)).has_view_permission(request)
 
 

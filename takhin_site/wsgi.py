@@ -17,9 +17,9 @@ from producer import background, waits
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Django's application, given a body without a length whole: Django itself reads it as empty (ticket 35838).
+    """Call Django with a body that has a length, because Django treats others as empty (ticket 35838).
 
-    Such are chunked bodies under gunicorn; `serve` gives every body a length.
+    Chunked bodies under gunicorn have none. `serve` sets the length of every body.
     """
     if environ["REQUEST_METHOD"] in ("POST", "PUT", "PATCH") and not environ.get("CONTENT_LENGTH"):
         # One byte past the limit is enough to refuse it.
@@ -32,9 +32,9 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 
 def _break_cycles(response: Any) -> None:
-    """Free a request's body with its response: Django REST framework ties view, request and response in cycles.
+    """Free a request's body with its response, by breaking Django REST framework's reference cycles.
 
-    The garbage collector looks at old objects so rarely here (below) that bodies of 10 MB would pile up to gigabytes.
+    The garbage collector checks old objects so rarely (see below) that bodies of 10 MB would pile up to gigabytes.
     """
     if (context := getattr(response, "renderer_context", None)) is not None:
         context["request"].parser_context = None
@@ -44,7 +44,7 @@ def _break_cycles(response: Any) -> None:
 
 background.start()
 waits.start()
-# Frozen start-up objects and rarer passes: a full collection otherwise costs some request 23 ms.
+# Freeze the objects of startup and collect less often: a full collection would cost some request 23 ms.
 gc.collect()
 gc.freeze()
 gc.set_threshold(10_000, 20, 50)

@@ -1,4 +1,4 @@
-"""Call the WSGI application, and turn what it answers into the bytes of an HTTP response."""
+"""Call the WSGI application, and encode its response as HTTP."""
 
 import http
 import time
@@ -17,27 +17,27 @@ from takhin_site.server.incoming import BodyPending
 
 log = structlog.get_logger("takhin.server")
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
-# Makes the WSGI environment, in the thread that will use it.
+# Creates the WSGI environment, in the thread that uses it.
 MakeEnviron = Callable[[], dict[str, Any]]
 WITHOUT_BODY = ("1", "204", "304")
 
 
 class Answer(NamedTuple):
-    """A response as the application gave it; `status` is such as `200 OK`."""
+    """A response of the application. `status` is text such as `200 OK`."""
 
     status: str
     fields: list[tuple[str, str]]
     body: bytes
 
 
-# What running the application came to: an answer, a body it needs first, or an event it waits for.
+# The result of running the application: a response, or it needs the body first, or it waits for an event.
 Result = Answer | type[BodyPending] | Waiting
 
 
 def run(application: Application, make_environ: MakeEnviron) -> Result:
-    """Never raises: what the application itself does not answer is logged, and answered with 500.
+    """Run the application. Never raises: an exception that escapes the application is logged, and becomes a 500.
 
-    That is any exception: a panic of a library in Rust is none of Exception, and would end the thread without a word.
+    That includes BaseException: a panic in a Rust library is not an Exception, and would silently end the thread.
     """
     started: list[tuple[str, list[tuple[str, str]]]] = []
 
@@ -62,7 +62,7 @@ def run(application: Application, make_environ: MakeEnviron) -> Result:
 
 
 def rejected(status: int, detail: str, client: str) -> Answer:
-    """For a request whose head cannot be read: no application sees it, so that it is logged here."""
+    """Return the response to a request with an invalid head. The application never sees it, so it is logged here."""
     answer = _problem(status, detail)
     log.info("rejected", status=status, detail=detail, client=client, requestId=dict(answer.fields)["x-request-id"])
     return answer
@@ -87,7 +87,7 @@ def _problem(status: int, detail: str) -> Answer:
 
 
 def head(answer: Answer, *, version: str, keep_alive: bool) -> bytes:
-    """The status line and fields of a response, up to and with the empty line."""
+    """Encode the status line and headers of a response, including the final empty line."""
     lines = [f"HTTP/1.1 {answer.status}", f"date: {_date()}"]
     has_length = answer.status.startswith(WITHOUT_BODY)
     for name, value in answer.fields:
@@ -107,7 +107,7 @@ _dated = (0, "")
 
 
 def _date() -> str:
-    """The time as RFC 9110 writes it, made once a second."""
+    """Return the time in RFC 9110 format, computed once a second."""
     global _dated
     now = int(time.time())
     if _dated[0] != now:

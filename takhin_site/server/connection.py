@@ -1,4 +1,4 @@
-"""One client's connection: requests in, one answer for each in the same order, and nothing that waits for ever."""
+"""A client's connection: requests come in, and responses go out in the same order. Nothing waits forever."""
 
 import asyncio
 from collections import deque
@@ -17,21 +17,21 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Connection(asyncio.Protocol):
-    """`receiving` is the request that arrives, `ready` are those that wait, `working` is the one being answered.
+    """`receiving` is the arriving request, `ready` are those that wait, and `working` is the one being processed.
 
-    A request is answered when it is complete. One that is not is checked meanwhile, up to its body, so that what would
-    be refused anyway is refused before its body is waited for.
+    The application processes a request when it is complete. An incomplete request is checked up to its body, so that a
+    request that would be rejected anyway is rejected without waiting for its body.
     """
 
     def __init__(self, server: "Server") -> None:
         self.server = server
         self.transport: Any = None
         self.base: dict[str, Any] = {}
-        # One whose head cannot be read, in the place of the one being received.
+        # A request that ends receiving: its head is invalid, or its body was cut short.
         self.rejected: Incoming | None = None
         self.ready: deque[Incoming] = deque()
         self.working: Incoming | None = None
-        # What arrives from now on is dropped: the connection ends with the next answer.
+        # Drop all further input: the connection closes after the next response.
         self.is_deaf = False
         self.is_at_end = False
         self.is_full = False
@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
         self.unsent = 0
         self._parser: Parser | None = Parser(self)
 
-    # What the event loop tells
+    # Callbacks of the event loop
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -75,11 +75,11 @@ class Connection(asyncio.Protocol):
         self.advance()
 
     def _is_refused(self) -> bool:
-        """Whether what arrives belongs to a request that is answered without it, once those before it are."""
+        """Whether the arriving data belongs to a request that has already been refused."""
         return self.receiving is not None and self.receiving.refusal is not None
 
     def _bound(self) -> None:
-        """Bound what the request that is arriving may hold: by the server's memory, and until its key is checked."""
+        """Limit the memory of the arriving request: by the server's total, and until its key has been checked."""
         request = self.receiving
         if request is None or request.refusal is not None:
             return
@@ -92,13 +92,13 @@ class Connection(asyncio.Protocol):
 
     @property
     def receiving(self) -> Incoming | None:
-        """The request that arrives, as far as this connection will have it."""
+        """The arriving request, or the rejected one."""
         if self.rejected is not None:
             return self.rejected
         return None if self._parser is None else self._parser.receiving
 
     def eof_received(self) -> bool:
-        """A client that has sent its last request may still read; one that stopped within a request is answered 400."""
+        """A client that has finished sending may still read. One that stopped within a request gets a 400."""
         self.is_at_end = True
         if self.is_lingering:
             return False
@@ -111,12 +111,12 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.is_full = False
-        # Some of it is still to be taken, and has its time from now on.
+        # Restart the deadline for the rest of the response.
         self.since = self.server.now()
         self.server.sending(self, self.transport.get_write_buffer_size())
         self.advance()
 
-    # What the parser tells
+    # Callbacks of the parser
 
     def request_begins(self) -> None:
         if len(self.ready) >= limits.MAX_PIPELINED:
@@ -144,7 +144,7 @@ class Connection(asyncio.Protocol):
     # Steps
 
     def advance(self) -> None:
-        """Take the steps that can be taken now, in the order of requests."""
+        """Process requests in order, as far as possible now."""
         while self.working is None and not (self.is_full or self.is_lingering or self.transport is None):
             request = self.ready[0] if self.ready else self.receiving
             if request is None:
@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
                 self._take(request, result)
 
     def _is_to_be_checked(self, request: Incoming) -> bool:
-        """Whether a request that is arriving is checked now: not while the rest of it may come any moment."""
+        """Whether to check an arriving request now. Not if the rest of it may arrive at any moment."""
         if not request.has_head or request.is_checked:
             return False
         if request.expects_continue or request.size > limits.UNCHECKED_BODY_BYTES:
@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
         return left <= 0
 
     def finish(self, request: Incoming, result: Result) -> None:
-        """Take in what running the application for `request` came to, and go on."""
+        """Handle the result of running the application for `request`, and go on."""
         if self.transport is None:
             self._forget(request)
             return
@@ -224,13 +224,13 @@ class Connection(asyncio.Protocol):
             self._linger()
 
     def _is_last(self) -> bool:
-        """Whether no request follows the one being answered: none can come, or none is wanted."""
+        """Whether the current request is the last one of this connection."""
         if self.server.is_stopping:
             return True
         return (self.is_deaf or self.is_at_end) and not self.ready and self.receiving is None
 
     def _linger(self) -> None:
-        """Read on for a while, or the response is lost with what was not read."""
+        """Keep reading for a while, because closing with unread input would lose the response."""
         self._drop_rest()
         if self.is_at_end:
             self.transport.close()
@@ -240,7 +240,7 @@ class Connection(asyncio.Protocol):
         self._resume()
 
     def _drop_rest(self) -> None:
-        """What is behind the last answer is not run, and no longer counts against the server's memory."""
+        """Drop the requests after the last response, and free their memory."""
         for request in (self.receiving, *self.ready):
             if request is not None:
                 self._forget(request)
@@ -249,7 +249,7 @@ class Connection(asyncio.Protocol):
         self._end_receiving()
 
     def _cut(self) -> None:
-        """What arrives ends here: within a body, that request is refused; within a head, there is none."""
+        """End the input. A request within its body is refused; one within its head is dropped."""
         request = self.receiving
         self._end_receiving()
         if request is not None and request.has_head:
@@ -258,19 +258,19 @@ class Connection(asyncio.Protocol):
                 self.refuse(request, "incomplete_body")
 
     def reject(self, error: BadHead) -> None:
-        """Answer a request whose head cannot be read, after those before it."""
+        """Respond to a request with an invalid head, after the requests before it."""
         self._end_receiving()
         self.rejected = Incoming(self.heard)
         self.rejected.has_head = True
         self.rejected.refusal = error
 
     def _end_receiving(self) -> None:
-        """Without its parser a connection has no cycle: large bodies must not wait for the garbage collector."""
+        """Drop the parser, which breaks a reference cycle: large bodies must not wait for the garbage collector."""
         self.is_deaf = True
         self._parser = None
 
     def refuse(self, request: Incoming, reason: str) -> None:
-        """Have a request answered without its body, for a reason that the application words."""
+        """Have the application respond to a request without its body. `reason` is a key of `pages.REFUSALS`."""
         request.refusal = reason
         self._forget(request)
 

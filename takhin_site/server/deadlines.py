@@ -1,4 +1,4 @@
-"""Give each wait for a client its end."""
+"""Enforce the deadlines of waiting for clients."""
 
 from takhin_site.server import limits
 from takhin_site.server.connection import Connection
@@ -8,7 +8,7 @@ LEAST_BYTES = int(limits.RATE_SECONDS * limits.MIN_BYTES_PER_SECOND)
 
 
 def enforce(connection: Connection, now: float) -> None:
-    """End what `connection` waits for when its time is up; a request that is being answered has as long as it takes."""
+    """End a connection's wait for its client when time is up. A request in progress may take as long as it needs."""
     request = connection.receiving
     if connection.unsent:
         _send(connection, now)

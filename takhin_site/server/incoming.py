@@ -1,4 +1,4 @@
-"""One request as it arrives, and the WSGI environment it becomes."""
+"""A request as it arrives, and its WSGI environment."""
 
 import io
 from typing import Any
@@ -6,16 +6,16 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-# Set from the message itself, never from fields of these names.
+# Headers that WSGI names without the prefix HTTP_ (PEP 3333).
 OWN_NAMES = {"CONTENT_TYPE", "CONTENT_LENGTH"}
 
 
 class BodyPending(BaseException):
-    """The application asked for a body that is not complete. Passes every `except Exception` on its way out."""
+    """The application read a body that is not complete. A BaseException, so that no `except Exception` catches it."""
 
 
 class PendingBody:
-    """The body of a request that is still arriving: the application checks what it can, up to reading this."""
+    """The body of a request that is still arriving. The application makes its checks until it reads this."""
 
     is_pending = True
 
@@ -26,7 +26,7 @@ class PendingBody:
 
 
 class RefusedBody(io.BytesIO):
-    """The body of a request that is answered without it; `refusal` names the reason."""
+    """The body of a request that gets its response without it. `refusal` is the reason."""
 
     def __init__(self, refusal: str) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class RefusedBody(io.BytesIO):
 
 
 class BadHead(ValueError):
-    """The request line or a field is not acceptable (RFC 9112); `status` says how to answer."""
+    """The request line or a header is invalid (RFC 9112). `status` is the status of the response."""
 
     def __init__(self, detail: str, status: int = 400) -> None:
         super().__init__(detail)
@@ -78,10 +78,10 @@ class Incoming:
         self.path = self.query = ""
         self.version = "1.1"
         self.fields: dict[str, str] = {}
-        # Of all that arrived, also those that are joined or left out here.
+        # Counts all fields, including joined and dropped ones.
         self.field_count = 0
         self.host: str | None = None
-        # What the head's fields have, and what has arrived since the first piece of the request.
+        # Bytes of the header fields, and of everything since the request's first piece.
         self.head_bytes = self.raw_bytes = 0
         self.has_head = False
         self.declared: int | None = None
@@ -89,13 +89,13 @@ class Incoming:
         self.keep_alive = True
         self._body = bytearray()
         self.size = self.pieces = 0
-        # Bytes that count against the server's memory for bodies.
+        # Bytes counted against the server's memory for bodies.
         self.counted = 0
         self.rate_since = began
         self.rate_bytes = 0
         self.is_complete = False
         self.is_checked = False
-        # Why it is answered without its body: a reason that the application words, or a head that it cannot read.
+        # Why the request gets its response without its body: a key of `pages.REFUSALS`, or an invalid head.
         self.refusal: str | BadHead | None = None
 
     def add_field(self, name: bytes, value: bytes) -> None:
@@ -103,7 +103,7 @@ class Incoming:
         text = value.decode("latin-1").strip(" \t")
         key = name.decode("latin-1").upper()
         if "_" in key:
-            # It would be taken for the field with a dash, which a proxy may have set or removed.
+            # WSGI cannot tell it from the field with a dash, which a proxy may have set or removed.
             return
         key = key.replace("-", "_")
         if key == "HOST" and self.host is not None:
@@ -128,7 +128,7 @@ class Incoming:
         if coding is not None and coding.lower() != "chunked":
             raise BadHead("Transfer-Encoding must be chunked", 501)
         if coding is not None and version == "1.0":
-            # Which the proxy before this server may not know, so that it takes the body for requests.
+            # A proxy in front may not know it, and treat the body as further requests.
             raise BadHead("an HTTP/1.0 request must not have a Transfer-Encoding header")
         self.declared = None if coding is not None else int(self.fields.get("CONTENT_LENGTH", 0))
         self.path, self.query = self._split_target()
@@ -140,16 +140,16 @@ class Incoming:
         self.pieces += 1
 
     def drop(self) -> None:
-        """Forget what has arrived of the body."""
+        """Discard the received part of the body."""
         self._body = bytearray()
 
     def framing(self) -> bytes:
-        """The least head of a request with a body like this one's."""
+        """Return a minimal request head with the same body framing."""
         length = "transfer-encoding: chunked" if self.declared is None else f"content-length: {self.declared}"
         return f"POST / HTTP/{self.version}\r\n{length}\r\n\r\n".encode()
 
     def is_too_slow(self, now: float, seconds: float, least: int) -> bool:
-        """Whether the window of `seconds` that ends now brought fewer than `least` bytes."""
+        """Return whether fewer than `least` bytes arrived in the last window of `seconds`."""
         if now - self.rate_since < seconds:
             return False
         is_slow = self.size - self.rate_bytes < least
@@ -157,7 +157,7 @@ class Incoming:
         return is_slow
 
     def _split_target(self) -> tuple[str, str]:
-        """The path, unquoted as WSGI has it (PEP 3333), and the query. Raises BadHead."""
+        """Return the path, unquoted as in WSGI (PEP 3333), and the query. Raises BadHead."""
         try:
             url = httptools.parse_url(self.target)
         except httptools.HttpParserInvalidURLError:
@@ -170,7 +170,7 @@ class Incoming:
         return unquote_to_bytes(path).decode("latin-1"), (url.query or b"").decode("latin-1")
 
     def _check_authority(self, url: Any) -> None:
-        """A target with a host of its own must not say another one than Host, which decides who may ask."""
+        """Check that the host of an absolute target matches Host, which decides about access. Raises BadHead."""
         authority = url.host.decode("latin-1")
         if b"[" in self.target[:12]:
             authority = f"[{authority}]"
@@ -180,15 +180,15 @@ class Incoming:
             raise BadHead("the request target and the Host header differ")
 
     def environ(self, base: dict[str, Any]) -> dict[str, Any]:
-        """The WSGI environment (PEP 3333) of a complete request; takes the body out of this object."""
+        """Return the WSGI environment (PEP 3333) of a complete request. Moves the body out of this object."""
         stream, length = io.BytesIO(self._body), len(self._body)
         self.drop()
         return self._environ(base, stream, length)
 
     def environ_without_body(self, base: dict[str, Any]) -> dict[str, Any]:
-        """The same with something that stands for a body that is not complete, or never will be."""
+        """Return the WSGI environment with a placeholder for a body that is incomplete, or was refused."""
         stream = RefusedBody(self.refusal) if isinstance(self.refusal, str) else PendingBody()
-        # Django reads nothing of a body without a length.
+        # Django does not read a body without a length.
         return self._environ(base, stream, self.declared or 1)
 
     def _environ(self, base: dict[str, Any], stream: object, length: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What one connection may cost. The limits that operators change are settings; these have one right value."""
+"""The limits of one connection. Limits that operators may want to change are settings; these are fixed."""
 
 KIB = 1024
 
@@ -7,40 +7,41 @@ MAX_HEAD_BYTES = 64 * KIB
 MAX_TARGET_BYTES = 32 * KIB
 MAX_FIELDS = 100
 
-# From the first byte of a request, or from the connection's start, to the end of its head.
+# From the first byte of a request, or from the start of the connection, to the end of the head.
 HEAD_SECONDS = 20.0
-# Longer than the 60 s for which common load balancers keep a connection, so that they close it first.
+# Common load balancers keep a connection for 60 s. This is longer, so that they close it first.
 KEEP_ALIVE_SECONDS = 75.0
 
-# A body must bring 5 KiB in every 5 s. A phone on a bad line does; a client that sends a byte at a time does not.
+# A body must bring 5 KiB in every 5 s. A phone with a bad connection does; a client that trickles bytes does not.
 RATE_SECONDS = 5.0
 MIN_BYTES_PER_SECOND = 1 * KIB
 
-# Requests that wait on one connection while one before them is answered. Hardly any client pipelines; each waiting
-# request takes a kilobyte, so that 64 are no more than a socket's own buffers.
+# Requests that wait on one connection while an earlier one is processed. Few clients pipeline. Each waiting request
+# takes a kilobyte, so 64 take no more than a socket's own buffers.
 MAX_PIPELINED = 64
 
-# Chunks of a body: one costs the parser a microsecond, so that a body of 10 MiB in chunks of a byte would take ten
-# seconds. Those who send a record in a chunk have at most 10,000, and larger ones more bytes in each.
+# Chunks of a body. A chunk costs the parser a microsecond, so a body of 10 MiB in one-byte chunks would take ten
+# seconds. Clients that send one record per chunk have at most 10,000 chunks. Chunks of 64 bytes or more on average are
+# not limited.
 FREE_CHUNKS = 10_000
 MIN_CHUNK_BYTES = 64
-# What a request may have beside twice its body: the head, and the framing of chunks, their extensions and the trailer,
-# which the parser keeps until it is whole. All the above needs half of it.
+# The bytes that a request may have besides twice its body: the head, chunk framing and extensions, and the trailer,
+# which the parser buffers. Requests within the limits above need half of this.
 MAX_FRAMING_BYTES = 256 * KIB
 
-# A request is checked up to its body when the body takes longer than this to arrive: many clients send the head and
-# the body in two packets, and checking costs as much as a small request.
+# A request is checked up to its body if the body takes longer than this to arrive. Many clients send the head and the
+# body in two packets, and the check costs as much as a small request.
 CHECK_SECONDS = 0.02
-# What a client without a key may make the server hold until then.
+# How much of a body the server holds before it has checked the key.
 UNCHECKED_BODY_BYTES = 64 * KIB
 
-# A client that still sends when it is answered: the response is lost unless what it sends is read (nginx does the
-# same, with the same times: https://nginx.org/en/docs/http/ngx_http_core_module.html#lingering_close).
+# If a client is still sending when it gets the response, the server must read on, or the response is lost. nginx does
+# the same, with the same times: https://nginx.org/en/docs/http/ngx_http_core_module.html#lingering_close
 LINGER_SECONDS = 30.0
 LINGER_IDLE_SECONDS = 5.0
 
-# A client that takes nothing of its response for this long is gone.
+# A client that reads nothing of its response for this long is disconnected.
 SEND_SECONDS = 30.0
 
-# How often deadlines are looked at; they are exact to this.
+# How often deadlines are checked, which is also their precision.
 SWEEP_SECONDS = 0.5

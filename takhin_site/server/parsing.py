@@ -1,4 +1,4 @@
-"""Turn the bytes of a connection into requests; llhttp, Node.js's parser, does the reading (httptools)."""
+"""Parse the bytes of a connection into requests with llhttp, Node.js's parser (httptools)."""
 
 from typing import Any, Protocol
 
@@ -13,11 +13,11 @@ class BadBody(ValueError):
 
 
 class TooManyWaiting(Exception):
-    """More requests have come than this connection will answer; those before are whole."""
+    """The connection has too many pipelined requests. The earlier ones are complete."""
 
 
 class Sink(Protocol):
-    """What a parser tells, in this order for each request."""
+    """The callbacks of a parser, in the order of each request."""
 
     def request_begins(self) -> None: ...
     def head_received(self, request: Incoming) -> None: ...
@@ -26,7 +26,7 @@ class Sink(Protocol):
 
 
 class Parser:
-    """`receiving` is the request that has begun and is not complete."""
+    """`receiving` is the request that has started and is not complete."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -35,7 +35,7 @@ class Parser:
         self.receiving: Incoming | None = None
 
     def feed(self, data: bytes, now: float) -> None:
-        """Raises BadHead, BadBody, and what the sink raises; nothing more is to be fed then."""
+        """Parse `data`. Raises BadHead, BadBody, and what the sink raises. After an error, do not feed it again."""
         self._now = now
         if (request := self.receiving) is not None:
             request.raw_bytes += len(data)
@@ -48,9 +48,10 @@ class Parser:
             raise BadHead("the request head is too large", 431)
 
     def _feed(self, data: bytes) -> None:
-        """An offer to upgrade is ignored, as RFC 9110, section 7.8, allows: Java's client sends one with each request.
+        """Parse `data`, ignoring offers to upgrade, which Java's client sends with each request.
 
-        llhttp takes what follows such a head for the other protocol, so that a new parser goes on with the body.
+        RFC 9110, section 7.8, allows that. llhttp assumes that the other protocol follows such a head, so a new parser
+        reads the body.
         """
         while (rest := self._fed(data)) is not None:
             data = rest
@@ -59,7 +60,10 @@ class Parser:
             self._parser.feed_data(framing)
 
     def _fed(self, data: bytes) -> bytes | None:
-        """What follows an offer to upgrade. Not fed while that is handled: it would be the context of later errors."""
+        """Parse `data`, and return the rest after an offer to upgrade, or None.
+
+        The caller feeds the rest outside the `except`, or the upgrade would become the context of later errors.
+        """
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -78,8 +82,8 @@ class Parser:
         assert self.receiving is not None
         return self.receiving
 
-    # llhttp's callbacks. For a request that has its head they tell of the framing above, or of a chunked body's
-    # trailer, which nothing here asks for.
+    # llhttp's callbacks. For a request that already has its head, they come from the framing above or from the trailer
+    # of a chunked body, which is ignored.
 
     def on_message_begin(self) -> None:
         if self.receiving is None:
@@ -109,7 +113,7 @@ class Parser:
         if request.has_head:
             return
         request.end_head(self._parser.get_method().decode("latin-1"), self._parser.get_http_version())
-        # Here, for the framing above says nothing of it.
+        # Read it here, because the framing above does not have it.
         request.keep_alive = self._parser.should_keep_alive()
         request.began = request.rate_since = self._now
         self._sink.head_received(request)

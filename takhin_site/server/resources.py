@@ -1,4 +1,4 @@
-"""What the operating system allows the serving process, and what it gives back."""
+"""Adjust the serving process's file limit and memory allocator."""
 
 import ctypes
 import resource
@@ -9,12 +9,12 @@ log = structlog.get_logger("takhin.server")
 MIB = 1024 * 1024
 # From glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-# File descriptors for everything that is no client: the database, Kafka's brokers, the registry.
+# File descriptors for everything but clients: the database, Kafka's brokers, the registry.
 RESERVED_FILES = 256
 
 
 def connections_allowed(wanted: int) -> int:
-    """TAKHIN_MAX_CONNECTIONS, or as many as the process may have open files for; raises the soft limit to that."""
+    """Return how many connections the limit of open files allows, at most `wanted`. Raises the soft limit if needed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + RESERVED_FILES
     if soft < needed:
@@ -26,14 +26,14 @@ def connections_allowed(wanted: int) -> int:
 
 
 def return_memory() -> None:
-    """Have glibc give blocks of a megabyte back as they are freed: it would keep what large bodies took for ever.
+    """Make glibc return freed blocks of a megabyte or more, instead of keeping the memory of large bodies forever.
 
-    It raises its threshold to the largest block it sees freed, unless it is told one (mallopt(3)). Elsewhere than on
-    glibc there is no such call, and no need.
+    Without a fixed threshold, glibc raises it to the largest block it has freed (mallopt(3)). Other C libraries have no
+    such call, and do not need it.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, MIB)
         mallopt(M_TRIM_THRESHOLD, 8 * MIB)
-        # One heap for each thread keeps as many remains; the interpreter's lock leaves little to contend for.
+        # A heap per thread would keep more unused memory, and the GIL leaves little contention.
         mallopt(M_ARENA_MAX, 2)

@@ -1,4 +1,4 @@
-"""Serve a listening socket until SIGTERM: the event loop, all connections together, and what they share."""
+"""Serve a listening socket until SIGTERM: the event loop, all connections, and what they share."""
 
 import asyncio
 import signal
@@ -21,14 +21,14 @@ from takhin_site.server.threads import Threads
 
 LIVE = "/api/health/live"
 PROBES = ("/api/health/ready", "/api/health")
-# How long a stop waits for uploads that are under way.
+# How long shutdown waits for uploads in progress.
 STOP_UPLOADS_SECONDS = 1.0
-# And for clients to take their responses, once the last must have been written.
+# How long it then waits for clients to read their responses.
 STOP_SENDING_SECONDS = 2.0
 
 
 class Server:
-    """Owns the connections; every method belongs to the event loop's thread."""
+    """Owns the connections. Call its methods only in the event loop's thread."""
 
     def __init__(self, application: Application, address: tuple[str, int], loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -41,7 +41,7 @@ class Server:
         self.is_stopping = False
         self.stopped = loop.create_future()
         self.connections: set[Connection] = set()
-        # In the order in which they fell idle.
+        # Ordered by when they became idle.
         self._idle: dict[Connection, None] = {}
         self._sending: set[Connection] = set()
         self._held_bytes = self._unsent_bytes = 0
@@ -52,7 +52,7 @@ class Server:
     # Connections
 
     def opened(self, connection: Connection) -> None:
-        """Make room for a new client by the one that has been idle longest: idle ones use no capacity."""
+        """Add a connection. If there are too many, disconnect the one that has been idle longest."""
         self.connections.add(connection)
         self._idle[connection] = None
         if len(self.connections) > self.max_connections:
@@ -75,10 +75,9 @@ class Server:
     # Memory
 
     def hold(self, request: Incoming) -> bool:
-        """Count what has arrived of a body; False when all bodies together would take too much memory.
+        """Count the received part of a body. Return False if all bodies together would take too much memory.
 
-        Bodies that arrive whole may take as much again as those that are under way: slow clients cannot crowd out
-        quick ones.
+        Complete bodies may take as much again as incomplete ones, so slow clients cannot crowd out fast ones.
         """
         wanted = request.size - request.counted
         most = settings.TAKHIN_MAX_BUFFERED_BYTES
@@ -93,9 +92,10 @@ class Server:
         request.counted = 0
 
     def sending(self, connection: Connection, unsent: int) -> None:
-        """Note how much of its responses a client has still to take.
+        """Record how much of its responses a client has not read yet.
 
-        All together is bounded like bodies: the client that has taken nothing for longest goes.
+        The total is limited like that of bodies. Beyond it, the client that has read nothing for longest is
+        disconnected.
         """
         self._unsent_bytes += unsent - connection.unsent
         connection.unsent = unsent
@@ -111,7 +111,7 @@ class Server:
     # Requests
 
     def start(self, connection: Connection, request: Incoming) -> Result | None:
-        """Run the application: the result at once where that needs no thread, else None and `finish` later."""
+        """Run the application. Return the result if that needs no thread, else None, and call `finish` later."""
         if request.refusal is not None:
             return self._refuse(connection, request)
         if not request.is_complete:
@@ -132,10 +132,10 @@ class Server:
         return answers.rejected(request.refusal.status, str(request.refusal), connection.base["REMOTE_ADDR"])
 
     def wait(self, connection: Connection, request: Incoming, waiting: Waiting) -> None:
-        """Ask again when what the answer waits for happens, or its time is up."""
+        """Call the application again when the awaited event happens or time is up."""
 
         def again() -> None:
-            # The event may happen as its time runs out, and the request is answered once.
+            # The event may happen just as time runs out. Respond only once.
             if self._waits.get(connection) is not again:
                 return
             del self._waits[connection]
@@ -158,14 +158,14 @@ class Server:
     # Time
 
     def _sweep(self) -> None:
-        # First, for without it nothing has an end any more.
+        # Schedule the next sweep first: without it, no deadline would be enforced.
         self.loop.call_later(limits.SWEEP_SECONDS, self._sweep)
         now = self.now()
         for connection in list(self.connections):
             deadlines.enforce(connection, now)
 
     def stop(self) -> None:
-        """Answer what is complete, and end."""
+        """Respond to complete requests, then stop."""
         self.is_stopping = True
         for again in list(self._waits.values()):
             again()
@@ -206,7 +206,7 @@ def _base_environ(host: str, port: int) -> dict[str, Any]:
 
 
 def serve(application: Application, listener: socket.socket, parent: int) -> None:
-    """Serve until SIGTERM, or until the other end of the pipe `parent` is closed because its process is gone."""
+    """Serve until SIGTERM, or until the pipe `parent` closes because the parent process is gone."""
     return_memory()
     uvloop.run(_serve(application, listener, parent))
 
@@ -220,7 +220,7 @@ async def _serve(application: Application, listener: socket.socket, parent: int)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     loop.add_reader(parent, ending.set)
     await ending.wait()
-    # A second one must not cut short what is to end in order.
+    # A second SIGTERM must not interrupt the shutdown.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     loop.remove_reader(parent)
     accepting.close()

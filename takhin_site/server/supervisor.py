@@ -1,4 +1,4 @@
-"""Keep one process serving: start it, start it again when it crashes, and end it when this one is to end."""
+"""Keep a server process running: start it, restart it when it crashes, and stop it on shutdown."""
 
 import os
 import select
@@ -15,7 +15,7 @@ import structlog
 log = structlog.get_logger("takhin.server")
 STOP = {signal.SIGTERM, signal.SIGINT}
 HEEDED = {*STOP, signal.SIGCHLD}
-# A process that dies this often in a row is not worth starting again: whoever runs this one should know.
+# After this many crashes in a row, stop restarting and exit, so that the operator notices.
 MOST_CRASHES = 5
 CRASH_SECONDS = 30.0
 
@@ -24,10 +24,10 @@ Serve = Callable[[socket.socket, int], None]
 
 
 class Inbox:
-    """The signals that this process receives, one after the other.
+    """The signals that this process receives, in order.
 
-    Whichever thread a signal interrupts, its number is written to a pipe, and nothing else happens: the client of a
-    database has threads of its own, and a handler that did more could interrupt itself.
+    Whichever thread a signal interrupts, Python only writes its number to a pipe. Database clients have their own
+    threads, and a handler that did more could interrupt itself.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Inbox:
             signal.signal(number, lambda *_: None)
 
     def next(self, seconds: float | None = None) -> int | None:
-        """The next signal; None when none comes within `seconds`."""
+        """Return the next signal, or None if none arrives within `seconds`."""
         select.select([self._reading], [], [], seconds)
         try:
             return os.read(self._reading, 1)[0]
@@ -48,7 +48,7 @@ class Inbox:
 
 
 def run(listener: socket.socket, serve: Serve, started: Callable[[], object], grace_seconds: float) -> int:
-    """Supervise until SIGTERM or SIGINT; returns the exit code. `started` is called once, here."""
+    """Supervise until SIGTERM or SIGINT, and return the exit code. Calls `started` once, in this process."""
     inbox = Inbox()
     reading, writing = os.pipe()
     crashes: list[float] = []
@@ -73,7 +73,7 @@ def run(listener: socket.socket, serve: Serve, started: Callable[[], object], gr
 
 @contextmanager
 def _blocked() -> Iterator[None]:
-    """Hold signals back in this thread: a new process must not handle them as this one does."""
+    """Block signals in this thread, because a new process must not handle them as this one does."""
     signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
     try:
         yield
@@ -92,14 +92,14 @@ def _fork(listener: socket.socket, serve: Serve, reading: int, writing: int) -> 
 
 
 def _serve(listener: socket.socket, serve: Serve, reading: int) -> NoReturn:
-    """What the new process does, with all signals blocked at first."""
+    """Run the new process, which starts with all signals blocked."""
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        # Ctrl-C reaches every process of the terminal; this one waits for its parent's word.
+        # Ctrl-C reaches every process of the terminal. This one waits for its parent's SIGTERM.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # SIGTERM stays blocked until there is a handler for it: it would end the process at once, as if it had crashed.
+        # SIGTERM stays blocked until it has a handler. Before that it would kill the process, like a crash.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGCHLD})
         serve(listener, reading)
@@ -109,14 +109,14 @@ def _serve(listener: socket.socket, serve: Serve, reading: int) -> NoReturn:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        # Not sys.exit, which would unwind the parent's frames in this process.
+        # Not sys.exit, which would run the parent's cleanup in this process.
         os._exit(code)
 
 
 def _stop(child: int, inbox: Inbox, grace_seconds: float) -> int:
-    """End the child: by SIGTERM, and by SIGKILL when it takes longer than this."""
+    """Stop the child with SIGTERM, or with SIGKILL if it takes longer than `grace_seconds`."""
     for number in STOP:
-        # Once is enough; and what is ignored stays so while the interpreter ends, which takes handlers away.
+        # One signal is enough. Ignoring lasts while the interpreter exits, which removes handlers.
         signal.signal(number, signal.SIG_IGN)
     os.kill(child, signal.SIGTERM)
     deadline = time.monotonic() + grace_seconds

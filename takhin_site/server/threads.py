@@ -1,4 +1,4 @@
-"""Run the application in threads: one complete request, or one check of a request that is still arriving, at a time."""
+"""Run the application in threads, for complete requests and for checks of requests that are still arriving."""
 
 import queue
 import threading
@@ -15,13 +15,13 @@ Jobs = queue.SimpleQueue[tuple[MakeEnviron, Done]]
 
 
 class Threads:
-    """`wake` is called from a thread when results wait for `deliver`, which belongs to the event loop's thread."""
+    """A pool of threads. They call `wake` when there are results for `deliver`, which the event loop's thread calls."""
 
     def __init__(self, application: Application, count: int, wake: Callable[[], object]) -> None:
         self._application = application
         self._wake = wake
         self._jobs = Jobs()
-        # All other threads may wait for the database, which is what a probe asks about.
+        # Probes have their own thread, because all others may be waiting for the database that a probe checks.
         self._probes = Jobs()
         self._results: deque[tuple[Done, Result]] = deque()
         self._is_waking = False
@@ -33,8 +33,8 @@ class Threads:
         (self._probes if is_probe else self._jobs).put((make_environ, done))
 
     def deliver(self) -> None:
-        """Hand out all results there are."""
-        # Before the first look, so that whoever adds one from here on wakes the loop again.
+        """Deliver all available results."""
+        # Reset before reading, so that a result that is added from now on wakes the loop again.
         self._is_waking = False
         while self._results:
             done, result = self._results.popleft()
@@ -45,10 +45,10 @@ class Threads:
             self._run(*jobs.get())
 
     def _run(self, make_environ: MakeEnviron, done: Done) -> None:
-        """Apart from the loop, so that an idle thread holds no body."""
+        """Run one job. Separate from the loop, so that an idle thread keeps no reference to a body."""
         result = answers.run(self._application, make_environ)
         if not isinstance(result, Answer):
-            # No response was closed, which is when Django looks after its connections.
+            # Django cleans up its connections when a response is closed, and there is none.
             close_old_connections()
         self._results.append((done, result))
         if not self._is_waking:

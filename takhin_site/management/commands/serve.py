@@ -1,4 +1,4 @@
-"""Run the server: migrations, the admin's user, HTTP, and the workers inside it."""
+"""Run the server: migrate, create the admin's user, serve HTTP, and run the workers."""
 
 import fcntl
 import io
@@ -26,10 +26,10 @@ from topics import commits
 from topics.logs import current_log
 
 ADMIN = "admin"
-# Beside the longest that a request waits for the log and the longest that a worker is waited for.
+# Added to the longest time that a request waits for the log, and to the time that workers get to stop.
 GRACE_SECONDS = 5
 BACKLOG = 4096
-# The number of an advisory lock in PostgreSQL: "takhin" in ASCII.
+# The key of a PostgreSQL advisory lock: "takhin" in ASCII.
 MIGRATING = 0x74616B68696E
 
 
@@ -40,13 +40,13 @@ class Command(BaseCommand):
         parser.add_argument("--demo", action="store_true", help="create the topic demo and write three records to it")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        # Before anything is changed.
+        # Bind before changing anything.
         listener = bind(settings.TAKHIN_HOST, settings.TAKHIN_PORT)
         prepare_database(settings.TAKHIN_DATA_DIR / "admin-password")
         has_demo = options["demo"] and self.made_demo_topic()
         if not settings.TAKHIN_REQUIRE_API_KEY:
             self.stderr.write(self.style.WARNING(OPEN.format(host=settings.TAKHIN_HOST)))
-        # The serving process is forked from this one, and neither connections nor threads go over a fork whole.
+        # The serving process is forked from this one, and connections and threads do not survive a fork.
         current_log().close()
         commits.close()
         connections.close_all()
@@ -56,7 +56,10 @@ class Command(BaseCommand):
         sys.exit(supervisor.run(listener, serve, started, grace))
 
     def made_demo_topic(self) -> bool:
-        """Async requests are taken while the log is away, so that a demo must not keep the server from starting."""
+        """Create the demo's topic. Return whether it exists.
+
+        A failure must not stop the server from starting, because it accepts async requests while the log is down.
+        """
         try:
             call_command("create_topic", "demo", partitions=3, if_not_exists=True, stdout=io.StringIO())
         except CommandError as error:
@@ -72,7 +75,7 @@ OPEN = (
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket of this address. Raises CommandError when another server has it."""
+    """Return a socket bound to this address. Raises CommandError if that fails."""
     with cannot_listen(host, port):
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind)
@@ -82,7 +85,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def listen(listener: socket.socket) -> None:
-    """Only now: what connects while the database is migrated would hang. Raises CommandError."""
+    """Start to listen. Not earlier, or clients that connect during the migration would hang. Raises CommandError."""
     with cannot_listen(*listener.getsockname()[:2]):
         listener.listen(BACKLOG)
 
@@ -96,7 +99,7 @@ def cannot_listen(host: str, port: int) -> Iterator[None]:
 
 
 def prepare_database(password_file: Path) -> None:
-    """Judge the database, migrate it, and make its first user. Raises CommandError."""
+    """Check the database, migrate it, and create its first user. Raises CommandError."""
     try:
         reach_database()
         judge_database()
@@ -111,33 +114,33 @@ def prepare_database(password_file: Path) -> None:
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Wait for other servers of the same database that start at this moment: a migration runs once."""
+    """Hold a lock against other servers that start on the same database, so that only one runs the migrations."""
     if connection.vendor != "postgresql":
         with (settings.TAKHIN_DATA_DIR / "migrating.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
         return
     with connection.cursor() as cursor:
-        # Nor may a migration of a large table be cut short.
+        # A timeout must not interrupt the migration of a large table.
         cursor.execute("SET statement_timeout = 0; SET lock_timeout = 0")
         cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATING])
     try:
         yield
     finally:
-        # The lock ends with the connection, which no pool may keep.
+        # The connection holds the lock, so the pool must not keep it open.
         connection.close()
         connection.close_pool()  # type: ignore[attr-defined]
 
 
 def reach_database() -> None:
-    """Connect once beside the pool, which would only say that it timed out. Raises DatabaseError."""
+    """Connect once outside the pool, which would only report a timeout. Raises DatabaseError."""
     if connection.vendor == "postgresql":
         with connection.wrap_database_errors:
             connection.Database.connect(**connection.get_connection_params()).close()  # type: ignore[attr-defined]
 
 
 def judge_database() -> None:
-    """Raise CommandError unless the database keeps what it acknowledges."""
+    """Raise CommandError if the database may lose acknowledged commits."""
     found = checks.run_checks(tags=[checks.Tags.database], databases=["default"])
     wrong = [str(message.msg) for message in found if message.level >= checks.WARNING]
     if wrong:
@@ -145,7 +148,7 @@ def judge_database() -> None:
 
 
 def make_admin(password_file: Path) -> None:
-    """Make the user admin once, with a password kept in the data folder for its owner alone."""
+    """Create the user admin once, and save its password in the data folder, readable only by the owner."""
     users = get_user_model().objects
     if users.filter(username=ADMIN).exists():
         return
@@ -156,8 +159,8 @@ def make_admin(password_file: Path) -> None:
 
 
 def serve(listener: socket.socket, parent: int) -> None:
-    """Serve in this process, and end what it started in order: HTTP, workers, the log."""
-    # Starts the workers, so that it is imported where they are to run.
+    """Serve in this process, then stop in order: HTTP, the workers, the log."""
+    # Importing it starts the workers, so it happens in the process that runs them.
     from takhin_site.wsgi import application
 
     serving.serve(application, listener, parent)
@@ -166,13 +169,13 @@ def serve(listener: socket.socket, parent: int) -> None:
 
 
 def start_demo() -> None:
-    """In the same process group, so that Ctrl-C ends it too."""
+    """Start the demo in the same process group, so that Ctrl-C stops it too."""
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "demo"]
     subprocess.Popen(command, preexec_fn=heed_signals)
 
 
 def heed_signals() -> None:
-    """Undo what the supervisor blocks for itself; with a handler of this process a signal before the exec is lost."""
+    """Reset the supervisor's signal handling, so that a signal before the exec is not lost."""
     for number in supervisor.STOP:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, supervisor.STOP)
