@@ -111,7 +111,7 @@ def test_a_secret_file_that_is_missing_ends_the_start_in_one_line(tmp_path: Path
     done = manage(tmp_path, "check", **variables, KAFKA_SASL_PASSWORD_FILE="/nowhere/password")
 
     (line,) = done.stderr.splitlines()
-    assert line.startswith("takhin: KAFKA_SASL_PASSWORD_FILE must be a file that can be read")
+    assert line.startswith("takhin: KAFKA_SASL_PASSWORD_FILE must be a readable file")
 
 
 BLOCKED = (
