@@ -148,7 +148,7 @@ def test_another_type_than_avro_is_refused_by_name(
 
     assert answer.status_code == 400, answer.text
     assert answer.json()["code"] == "invalid_schema"
-    assert f"of type {kind}" in answer.json()["detail"]
+    assert f"its type is {kind};" in answer.json()["detail"]
 
 
 def test_another_type_is_not_decoded_and_says_so(gateway: LiveServer, registry: Registry, new_id: int) -> None:
@@ -163,7 +163,7 @@ def test_another_type_is_not_decoded_and_says_so(gateway: LiveServer, registry: 
     (shown,) = gateway.http.get(f"{gateway.url}/api/topics/users/messages?offset=-1&decode=true", timeout=10).json()
 
     assert shown["valueEncoding"] in ("utf-8", "base64")
-    assert "of type JSON" in shown["valueDecodeError"]
+    assert "its type is JSON;" in shown["valueDecodeError"]
 
 
 def deep(levels: int) -> str:

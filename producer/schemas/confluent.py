@@ -190,7 +190,7 @@ def _check_type(held: Held) -> None:
     if kind != AVRO:
         raise InvalidSchema(f"its type is {kind[:40]}; only {AVRO} is supported")
     if not held.schema:
-        raise InvalidSchema("its text is empty")
+        raise InvalidSchema("it has no text")
 
 
 def _shown(reference: Reference) -> str:
