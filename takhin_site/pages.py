@@ -88,7 +88,11 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 # Why the server refuses a body: the status, the short text that clients know, and the detail.
 REFUSALS = {
     "incomplete_body": (400, "invalid request body", "the body ended before it was complete; nothing was written"),
-    "body_timeout": (408, "request body timeout", "the body did not arrive in time (TAKHIN_BODY_TIMEOUT)"),
+    "body_timeout": (
+        408,
+        "request body timeout",
+        "the body took longer than TAKHIN_BODY_TIMEOUT, or came slower than 1 KiB/s",
+    ),
     "body_too_large": (413, "request body too large", "the body exceeds {limit} bytes as sent"),
     "too_many_chunks": (
         400,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import structlog
 import uvloop
 from django.conf import settings
 
@@ -19,6 +20,7 @@ from takhin_site.server.incoming import Incoming
 from takhin_site.server.resources import connections_allowed, return_memory
 from takhin_site.server.threads import Threads
 
+log = structlog.get_logger("takhin.server")
 LIVE = "/api/health/live"
 PROBES = ("/api/health/ready", "/api/health")
 # How long shutdown waits for uploads in progress.
@@ -215,6 +217,8 @@ async def _serve(application: Application, listener: socket.socket, parent: int)
     loop = asyncio.get_running_loop()
     server = Server(application, listener.getsockname()[:2], loop)
     accepting = await loop.create_server(lambda: Connection(server), sock=listener, backlog=4096)
+    host, port = listener.getsockname()[:2]
+    log.info("listening", host=host, port=port)
     ending = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ending.set)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
