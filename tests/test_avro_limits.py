@@ -145,7 +145,7 @@ def test_a_request_is_bounded_too(api: Api, settings: Any) -> None:
     outcomes = answer.json()["offsets"]
     # Four times the body is less than one record may have, and that bounds it then.
     assert [outcome.get("code", "written") for outcome in outcomes] == ["written"] * 10 + ["record_too_large"] * 10
-    assert "more than 1048576 bytes" in outcomes[-1]["error"]
+    assert "exceeds 1048576 bytes together" in outcomes[-1]["error"]
 
 
 class Clock:
@@ -177,7 +177,7 @@ def test_a_requests_time_ends_serialization(api: Api, monkeypatch: pytest.Monkey
     assert len(outcomes) == 102
     assert outcomes[1]["code"] == "serialization_failed"
     assert {(outcome["code"], outcome["retriable"]) for outcome in outcomes[2:]} == {("not_attempted", True)}
-    assert "time ended" in outcomes[50]["error"]
+    assert "timed out" in outcomes[50]["error"]
     assert not RecordBatch.objects.exists()
 
 
@@ -292,7 +292,7 @@ def test_an_async_request_that_takes_too_long_is_ended(api: Api, slow: str, monk
     found = status(api, many)
     assert found["status"] == "failed"
     assert {outcome["code"] for outcome in found["offsets"]} == {"not_attempted"}
-    assert "send fewer at a time" in found["error"]
+    assert "send fewer at once" in found["error"]
     assert not RecordBatch.objects.exists()
 
 
