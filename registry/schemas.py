@@ -1,5 +1,6 @@
 """Parse schema texts into the forms used to store, compare and find them: compact, canonical and fingerprint."""
 
+import gc
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -22,8 +23,27 @@ MIB = 1024 * 1024
 MAX_TEXT_CHARACTERS = MIB
 # Includes all referenced schemas: they are decoded and compiled whenever the schema is.
 MAX_TOTAL_CHARACTERS = 2 * MIB
+# A compiled schema consists of cycles, about 150 bytes for each character, and the server collects old objects rarely:
+# what this many characters leave behind is collected at once, up to 80 MB.
+COLLECT_CHARACTERS = MIB // 2
 _encode = msgspec.json.Encoder(order="deterministic").encode
 LOGICAL = "logical"
+
+
+class _Garbage:
+    """Counts the characters compiled since the last collection. A lost count of two threads only delays the next."""
+
+    def __init__(self) -> None:
+        self._characters = 0
+
+    def add(self, characters: int) -> None:
+        self._characters += characters
+        if self._characters > COLLECT_CHARACTERS:
+            self._characters = 0
+            gc.collect()
+
+
+_garbage = _Garbage()
 
 
 class Parsed(msgspec.Struct, frozen=True):
@@ -50,8 +70,10 @@ def parse(text: str, dependencies: Sequence[str] = ()) -> Parsed:
 def compile_text(text: str, dependencies: Sequence[str] = ()) -> AvroSchema:
     """Compile a schema for encoding and decoding, using the Avro settings. Raises InvalidSchema, SchemaTooLarge."""
     decoded = _decode(text)
-    if len(text) + sum(map(len, dependencies)) > MAX_TOTAL_CHARACTERS:
+    characters = len(text) + sum(map(len, dependencies))
+    if characters > MAX_TOTAL_CHARACTERS:
         raise SchemaTooLarge(f"the schema and all its references have more than {MAX_TOTAL_CHARACTERS} characters")
+    _garbage.add(characters)
     try:
         return AvroSchema(
             decoded,

@@ -59,6 +59,17 @@ def nothing_cached() -> Iterator[None]:
     yield
     logs.forget()
     authentication.forget()
+    _take_back_connections()
+
+
+def _take_back_connections() -> None:
+    """A thread that a test has started may have ended without returning its connection to PostgreSQL's pool."""
+    if connection.vendor != "postgresql":
+        return
+    connection.close()
+    stats = connection.pool.get_stats()  # type: ignore[attr-defined]
+    if stats["pool_available"] < stats["pool_size"]:
+        connection.close_pool()  # type: ignore[attr-defined]
 
 
 class Api:

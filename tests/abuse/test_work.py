@@ -154,7 +154,8 @@ def test_large_schemas_are_not_kept_for_ever(target: Target) -> None:
         answer = post(target, PRODUCE, body, **{"value.format": "avro", "value.schema": f"attacked-kept{number}"})
         assert answer.status_code == 200, answer.text
 
-    assert target.memory() - before < 200 * 1024 * 1024
+    # The cache holds 150 MB at most, and up to 80 MB wait to be collected.
+    assert target.memory() - before < 300 * 1024 * 1024
 
 
 def test_a_decoded_record_is_not_thousands_of_times_larger(target: Target) -> None:
