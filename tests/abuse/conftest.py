@@ -1,5 +1,6 @@
 """An innocent client that measures what it gets while somebody attacks the same server."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from tests.live import LiveServer
 
 PAUSE_SECONDS = 0.02
 # What 99 of 100 requests of the innocent client take at most, and what every probe does.
-MOST_SECONDS = 0.25
+# A shared machine that pauses for a moment needs more; an attack that works costs others many seconds.
+MOST_SECONDS = float(os.environ.get("ABUSE_MOST_SECONDS", "0.25"))
 MIB = 1024 * 1024
 
 
