@@ -37,10 +37,11 @@ test-postgres: $(VENV)/.dev ## run all tests on a private PostgreSQL
 test-abuse: $(VENV)/.dev ## attack a server and measure what its other clients see
 	$(BIN)/python -m pytest -m abuse -s $(ARGS)
 
-lint: $(VENV)/.dev ## run ruff and mypy
+lint: $(VENV)/.dev ## run ruff, mypy and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.dev ## fix and format with ruff
 	$(BIN)/ruff check --fix .

@@ -41,10 +41,10 @@ def report(bootstrap: str, what: str) -> None:
     django.setup()
     from confluent_kafka import Producer
 
-    from topics.backends.kafka import properties
-    from topics.errors import TopicExists
-    from topics.logs import current_log
-    from topics.records import Record, Write
+    from topics.log import current_log
+    from topics.log.errors import TopicExists
+    from topics.log.kafka import properties
+    from topics.log.records import Record, Write
 
     print(f"{what}, {os.cpu_count()} cores, one client")
     log = current_log()

@@ -15,10 +15,10 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from producer import addresses, guesses
+from core import addresses, wrong_guesses
+from core.database import transactions
+from core.errors import StorageError
 from producer.models import ApiKey, digest_of
-from topics import commits
-from topics.errors import LogError
 
 if TYPE_CHECKING:
     # rest_framework.views imports this module by its dotted path.
@@ -117,7 +117,7 @@ def _find(secret: str, address: str) -> ApiKey | None:
     """
     digest = digest_of(secret)
     until, key = _cache.get(digest, (0.0, None))
-    if key is None and (seconds := guesses.keys.wait(address)):
+    if key is None and (seconds := wrong_guesses.keys.wait(address)):
         raise TooManyWrongKeys(seconds)
     if until <= time.monotonic():
         key = _look_up(digest, secret)
@@ -125,7 +125,7 @@ def _find(secret: str, address: str) -> ApiKey | None:
 
 
 def _look_up(digest: str, secret: str) -> ApiKey | None:
-    with commits.translated():
+    with transactions.translated():
         key = ApiKey.objects.usable().filter(digest=digest).first()
     if key is not None and not key.matches(secret):
         key = None
@@ -148,7 +148,7 @@ def _make_room() -> None:
 def _note_wrong(secret: str, client: str) -> None:
     named = NAMED.match(secret)
     log.warning("api_key_rejected", client=client, key=named[0] if named else None)
-    if guesses.keys.count(addresses.subscriber_of(client)):
+    if wrong_guesses.keys.count(addresses.subscriber_of(client)):
         log.warning("api_key_throttled", client=client)
 
 
@@ -161,8 +161,8 @@ def _note_use(key: ApiKey) -> None:
     if key.last_used_at is not None and timezone.now() - key.last_used_at < LAST_USED_STEP:
         return
     try:
-        commits.run(lambda: ApiKey.objects.filter(pk=key.pk).update(last_used_at=Now()))
-    except LogError:
+        transactions.commit(lambda: ApiKey.objects.filter(pk=key.pk).update(last_used_at=Now()))
+    except StorageError:
         # Not worth failing the request for. The next lookup tries again.
         return
 
@@ -170,7 +170,7 @@ def _note_use(key: ApiKey) -> None:
 def forget() -> None:
     """Clear the cache and the counters. Tests call this between databases."""
     _cache.clear()
-    guesses.forget()
+    wrong_guesses.forget()
 
 
 class HasScope(BasePermission):

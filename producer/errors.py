@@ -1,21 +1,13 @@
-"""The errors of produce requests.
+"""The errors of produce requests, besides those that every endpoint has.
 
-RequestError                  the whole request; exceptions.py maps it to an HTTP status
-├── InvalidBody
+RequestError                  the whole request
 ├── NoRecords
-├── BodyTooLarge
 ├── TooManyRecords
-├── UnsupportedContentEncoding
-├── UnsupportedContentType
 ├── InvalidParameter
 │   ├── UnsupportedFormat
 │   ├── UnsupportedCompression
 │   └── SchemaRequired
-├── SchemaNotFound
-├── InvalidSchema
 ├── RegistrationForbidden
-├── SubjectNotAllowed
-├── RegistryUnavailable
 └── RequestNotFound
 RecordError                   one record; becomes that record's RecordFailure
 ├── SerializationFailed
@@ -24,17 +16,7 @@ RecordError                   one record; becomes that record's RecordFailure
 
 import msgspec
 
-
-class RequestError(Exception):
-    """`title` is the short text that API clients know, and `code` its stable slug."""
-
-    code = "invalid_request"
-    title = "invalid request"
-
-
-class InvalidBody(RequestError):
-    code = "invalid_request_body"
-    title = "invalid request body"
+from core.api.errors import InvalidParameter, RequestError
 
 
 class NoRecords(RequestError):
@@ -42,35 +24,9 @@ class NoRecords(RequestError):
     title = "no records to produce"
 
 
-class BodyTooLarge(RequestError):
-    code = "body_too_large"
-    title = "request body too large"
-
-
 class TooManyRecords(RequestError):
     code = "too_many_records"
     title = "too many records"
-
-
-class UnsupportedContentEncoding(RequestError):
-    code = "unsupported_content_encoding"
-
-    def __init__(self, encoding: str, supported: str) -> None:
-        self.title = f"unsupported content encoding: {encoding}"
-        super().__init__(f"Content-Encoding {encoding!r} is not one of {supported}")
-
-
-class UnsupportedContentType(RequestError):
-    code = "unsupported_content_type"
-
-    def __init__(self, content_type: str, supported: str) -> None:
-        self.title = f"unsupported content type: {content_type}"
-        super().__init__(f"Content-Type {content_type!r} is not one of {supported}")
-
-
-class InvalidParameter(RequestError):
-    code = "invalid_parameter"
-    title = "invalid query parameter"
 
 
 class UnsupportedFormat(InvalidParameter):
@@ -98,16 +54,6 @@ class SchemaRequired(InvalidParameter):
         super().__init__(f"{absent}add {part}.schema=SUBJECT or {part}.schema.id=ID to the query")
 
 
-class SchemaNotFound(RequestError):
-    code = "schema_not_found"
-    title = "schema not found"
-
-
-class InvalidSchema(RequestError):
-    code = "invalid_schema"
-    title = "invalid schema"
-
-
 class RegistrationForbidden(RequestError):
     code = "registration_forbidden"
     title = "schema registration forbidden"
@@ -117,23 +63,6 @@ class RegistrationForbidden(RequestError):
             f"this schema is not registered under {subject!r}; registering it requires an API key with the scope "
             "schemas, and a topic with registersSchemas=true"
         )
-
-
-class SubjectNotAllowed(RequestError):
-    code = "subject_not_allowed"
-
-    def __init__(self, subject: str, topic: str | None) -> None:
-        missing = f"topic {topic}" if topic is not None else "a topic pattern that matches the subject, or *"
-        self.title = f"this API key may not use subject {subject}"
-        super().__init__(f"this API key may not use subject {subject}: it lacks {missing}")
-
-
-class RegistryUnavailable(RequestError):
-    """The schema registry cannot be reached now."""
-
-    code = "registry_unavailable"
-    title = "schema registry unavailable"
-    retriable = True
 
 
 class RequestNotFound(RequestError):

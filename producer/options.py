@@ -6,9 +6,10 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from producer.errors import InvalidParameter, UnsupportedCompression, UnsupportedFormat
+from core.api.errors import InvalidParameter
+from producer.errors import UnsupportedCompression, UnsupportedFormat
 from producer.formats import AVRO, FORMAT_NAMES
-from topics.compression import CODECS
+from topics.log.compression import CODECS
 
 # The wire format stores an id in four bytes, and Java reads them as signed.
 MAX_SCHEMA_ID = 2**31 - 1

@@ -10,19 +10,21 @@ import msgspec
 import structlog
 from django.conf import settings
 
-from producer import decoding, notices
-from producer.bodies import Body
-from producer.decoding import InboundRecord, InlineSchemas
+from core import wakeups
+from core.api.bodies import Body
+from core.database import transactions
+from core.errors import OutcomeUnknown, StorageUnavailable
 from producer.errors import RecordFailure
 from producer.formats import AVRO
 from producer.models import ApiKey, Mode, Outcome, ProduceRequest, Scope
 from producer.options import Options
-from producer.plans import Outcomes, Plan
-from producer.schemas.guarded import source_for
-from producer.schemas.resolution import resolve
-from topics import commits
-from topics.backends.base import Log, Results
-from topics.errors import LogUnavailable, NotAttempted, OutcomeUnknown, TopicExists
+from producer.pipeline import decode
+from producer.pipeline.decode import InboundRecord, InlineSchemas
+from producer.pipeline.plan import Outcomes, Plan
+from producer.pipeline.schemas import resolve
+from registry.sources.guarded import source_for
+from topics.log.contract import Log, Results
+from topics.log.errors import NotAttempted, TopicExists
 
 log = structlog.get_logger("takhin.produce")
 # A hundred times as long as the 10,000 slowest ordinary records of 10 MiB take.
@@ -96,7 +98,7 @@ def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
         if topic_log.supports_transactions:
             return append(topic_log, inbound.topic, plan, keep, seconds)
         return append(topic_log, inbound.topic, plan, functools.partial(_keep_if_possible, keep), seconds)
-    except (LogUnavailable, OutcomeUnknown) as error:
+    except (StorageUnavailable, OutcomeUnknown) as error:
         log.warning("append failed", topic=inbound.topic, error=str(error), exc_info=error.__cause__)
         failed: Outcomes = list(plan.failed(error))
         if not topic_log.supports_transactions:
@@ -122,17 +124,17 @@ def _serialize(plan: Plan, seconds: float) -> bool:
 def _keep_if_possible(keep: Callable[[Outcomes], None], outcomes: Outcomes) -> None:
     """Save the outcomes if the database is up. The log has already decided them."""
     try:
-        commits.run(lambda: keep(outcomes))
-    except (LogUnavailable, OutcomeUnknown) as error:
+        transactions.commit(lambda: keep(outcomes))
+    except (StorageUnavailable, OutcomeUnknown) as error:
         log.warning("the request's outcome is not tracked", error=str(error))
 
 
 def submit(inbound: Inbound) -> ProduceRequest:
-    """Accept a request for a worker. When this returns, the request is durable. Raises LogUnavailable."""
+    """Accept a request for a worker. When this returns, the request is durable. Raises StorageUnavailable."""
     row = _row(inbound, Mode.ASYNC)
     row.keep_body(inbound.body.data)
-    commits.run(row.insert)
-    notices.work_arrived()
+    transactions.commit(row.insert)
+    wakeups.work_arrived()
     return row
 
 
@@ -146,24 +148,24 @@ def run(topic_log: Log, row: ProduceRequest) -> None:
 def write(topic_log: Log, row: ProduceRequest, plan: Plan) -> None:
     """Append an accepted request's records and complete its row, in one transaction if the log supports it.
 
-    Raises LogUnavailable (try again), TopicNotFound, and Overtaken (another worker has claimed the request; a log with
-    transactions rolls this append back). On a log without transactions, an earlier attempt may already have written
-    some of the records. Each record has the request's id in a header, so that consumers can tell.
+    Raises StorageUnavailable (try again), TopicNotFound, and Overtaken (another worker has claimed the request; a log
+    with transactions rolls this append back). On a log without transactions, an earlier attempt may already have
+    written some of the records. Each record has the request's id in a header, so that consumers can tell.
     """
     if topic_log.supports_transactions:
         append(topic_log, row.topic, plan, row.complete)
     else:
         plan.mark(row.pk)
         append(topic_log, row.topic, plan, lambda outcomes: _complete_unless_to_be_tried_again(row, outcomes))
-    notices.finished(row.pk)
+    wakeups.finished(row.pk)
 
 
 def _complete_unless_to_be_tried_again(row: ProduceRequest, outcomes: Outcomes) -> None:
     """Complete the row, unless a record is in doubt or may be retried: an accepted record must not be lost."""
     for outcome in outcomes:
         if isinstance(outcome, RecordFailure) and (outcome.retriable or outcome.code == OutcomeUnknown.code):
-            raise LogUnavailable(outcome.error)
-    commits.run(lambda: row.complete(outcomes))
+            raise StorageUnavailable(outcome.error)
+    transactions.commit(lambda: row.complete(outcomes))
 
 
 def plan_of(topic_log: Log, row: ProduceRequest) -> Plan:
@@ -172,7 +174,7 @@ def plan_of(topic_log: Log, row: ProduceRequest) -> Plan:
     Raises TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
     body = row.read_body()
-    plan = _plan(topic_log, row.topic, decoding.decode(body, row.ndjson).records, row.read_options(), row)
+    plan = _plan(topic_log, row.topic, decode.decode(body, row.ndjson).records, row.read_options(), row)
     plan.body_bytes = len(body)
     return plan
 
@@ -193,7 +195,7 @@ def advance(plan: Plan, seconds: float) -> bool:
 
 
 def check_online(topic_log: Log, row: ProduceRequest, plan: Plan) -> None:
-    """Raise LogUnavailable if a partition is offline, so that the request is retried later without blocking others."""
+    """Raise StorageUnavailable if a partition is offline, so that the request is retried later and blocks no other."""
     topic_log.check_online(row.topic, [write.partition for write in plan.writes])
 
 
@@ -216,7 +218,7 @@ def append(
     if plan.writes:
         topic_log.append(topic, plan.writes, also, seconds)
     elif topic_log.supports_transactions:
-        commits.run(lambda: also([]))
+        transactions.commit(lambda: also([]))
     else:
         also([])
     return kept[-1]
@@ -255,7 +257,7 @@ def wait_until_finished(find: Callable[[], ProduceRequest], seconds: float) -> P
     deadline = time.monotonic() + seconds
     row = find()
     while not row.is_finished and (left := deadline - time.monotonic()) > 0:
-        notices.wait_finished(row.pk, min(left, 0.25))
+        wakeups.wait_finished(row.pk, min(left, 0.25))
         row = find()
     return row
 

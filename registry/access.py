@@ -43,7 +43,7 @@ class Access:
     def check_schema(self, schema_id: int) -> None:
         """Raise SchemaNotFound, as for an unknown id, unless at least one of the schema's subjects is visible."""
         if not self.visible_schemas([schema_id]):
-            raise errors.SchemaNotFound(schema_id)
+            raise errors.SchemaNotFound(f"Schema {schema_id} not found")
 
     def visible_schemas(self, ids: Iterable[int]) -> list[int]:
         """Return the ids that are visible, in the given order."""

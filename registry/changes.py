@@ -5,13 +5,13 @@ from typing import TypeVar
 
 from django.db import connection
 
-from topics import commits
+from core.database import transactions
 
 T = TypeVar("T")
 
 
 def run(job: Callable[[], T]) -> T:
-    """Run `job` with `commits.run`, excluding all other changes to the registry."""
+    """Run `job` with `transactions.run`, excluding all other changes to the registry."""
 
     def alone() -> T:
         # SQLite has only one writer anyway. Every change inserts into this table, and the lock does not block readers.
@@ -20,4 +20,4 @@ def run(job: Callable[[], T]) -> T:
                 cursor.execute("LOCK TABLE registry_change IN SHARE ROW EXCLUSIVE MODE")
         return job()
 
-    return commits.run(alone)
+    return transactions.commit(alone)

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from topics.errors import LogUnavailable
+from core.errors import StorageUnavailable
 
 # Parsing and comparing this many characters takes about a tenth of a second.
 LIGHT_CHARACTERS = 64 * 1024
@@ -17,15 +17,15 @@ _turn = threading.Lock()
 
 @contextmanager
 def on(characters: int) -> Iterator[None]:
-    """Run a block that works on this many characters of schemas. Large ones take turns. Raises LogUnavailable."""
+    """Run a block that works on this many characters of schemas. Large ones take turns. Raises StorageUnavailable."""
     if characters <= LIGHT_CHARACTERS:
         yield
         return
     if not _admitted.acquire(blocking=False):
-        raise LogUnavailable(f"{ADMITTED} large schemas are already being processed")
+        raise StorageUnavailable(f"{ADMITTED} large schemas are already being processed")
     try:
         if not _turn.acquire(timeout=SECONDS):
-            raise LogUnavailable(f"another large schema took longer than {SECONDS:g} seconds")
+            raise StorageUnavailable(f"another large schema took longer than {SECONDS:g} seconds")
         try:
             yield
         finally:

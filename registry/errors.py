@@ -1,6 +1,10 @@
 """The registry's errors, with Confluent's error codes.
 
+Those that a produce request can cause have the `code` and `title` of its problem response too.
+https://docs.confluent.io/platform/current/schema-registry/develop/api.html
+
 RegistryError
+├── RegistryUnavailable       50001
 ├── SubjectNotAllowed         40301
 ├── GlobalNotAllowed          40301
 ├── SubjectNotFound           40401
@@ -39,14 +43,25 @@ class RegistryError(Exception):
     error_code: int
 
 
+class RegistryUnavailable(RegistryError):
+    """An external registry, or the database of the built-in one, cannot be reached now."""
+
+    # "Error in the backend data store"
+    error_code = 50001
+    code = "registry_unavailable"
+    title = "schema registry unavailable"
+    retriable = True
+
+
 class SubjectNotAllowed(RegistryError):
     """The API key does not allow the subject's topic."""
 
-    # https://docs.confluent.io/platform/current/schema-registry/develop/api.html
     error_code = 40301
+    code = "subject_not_allowed"
 
     def __init__(self, subject: str, topic: str | None) -> None:
         missing = f"topic {topic}" if topic is not None else "a topic pattern that matches the subject, or *"
+        self.title = f"this API key may not use subject {subject}"
         super().__init__(f"this API key may not use subject {subject}: it lacks {missing}")
 
 
@@ -73,9 +88,8 @@ class VersionNotFound(RegistryError):
 
 class SchemaNotFound(RegistryError):
     error_code = 40403
-
-    def __init__(self, schema: object = "") -> None:
-        super().__init__(f"Schema {schema} not found" if schema != "" else "Schema not found")
+    code = "schema_not_found"
+    title = "schema not found"
 
 
 class SubjectSoftDeleted(RegistryError):
@@ -137,6 +151,8 @@ class Incompatible(RegistryError):
 
 class InvalidSchema(RegistryError):
     error_code = 42201
+    code = "invalid_schema"
+    title = "invalid schema"
 
 
 class UnsupportedSchema(InvalidSchema):

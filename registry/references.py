@@ -7,8 +7,8 @@ from django.db import connection
 from django.db.models import Max, Q
 
 from registry import errors, subjects
-from registry.entries import Reference
 from registry.models import Schema, SubjectVersion
+from registry.values import Reference
 
 # Each reference is a separate type, and a hundred is plenty. SQLite allows 1000 conditions in a query.
 MOST_REFERENCES = 100

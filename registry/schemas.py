@@ -14,8 +14,8 @@ from registry.avro_json import AvroSchema, InvalidAvroSchema
 from registry.avro_json.logical import logical_of
 from registry.avro_json.naming import PRIMITIVES, namespace_of, within
 from registry.canonical import canonical, definitions
-from registry.entries import Reference
 from registry.errors import InvalidSchema, SchemaTooLarge, UnsupportedSchema
+from registry.values import Reference
 
 AVRO = "AVRO"
 MIB = 1024 * 1024

@@ -6,10 +6,10 @@ from functools import partial
 import msgspec
 from django.db.models import Count, Max
 
-from registry import changes, configuration, effort, entries, errors, judging, references, schemas, subjects
-from registry.entries import Reference, StoredSchema, Version
+from core.errors import StorageUnavailable
+from registry import changes, configuration, effort, errors, references, schemas, subjects, validation, values
 from registry.models import Action, Change, Schema, SchemaReference, SubjectVersion
-from topics.errors import LogUnavailable
+from registry.values import Reference, StoredSchema, Version
 
 __all__ = ["Reference", "StoredSchema", "Version"]
 # A round repeats when another registration under the same subject came first; only the new versions are checked then.
@@ -41,31 +41,33 @@ def register(
     1. Validate the schema and check its compatibility while others may write.
     2. Lock the registry and store the schema if the checked versions are still current; otherwise repeat the check.
 
-    Raises InvalidSubject, InvalidSchema, OperationNotPermitted, Incompatible, SchemaTooLarge, LogUnavailable.
+    Raises InvalidSubject, InvalidSchema, OperationNotPermitted, Incompatible, SchemaTooLarge, StorageUnavailable.
     """
     subjects.check(subject)
     candidate = _candidate(text, schema_type, references)
-    judged: judging.Standing | None = None
+    judged: validation.Standing | None = None
     for _ in range(MOST_ROUNDS):
         if (live := _live(subject, candidate)) is not None:
             return live
         _check_writable(subject)
-        stands = judging.standing(subject)
+        stands = validation.standing(subject)
         if messages := _incompatibilities(candidate, stands.beyond(judged)):
             raise errors.Incompatible(subject, messages)
         judged = stands
         made = changes.run(partial(_make, subject, candidate, stands, normalize, by))
         if made is not None:
             return made
-    raise LogUnavailable(f"{MOST_ROUNDS} concurrent registrations under subject {subject!r} came first")
+    raise StorageUnavailable(f"{MOST_ROUNDS} concurrent registrations under subject {subject!r} came first")
 
 
-def _make(subject: str, candidate: _Candidate, judged_by: judging.Standing, normalize: bool, by: str) -> Version | None:
+def _make(
+    subject: str, candidate: _Candidate, judged_by: validation.Standing, normalize: bool, by: str
+) -> Version | None:
     """Store a new version; return None if the level or versions it was checked against have changed."""
     if (live := _live(subject, candidate)) is not None:
         return live
     _check_writable(subject)
-    if judging.standing(subject) != judged_by:
+    if validation.standing(subject) != judged_by:
         return None
     row = Schema.objects.filter(fingerprint=candidate.fingerprint).first() or _store(candidate, normalize)
     made = SubjectVersion.objects.create(subject=subject, version=_next_number(subject), schema=row)
@@ -102,14 +104,14 @@ def lookup(
 ) -> Version:
     """Return the subject's version of this schema. Normalization makes no difference to which schemas are equal.
 
-    Raises SubjectNotFound, SchemaNotFound, InvalidSchema, SchemaTooLarge, LogUnavailable.
+    Raises SubjectNotFound, SchemaNotFound, InvalidSchema, SchemaTooLarge, StorageUnavailable.
     """
     candidate = _candidate(text, schema_type, references)
     found = SubjectVersion.objects.of(subject, deleted=deleted).filter(schema__fingerprint=candidate.fingerprint)
     row = found.select_related("schema").order_by("-version").first()
     if row is None:
         _check_exists(subject, deleted)
-        raise errors.SchemaNotFound
+        raise errors.SchemaNotFound("Schema not found")
     return _version(row)
 
 
@@ -117,7 +119,7 @@ def by_id(schema_id: int) -> StoredSchema:
     """Raises SchemaNotFound."""
     row = Schema.objects.filter(pk=schema_id).first()
     if row is None:
-        raise errors.SchemaNotFound(schema_id)
+        raise errors.SchemaNotFound(f"Schema {schema_id} not found")
     return _stored(row)
 
 
@@ -143,12 +145,12 @@ def incompatibilities(
     """Return the ways in which a schema violates the subject's level.
 
     Checks against one version (the latest if `number` is None), or with `every` against all versions that the level
-    covers. A subject without versions accepts any schema. Raises InvalidSchema, SchemaTooLarge, LogUnavailable, and
+    covers. A subject without versions accepts any schema. Raises InvalidSchema, SchemaTooLarge, StorageUnavailable, and
     VersionNotFound if `number` does not exist.
     """
     candidate = _candidate(text, schema_type, references)
     if every:
-        return _incompatibilities(candidate, judging.standing(subject))
+        return _incompatibilities(candidate, validation.standing(subject))
     rows = SubjectVersion.objects.of(subject).order_by("-version")
     row = (rows if number is None else rows.filter(version=number)).first()
     if row is None:
@@ -156,7 +158,7 @@ def incompatibilities(
             return []
         raise errors.VersionNotFound(number)
     level = configuration.effective_level(subject)
-    return _incompatibilities(candidate, judging.Standing(level, ((row.version, row.schema_id),)))
+    return _incompatibilities(candidate, validation.Standing(level, ((row.version, row.schema_id),)))
 
 
 def _candidate(text: str, schema_type: str, given: Sequence[Reference]) -> _Candidate:
@@ -186,8 +188,8 @@ def _store(candidate: _Candidate, normalize: bool) -> Schema:
     return row
 
 
-def _incompatibilities(candidate: _Candidate, stands: judging.Standing) -> list[str]:
-    return judging.incompatibilities(candidate.parsed.text, candidate.dependencies, stands)
+def _incompatibilities(candidate: _Candidate, stands: validation.Standing) -> list[str]:
+    return validation.incompatibilities(candidate.parsed.text, candidate.dependencies, stands)
 
 
 def _check_exists(subject: str, deleted: bool) -> None:
@@ -200,7 +202,7 @@ def _version(row: SubjectVersion) -> Version:
 
 
 def _stored(row: Schema) -> StoredSchema:
-    found = [entries.Reference(link.name, link.subject, link.version) for link in row.references.all()]
+    found = [values.Reference(link.name, link.subject, link.version) for link in row.references.all()]
     return StoredSchema(row.pk, row.text, row.schema_type, found)
 
 

@@ -7,9 +7,9 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
-    {"NAME": "producer.passwords.NotRepeatedValidator"},
+    {"NAME": "takhin_site.passwords.NotRepeatedValidator"},
 ]
-PASSWORD_HASHERS = ["producer.passwords.BoundedHasher"]
+PASSWORD_HASHERS = ["takhin_site.passwords.BoundedHasher"]
 # After 5 wrong passwords, a user is locked out for an hour from that address. Other addresses still work.
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(hours=1)
@@ -20,6 +20,6 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
-AXES_CLIENT_IP_CALLABLE = "producer.logins.address_of"
-AXES_LOCKOUT_CALLABLE = "producer.logins.locked_out"
+AXES_CLIENT_IP_CALLABLE = "takhin_site.logins.address_of"
+AXES_LOCKOUT_CALLABLE = "takhin_site.logins.locked_out"
 SESSION_COOKIE_AGE = 12 * 3600

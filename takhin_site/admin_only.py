@@ -11,7 +11,8 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 
-from producer import addresses, guesses, passwords
+from core import addresses, wrong_guesses
+from takhin_site import passwords
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -38,7 +39,7 @@ class AdminLogin:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.method == "POST" and request.path_info == settings.LOGIN_URL:
             client = addresses.subscriber_of(addresses.client_of(request.META))
-            seconds = guesses.logins.wait(client)
+            seconds = wrong_guesses.logins.wait(client)
             if seconds:
                 return _wait(429, seconds, "Too many failed logins from this address.")
             if passwords.is_full():

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.request import validate_host
 
-from producer import addresses
+from core import addresses
 from takhin_site import headers, pages
 
 log = structlog.get_logger("takhin.request")

@@ -14,9 +14,9 @@ from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework.request import Request
 
-from producer import exceptions
-from topics import trouble
-from topics.errors import LogUnavailable
+from core.api import problems
+from core.database import driver_errors
+from core.errors import StorageUnavailable
 
 # The most characters of a rejected Host that the response shows.
 MOST_OF_HOST = 255
@@ -67,7 +67,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
         return wrong_host(request)
     if is_admin(request):
         return defaults.bad_request(request, exception)
-    return exceptions.plain(request, 400, "bad_request", "bad request", "the request's form is invalid")
+    return problems.plain(request, 400, "bad_request", "bad request", "the request's form is invalid")
 
 
 def wrong_host(request: HttpRequest) -> HttpResponse:
@@ -76,13 +76,13 @@ def wrong_host(request: HttpRequest) -> HttpResponse:
     detail = f"Host {host} is not in TAKHIN_ALLOWED_HOSTS, the names that this server responds to"
     if is_admin(request):
         return HttpResponse(detail, status=400, content_type="text/plain; charset=utf-8")
-    return exceptions.plain(request, 400, "bad_request", "bad request", detail)
+    return problems.plain(request, 400, "bad_request", "bad request", detail)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if is_admin(request):
         return defaults.page_not_found(request, exception)
-    return exceptions.plain(request, 404, "not_found", "not found", f"no such endpoint: {request.path}")
+    return problems.plain(request, 404, "not_found", "not found", f"no such endpoint: {request.path}")
 
 
 # Why the server refuses a body: the status, the short text that clients know, and the detail.
@@ -115,29 +115,29 @@ def refused(request: HttpRequest, code: str) -> HttpResponse:
     elif request.path_info.startswith("/registry"):
         response = JsonResponse({"error_code": status, "message": f"{error}: {detail}"}, status=status)
     else:
-        response = exceptions.plain(request, status, code, error, detail)
-    if status in exceptions.RETRY_AFTER:
-        response.headers["Retry-After"] = exceptions.RETRY_AFTER[status]
+        response = problems.plain(request, status, code, error, detail)
+    if status in problems.RETRY_AFTER:
+        response.headers["Retry-After"] = problems.RETRY_AFTER[status]
     return response
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exc_info()[1]
-    if error is not None and trouble.is_trouble(error):
-        return _unavailable(request, trouble.of(error))
+    if error is not None and driver_errors.is_unavailable(error):
+        return _unavailable(request, driver_errors.translate(error))
     if is_admin(request):
         return defaults.server_error(request)
-    return exceptions.plain(
+    return problems.plain(
         request, 500, "internal_error", "internal error", "the error is logged under this X-Request-Id"
     )
 
 
-def _unavailable(request: HttpRequest, error: LogUnavailable) -> HttpResponse:
+def _unavailable(request: HttpRequest, error: StorageUnavailable) -> HttpResponse:
     """Return 503 for a database error. The admin's sessions and users are in the database too."""
     if is_admin(request):
         page = loader.render_to_string("503.html", {"reason": str(error)})
         response = HttpResponse(page, status=503)
     else:
-        response = exceptions.plain(request, 503, error.code, error.code.replace("_", " "), str(error))
+        response = problems.plain(request, 503, error.code, error.code.replace("_", " "), str(error))
     response.headers["Retry-After"] = "1"
     return response

@@ -3,12 +3,12 @@
 FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["producer.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["producer.authentication.HasScope"],
-    "DEFAULT_RENDERER_CLASSES": ["producer.media.MsgspecRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["producer.media.MsgspecParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "producer.media.AlwaysJson",
+    "DEFAULT_RENDERER_CLASSES": ["core.api.media.MsgspecRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["core.api.media.MsgspecParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.api.media.AlwaysJson",
     "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "producer.exceptions.answer",
+    "EXCEPTION_HANDLER": "takhin_site.problems.answer",
     "UNAUTHENTICATED_USER": None,
 }
 # For drf-spectacular.
@@ -29,7 +29,7 @@ DESCRIPTION = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"TextEncodingEnum": "topics.serializers.ENCODINGS"},
+    "ENUM_NAME_OVERRIDES": {"TextEncodingEnum": "topics.api.serializers.ENCODINGS"},
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
     # Swagger UI forgets a key with its page, and no other host validates the description.
     "SWAGGER_UI_SETTINGS": {"tryItOutEnabled": True, "displayRequestDuration": True, "validatorUrl": None},

@@ -79,9 +79,9 @@ TAKHIN_MAX_NESTING = env.integer("TAKHIN_MAX_NESTING", 100, 1, 500)
 # The log
 TAKHIN_LOG = env.choice("TAKHIN_LOG", "embedded", ("embedded", "kafka", "memory"))
 TOPIC_LOG = {
-    "embedded": "topics.backends.embedded.EmbeddedLog",
-    "kafka": "topics.backends.kafka.log.KafkaLog",
-    "memory": "topics.backends.memory.MemoryLog",
+    "embedded": "topics.log.embedded.log.EmbeddedLog",
+    "kafka": "topics.log.kafka.log.KafkaLog",
+    "memory": "topics.log.memory.MemoryLog",
 }[TAKHIN_LOG]
 TAKHIN_PRODUCE_TIMEOUT = env.duration("TAKHIN_PRODUCE_TIMEOUT", "10s", 1)
 TAKHIN_AUTO_CREATE_TOPICS = env.boolean("TAKHIN_AUTO_CREATE_TOPICS", False)
@@ -100,15 +100,15 @@ _key, _secret = env.text("SCHEMA_REGISTRY_KEY", ""), env.text("SCHEMA_REGISTRY_S
 SCHEMA_REGISTRY_AUTH = env.credentials("SCHEMA_REGISTRY_AUTH", f"{_key}:{_secret}" if _key else "")
 SCHEMA_REGISTRY_CA = env.text("SCHEMA_REGISTRY_CA", "")
 SCHEMA_SOURCE = (
-    "producer.schemas.confluent.ConfluentRegistry"
+    "registry.sources.confluent.ConfluentRegistry"
     if SCHEMA_REGISTRY_URL
-    else "producer.schemas.embedded.EmbeddedRegistry"
+    else "registry.sources.embedded.EmbeddedRegistry"
 )
 TAKHIN_SUBJECT_NAME_STRATEGY = env.choice("TAKHIN_SUBJECT_NAME_STRATEGY", "topic", ("topic", "record", "topic-record"))
 TAKHIN_AVRO_BYTES = env.choice("TAKHIN_AVRO_BYTES", "base64", ("base64", "latin-1"))
 TAKHIN_AVRO_UNKNOWN_FIELDS = env.choice("TAKHIN_AVRO_UNKNOWN_FIELDS", "error", ("error", "ignore"))
 # Decodes record bytes that the topics app does not know, for readers
-RECORD_DECODER = "producer.schemas.framing.Decoder"
+RECORD_DECODER = "registry.framing.Decoder"
 
 # Tracked requests and the threads behind the server
 TAKHIN_WORKERS = env.integer("TAKHIN_WORKERS", 1, 0, 64)
@@ -171,8 +171,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
 
 # Django's engines, changed not to wait for a database that does not respond
 DATABASES["default"]["ENGINE"] = {
-    "django.db.backends.sqlite3": "topics.engines.sqlite3",
-    "django.db.backends.postgresql": "topics.engines.postgresql",
+    "django.db.backends.sqlite3": "core.database.engines.sqlite3",
+    "django.db.backends.postgresql": "core.database.engines.postgresql",
 }[DATABASES["default"]["ENGINE"]]
 
 INSTALLED_APPS = [
@@ -184,6 +184,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "core",
     "topics",
     "registry",
     "producer",
@@ -243,7 +244,7 @@ TEMPLATES = [
 ]
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
 if TAKHIN_ADMIN:
-    AUTHENTICATION_BACKENDS.insert(0, "producer.logins.LockoutBackend")
+    AUTHENTICATION_BACKENDS.insert(0, "takhin_site.logins.LockoutBackend")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en"
 USE_I18N = False
@@ -253,7 +254,7 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 LOGIN_URL = "/admin/login/"
 X_FRAME_OPTIONS = "DENY"
-# A second limit: takhin_site.middleware.CompleteBody and producer/bodies.py respond before it is reached.
+# A second limit: takhin_site.middleware.CompleteBody and core/api/bodies.py respond before it is reached.
 DATA_UPLOAD_MAX_MEMORY_SIZE = TAKHIN_MAX_BODY_BYTES
 APPEND_SLASH = False
 

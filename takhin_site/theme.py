@@ -28,10 +28,10 @@ UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Takhin HTTP Producer",
     "SITE_HEADER": "Takhin HTTP Producer",
     "SITE_SYMBOL": "input",
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("topics/icon.svg")}],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("takhin/icon.svg")}],
     "DASHBOARD_CALLBACK": "producer.admin.screens.dashboard",
-    "STYLES": [lambda request: static("topics/admin.css")],
-    "SCRIPTS": [lambda request: static("topics/admin.js")],
+    "STYLES": [lambda request: static("takhin/admin.css")],
+    "SCRIPTS": [lambda request: static("takhin/admin.js")],
     "SIDEBAR": {
         "navigation": [
             {

@@ -7,14 +7,14 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularRedocView as Redoc
 from drf_spectacular.views import SpectacularSwaggerSplitView as Swagger
 
-from producer import exceptions
+from core.api import problems
 from takhin_site import pages
 
 urlpatterns = [
-    path("api/", include("producer.urls")),
-    path("api/", include("topics.urls")),
-    re_path(r"^api(?:/.*)?$", exceptions.not_found),
-    re_path(r"^registry(?=/|$)", include("registry.urls")),
+    path("api/", include("producer.api.urls")),
+    path("api/", include("topics.api.urls")),
+    re_path(r"^api(?:/.*)?$", problems.not_found),
+    re_path(r"^registry(?=/|$)", include("registry.api.urls")),
     path("openapi.json", pages.Description.as_view(), name="openapi"),
     path("swagger/", Swagger.as_view(url_name="openapi", template_name="producer/swagger.html"), name="swagger"),
     path("redoc/", Redoc.as_view(url_name="openapi", template_name="producer/redoc.html"), name="redoc"),

@@ -15,7 +15,7 @@ from django.test import Client
 
 from producer import authentication
 from tests.live import LiveServer
-from topics import logs
+from topics import log
 
 pytest_plugins = ["tests.kafka.fixtures"]
 
@@ -57,7 +57,7 @@ def nothing_slow() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def nothing_cached() -> Iterator[None]:
     yield
-    logs.forget()
+    log.forget()
     authentication.forget()
     _take_back_connections()
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from producer import addresses
+from core import addresses
 from tests.conftest import Api
 
 pytestmark = pytest.mark.no_database

@@ -14,16 +14,17 @@ from django.test import Client
 from django.utils import timezone
 from structlog.testing import capture_logs
 
+from core.admin.base import MOST_COUNTED
+from core.formatting import moment
 from producer.admin.screens import lasted
 from producer.models import ApiKey, ProduceRequest, Status, id_at
 from producer.options import Options
-from producer.worker import Worker
+from producer.queue.worker import Worker
 from tests.conftest import Api
-from topics.logs import current_log
+from topics.admin.rendering import show
+from topics.log import current_log
+from topics.log.records import Record, Write
 from topics.models import RecordBatch, Topic
-from topics.records import Record, Write
-from topics.rendering import moment, show
-from topics.windows import MOST_COUNTED
 
 REQUESTS = "/admin/producer/producerequest/"
 RECORDS = "/admin/topics/recordbatch/records/"

@@ -9,13 +9,14 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from core.errors import StorageUnavailable
 from tests.conftest import Api
-from topics.backends.embedded import EmbeddedLog
-from topics.backends.memory import MemoryLog
-from topics.errors import InvalidTopic, LogUnavailable
-from topics.logs import current_log
+from topics.log import current_log
+from topics.log.embedded.log import EmbeddedLog
+from topics.log.errors import InvalidTopic
+from topics.log.memory import MemoryLog
+from topics.log.records import PartitionInfo, Record, StoredRecord, TopicConfig, TopicInfo, Write
 from topics.models import Topic
-from topics.records import PartitionInfo, Record, StoredRecord, TopicConfig, TopicInfo, Write
 
 TOPICS = "/admin/topics/topic/"
 RECORDS = "/admin/topics/recordbatch/records/"
@@ -25,7 +26,7 @@ PASSWORD = "correct horse battery"
 
 @pytest.fixture(autouse=True)
 def memory(settings: Any) -> None:
-    settings.TOPIC_LOG = "topics.backends.memory.MemoryLog"
+    settings.TOPIC_LOG = "topics.log.memory.MemoryLog"
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def down(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _break(monkeypatch: pytest.MonkeyPatch, *methods: str) -> None:
     def unavailable(*_: Any, **__: Any) -> Any:
-        raise LogUnavailable(DOWN)
+        raise StorageUnavailable(DOWN)
 
     for name in methods:
         monkeypatch.setattr(MemoryLog, name, unavailable)
@@ -126,7 +127,7 @@ def test_the_sidebar_leads_nowhere_else(admin: Client, settings: Any) -> None:
     assert admin.get("/admin/topics/partition/").status_code == 403
     assert admin.get("/admin/topics/recordbatch/").status_code == 403
 
-    settings.TOPIC_LOG = "topics.backends.embedded.EmbeddedLog"
+    settings.TOPIC_LOG = "topics.log.embedded.log.EmbeddedLog"
     assert "/admin/topics/partition/" in _text(admin.get("/admin/"))
 
 

@@ -46,7 +46,7 @@ def test_its_files_are_not_served(server: LiveServer, path: str) -> None:
 def test_the_rest_is_as_ever(server: LiveServer) -> None:
     assert server.produce("demo", [{"value": 1}]).status_code == 200
     assert requests.get(f"{server.url}/api/health/ready", timeout=10).status_code == 200
-    for path in ("/swagger/", "/redoc/", "/openapi.json", "/registry/subjects", "/static/topics/icon.svg"):
+    for path in ("/swagger/", "/redoc/", "/openapi.json", "/registry/subjects", "/static/takhin/icon.svg"):
         assert requests.get(f"{server.url}{path}", timeout=10).status_code == 200, path
     assert server.manage("create_api_key", "ci").splitlines()[-1].startswith("tk_")
 

@@ -10,16 +10,17 @@ import pytest
 from django.db import connections
 from django.db.models.functions import Now
 
-from producer import notices, services
-from producer import worker as worker_module
+from core import wakeups
+from core.database import transactions
+from core.errors import StorageFull
+from producer import services
 from producer.models import MAX_ATTEMPTS, Overtaken, ProduceRequest, Status
 from producer.models import requests as requests_module
-from producer.worker import Worker
+from producer.queue import worker as worker_module
+from producer.queue.worker import Worker
 from tests.conftest import Api
-from topics import commits
-from topics.backends.base import Log
-from topics.errors import StorageFull
-from topics.logs import current_log
+from topics.log import current_log
+from topics.log.contract import Log
 from topics.models import RecordBatch
 
 
@@ -186,7 +187,7 @@ def expire_leases() -> None:
 
 
 def claim() -> list[ProduceRequest]:
-    return commits.run(lambda: ProduceRequest.objects.claim(16))
+    return transactions.commit(lambda: ProduceRequest.objects.claim(16))
 
 
 def test_a_claimed_request_is_not_claimed_again_until_its_lease_ends(api: Api, topic: str) -> None:
@@ -221,7 +222,7 @@ def test_a_renewed_lease_keeps_others_away(api: Api, topic: str) -> None:
     (mine,) = claim()
     expire_leases()
 
-    commits.run(mine.renew)
+    transactions.commit(mine.renew)
 
     assert claim() == []
 
@@ -300,14 +301,14 @@ def test_whoever_waits_is_told_when_a_request_ends(api: Api, topic: str) -> None
     ProduceRequest.objects.filter(pk=failed).update(attempts=MAX_ATTEMPTS)
     told: list[str] = []
     for request_id in (done, failed):
-        notices.when_finished(request_id, functools.partial(told.append, request_id))
+        wakeups.when_finished(request_id, functools.partial(told.append, request_id))
 
     worker = Worker()
     while worker.run_once():
         pass
 
     assert sorted(told) == sorted([done, failed])
-    assert notices.waited_for() == []
+    assert wakeups.waited_for() == []
 
 
 def test_a_poison_request_is_given_up_after_five_attempts(api: Api, topic: str) -> None:
@@ -379,7 +380,7 @@ def test_cancel_ends_a_pending_request_and_overtakes_its_worker(api: Api, topic:
     request_id = submit(api, topic, [{"value": 1}])
     (running,) = claim()
 
-    assert commits.run(ProduceRequest.objects.get(pk=request_id).cancel)
+    assert transactions.commit(ProduceRequest.objects.get(pk=request_id).cancel)
 
     with pytest.raises(Overtaken):
         services.run(current_log(), running)
@@ -391,13 +392,13 @@ def test_cancel_ends_a_pending_request_and_overtakes_its_worker(api: Api, topic:
 def test_retry_runs_a_failed_request_again(api: Api, topic: str) -> None:
     request_id = submit(api, topic, [{"value": 1}])
     row = ProduceRequest.objects.get(pk=request_id)
-    commits.run(row.cancel)
+    transactions.commit(row.cancel)
 
-    assert commits.run(row.retry)
+    assert transactions.commit(row.retry)
     Worker().run_once()
 
     assert status(api, request_id)["status"] == "completed"
-    assert not commits.run(row.retry)
+    assert not transactions.commit(row.retry)
     assert len(api.messages(topic)) == 1
 
 

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 
-from producer.worker import Worker
+from producer.queue.worker import Worker
 from tests.conftest import Api
 from topics.models import RecordBatch
 
@@ -34,7 +34,7 @@ def register(api: Api, subject: str, schema: Any) -> int:
 
 def stored(api: Api, topic: str) -> list[bytes | None]:
     """The values of a topic with one partition, as stored."""
-    from topics.logs import current_log
+    from topics.log import current_log
 
     return [record.value for record in current_log().read(topic, 0, 0, 100)]
 

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from producer import plans, services
-from producer import worker as worker_module
+from producer import services
 from producer.models import ProduceRequest
-from producer.schemas import compiled, framing
-from producer.schemas.compiled import CompiledSchemas
-from producer.worker import Worker
+from producer.pipeline import plan
+from producer.queue import worker as worker_module
+from producer.queue.worker import Worker
+from registry import framing
 from registry.avro_json import AvroSchema, Budget, OutOfTime, TooLarge
+from registry.sources import compiled
+from registry.sources.compiled import CompiledSchemas
 from tests.conftest import Api
 from tests.live import LiveServer
 from topics.models import RecordBatch
@@ -167,7 +169,7 @@ def test_a_requests_time_ends_serialization(api: Api, monkeypatch: pytest.Monkey
     api.create_topic("t", 1)
     register(api, "t-value", "int")
     clock = Clock()
-    monkeypatch.setattr(plans, "time", clock)
+    monkeypatch.setattr(plan, "time", clock)
     monkeypatch.setattr(services, "time", clock)
 
     answer = api.produce("t", body("1", '"x"', *["3"] * 100), value_format="avro", timeout="1000", strict=strict)
@@ -197,7 +199,7 @@ def slow(api: Api, monkeypatch: pytest.MonkeyPatch) -> str:
     """A topic of which a slice is two records."""
     api.create_topic("t", 1)
     register(api, "t-value", "int")
-    monkeypatch.setattr(plans, "time", Clock())
+    monkeypatch.setattr(plan, "time", Clock())
     monkeypatch.setattr(services, "SLICE_SECONDS", 0.15)
     return "t"
 

@@ -8,7 +8,7 @@ import pytest
 from aiokafka.record.default_records import DefaultRecordBatch as AiokafkaBatch
 
 from producer.models import ProduceRequest
-from producer.worker import Worker
+from producer.queue.worker import Worker
 from tests.conftest import Api
 from topics.models import RecordBatch
 

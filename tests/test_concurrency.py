@@ -12,12 +12,13 @@ import pytest
 import requests
 from django.db import connection, connections
 
+from core.database import group_commit, transactions
+from core.errors import StorageUnavailable
 from tests.live import LiveServer
-from topics import commits, writer
-from topics.backends.embedded import EmbeddedLog
-from topics.errors import LogUnavailable, TopicNotFound
+from topics.log.embedded.log import EmbeddedLog
+from topics.log.errors import TopicNotFound
+from topics.log.records import Record, Write
 from topics.models import Topic
-from topics.records import Record, Write
 
 THREADS = 16
 APPENDS = 25
@@ -88,13 +89,13 @@ def test_appends_that_wait_at_the_same_moment_share_a_commit(monkeypatch: pytest
     log = EmbeddedLog()
     log.create_topic("orders", 1)
     groups: list[int] = []
-    attempt = writer.Writer._attempt
+    attempt = group_commit.Writer._attempt
 
-    def counted(self: writer.Writer, group: list[Any]) -> None:
+    def counted(self: group_commit.Writer, group: list[Any]) -> None:
         groups.append(len(group))
         attempt(self, group)
 
-    monkeypatch.setattr(writer.Writer, "_attempt", counted)
+    monkeypatch.setattr(group_commit.Writer, "_attempt", counted)
     with waiting_together(THREADS) as pool:
         appends = [pool.submit(append_one, log, b"%d" % number) for number in range(THREADS)]
     for one in appends:
@@ -114,9 +115,9 @@ def test_a_broken_connection_of_the_writer_costs_the_others_of_its_group_nothing
         Topic.objects.count()
 
     with waiting_together(3) as pool:
-        broken = pool.submit(commits.run, break_it)
+        broken = pool.submit(transactions.commit, break_it)
         appends = [pool.submit(append_one, log, value) for value in (b"one", b"two")]
-    with pytest.raises(LogUnavailable):
+    with pytest.raises(StorageUnavailable):
         broken.result()
     for one in appends:
         one.result()
@@ -139,11 +140,11 @@ def waiting_together(count: int) -> Iterator[ThreadPoolExecutor]:
         released.wait(10)
 
     with ThreadPoolExecutor(count + 1) as pool:
-        holding = pool.submit(commits.run, hold)
+        holding = pool.submit(transactions.commit, hold)
         assert begun.wait(10)
         yield pool
         deadline = time.monotonic() + 10
-        while writer.current()._queue.qsize() < count and time.monotonic() < deadline:
+        while group_commit.current()._queue.qsize() < count and time.monotonic() < deadline:
             time.sleep(0.01)
         released.set()
         holding.result()

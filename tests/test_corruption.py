@@ -218,8 +218,8 @@ def test_what_retention_has_deleted_is_not_missing(api: Api, written: str) -> No
 
 
 def test_a_scan_is_made_in_steps(api: Api, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("topics.inspection.PAGE", 2)
-    monkeypatch.setattr("topics.inspection.PAGE_BYTES", 100)
+    monkeypatch.setattr("topics.log.embedded.inspection.PAGE", 2)
+    monkeypatch.setattr("topics.log.embedded.inspection.PAGE_BYTES", 100)
     for _ in range(7):
         api.produce(topic, [{"partition": 0, "value": "x" * 60}])
 

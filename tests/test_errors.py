@@ -9,9 +9,9 @@ import requests
 from django.db import connection
 from django.test import Client
 
-from producer import exceptions
 from producer.models import ApiKey, ProduceRequest
-from producer.worker import Worker
+from producer.queue.worker import Worker
+from takhin_site import problems
 from tests.conftest import Api
 from tests.live import LiveServer
 
@@ -391,7 +391,7 @@ def test_answers_are_not_guessed_at(api: Api, topic: str) -> None:
 
 @pytest.mark.no_database
 def test_every_status_of_the_table_is_a_refusal() -> None:
-    assert set(exceptions.STATUSES.values()) <= {400, 403, 404, 409, 410, 413, 415, 422, 502, 503, 504}
+    assert set(problems.STATUSES.values()) <= {400, 403, 404, 409, 410, 413, 415, 422, 502, 503, 504}
 
 
 def test_a_key_that_is_required_is_told_in_a_challenge(api: Api, settings: Any) -> None:

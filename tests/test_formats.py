@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import Api
-from topics import batches
+from topics.log import batches
+from topics.log.records import StoredRecord
 from topics.models import RecordBatch
-from topics.records import StoredRecord
 
 FORMATS = ["json", "string", "binary"]
 

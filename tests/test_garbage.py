@@ -21,7 +21,7 @@ django.setup()
 call_command("migrate", verbosity=0)
 from django.db import connection
 from takhin_site.wsgi import application
-from topics.logs import current_log
+from topics.log import current_log
 current_log().create_topic("orders", 3)
 
 class Body(bytes):

@@ -43,7 +43,7 @@ PATHS = [
     "/admin/login/",
     "/admin/nothing/",
     "/admin/producer/apikey/?q=%00",
-    "/static/topics/icon.svg",
+    "/static/takhin/icon.svg",
     "/static/nothing.js",
 ]
 
@@ -151,7 +151,7 @@ def test_no_page_of_the_admin_is_kept_by_a_cache(api: Api, topic: str, admin: Cl
 
 
 def test_a_static_file_is_cached(api: Api) -> None:
-    answer = api.get("/static/topics/icon.svg")
+    answer = api.get("/static/takhin/icon.svg")
 
     assert "no-store" not in answer["Cache-Control"]
     answer.close()
@@ -180,7 +180,7 @@ from django.test import Client
 client = Client(raise_request_exception=False)
 ask = lambda path, **more: client.get(path, headers={"Host": "takhin.example.com", **more})
 https = {"X-Forwarded-Proto": "https"}
-for path in ("/api/health/live", "/admin/login/", "/static/topics/icon.svg", "/nothing"):
+for path in ("/api/health/live", "/admin/login/", "/static/takhin/icon.svg", "/nothing"):
     print(path, ask(path, **https).headers.get("Strict-Transport-Security"))
     print(path, ask(path).headers.get("Strict-Transport-Security"))
 for path in ("/admin", "/admin/login/?next=/admin/"):
@@ -196,7 +196,7 @@ def test_tls_is_promised_behind_tls_alone(tmp_path: Path) -> None:
     done = manage(tmp_path, "shell", "-v0", "-c", ASK, **PRODUCTION)
 
     assert done.returncode == 0, done.stderr
-    paths = ("/api/health/live", "/admin/login/", "/static/topics/icon.svg", "/nothing")
+    paths = ("/api/health/live", "/admin/login/", "/static/takhin/icon.svg", "/nothing")
     promised = [line for path in paths for line in (f"{path} max-age=31536000", f"{path} None")]
     assert done.stdout.splitlines() == [
         *promised,

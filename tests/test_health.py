@@ -10,8 +10,9 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 
-from producer import background, checkup
-from producer.worker import Worker
+from producer.api import checkup
+from producer.queue import background
+from producer.queue.worker import Worker
 from tests.conftest import Api
 from tests.live import ROOT, LiveServer, database_of
 

@@ -11,14 +11,14 @@ from django.contrib.auth.models import User
 from django.test import Client
 from hypothesis import strategies as st
 
-from producer.decoding import decode
-from producer.errors import InvalidBody
+from core import json_text
+from core.api.errors import InvalidBody
+from core.nesting import is_deeper
 from producer.models import ProduceRequest
-from producer.worker import Worker
+from producer.pipeline.decode import decode
+from producer.queue.worker import Worker
 from tests.conftest import Api
-from topics import json_text
 from topics.models import RecordBatch
-from topics.nesting import is_deeper
 
 MIB = 1024 * 1024
 ORDER = {

@@ -11,14 +11,14 @@ from confluent_kafka import KafkaError
 from django.db import connections
 
 from producer.models import ProduceRequest, Status, WorkerSlot
-from producer.session_worker import SessionWorker
+from producer.queue.session_worker import SessionWorker
 from tests.conftest import Api
 from tests.kafka.mock import ApiKey, MockCluster
-from topics import logs
-from topics.backends.kafka.log import KafkaLog
-from topics.logs import current_log
+from topics import log
+from topics.log import current_log
+from topics.log.kafka.log import KafkaLog
 
-KAFKA = "topics.backends.kafka.log.KafkaLog"
+KAFKA = "topics.log.kafka.log.KafkaLog"
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def cluster(settings: Any) -> Iterator[MockCluster]:
         settings.TAKHIN_PRODUCE_TIMEOUT = 7
         settings.TOPIC_LOG = KAFKA
         yield made
-        logs.forget()
+        log.forget()
 
 
 def kafka_log() -> KafkaLog:
@@ -308,7 +308,7 @@ def test_a_cluster_that_never_answered_is_503_and_not_404(api: Api, settings: An
 
 def test_a_full_queue_is_503_and_writes_nothing(cluster: MockCluster, api: Api, settings: Any) -> None:
     settings.KAFKA = {**settings.KAFKA, "queue.buffering.max.messages": "10"}
-    logs.forget()
+    log.forget()
     answer = api.produce("orders", [{"value": number} for number in range(11)])
 
     assert answer.status_code == 503
@@ -352,7 +352,7 @@ def test_closing_delivers_what_is_on_its_way(cluster: MockCluster, api: Api) -> 
     assert api.produce("orders", [{"partition": 0, "value": 1}]).status_code == 200
     cluster.set_round_trip(500)
     assert api.produce("orders", [{"partition": 0, "value": 2}], timeout="1").status_code == 504
-    logs.forget()
+    log.forget()
     cluster.set_round_trip(0)
 
     assert [message["value"] for message in api.messages("orders", partition=0)] == ["1", "2"]

@@ -14,7 +14,7 @@ from tests.kafka.cluster import KafkaCluster
 from tests.kafka.reading import Read, read_all
 from tests.live import LiveServer
 from tests.test_partitioner import VECTORS
-from topics.compression import CODECS
+from topics.log.compression import CODECS
 
 pytestmark = [pytest.mark.no_database, pytest.mark.kafka]
 

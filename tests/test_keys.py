@@ -15,9 +15,10 @@ from django.db import connection
 from django.utils import timezone
 from structlog.testing import capture_logs
 
-from producer import authentication, guesses
+from core import wrong_guesses
+from producer import authentication
 from producer.models import ApiKey
-from producer.worker import Worker
+from producer.queue.worker import Worker
 from tests.conftest import Api
 from tests.live import ROOT, LiveServer
 
@@ -260,7 +261,7 @@ def test_a_wrong_key_costs_no_query_per_request_either(required: Api, django_ass
 
 def test_guesses_cannot_fill_the_memory(required: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authentication, "CACHE_SIZE", 10)
-    monkeypatch.setattr(guesses, "MOST_ADDRESSES", 10)
+    monkeypatch.setattr(wrong_guesses, "MOST_ADDRESSES", 10)
     secret = make_key()
     assert call(required, "GET", "/api/topics", secret).status_code == 200
 
@@ -268,7 +269,7 @@ def test_guesses_cannot_fill_the_memory(required: Api, monkeypatch: pytest.Monke
         assert guess(required, f"guess{number}", f"203.0.113.{number}").status_code == 401
 
     assert len(authentication._cache) <= 10
-    assert len(guesses.keys._counts) <= 10
+    assert len(wrong_guesses.keys._counts) <= 10
     assert authentication.digest_of(secret) in authentication._cache
 
 
@@ -352,7 +353,7 @@ def test_right_keys_and_missing_ones_are_no_guesses(required: Api, settings: Any
 def test_after_a_minute_an_address_may_try_again(
     required: Api, settings: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guesses, "time", clock)
+    monkeypatch.setattr(wrong_guesses, "time", clock)
     settings.TAKHIN_WRONG_KEYS_PER_MINUTE = 3
     for _ in range(5):
         guess(required)

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from tests.kafka.mock import MockCluster
-from topics.backends.base import Log
-from topics.backends.embedded import EmbeddedLog
-from topics.backends.kafka.log import KafkaLog
-from topics.backends.memory import MemoryLog
-from topics.compression import CODECS
-from topics.errors import InvalidTopic, TopicExists, TopicNotFound, UnknownPartition
-from topics.records import PartitionInfo, Record, TopicConfig, Write
+from topics.log.compression import CODECS
+from topics.log.contract import Log
+from topics.log.embedded.log import EmbeddedLog
+from topics.log.errors import InvalidTopic, TopicExists, TopicNotFound, UnknownPartition
+from topics.log.kafka.log import KafkaLog
+from topics.log.memory import MemoryLog
+from topics.log.records import PartitionInfo, Record, TopicConfig, Write
 
 NOW = 1704545600123
 REAL_KAFKA = pytest.param("kafka", marks=pytest.mark.kafka)

@@ -17,13 +17,14 @@ from django.core.management import call_command
 from django.test import Client
 from structlog.testing import capture_logs
 
-from producer import guesses, passwords
+from core import wrong_guesses
+from takhin_site import passwords
 from tests.conftest import Api
 from tests.live import LiveServer
 
 PASSWORD = "correct horse battery"
 LOGIN = "/admin/login/"
-HASHER = "producer.passwords.BoundedHasher"
+HASHER = "takhin_site.passwords.BoundedHasher"
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +119,7 @@ def test_a_locked_out_try_costs_no_hash_and_no_row(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_address_that_tries_many_users_is_stopped_before_the_database(django_assert_num_queries: Any) -> None:
-    for number in range(guesses.LOGINS_PER_MINUTE):
+    for number in range(wrong_guesses.LOGINS_PER_MINUTE):
         assert log_in(f"user{number}").status_code == 200
 
     with django_assert_num_queries(0):
@@ -126,11 +127,11 @@ def test_an_address_that_tries_many_users_is_stopped_before_the_database(django_
     assert answer.status_code == 429
     assert 1 <= int(answer["Retry-After"]) <= 60
     assert log_in(password=PASSWORD, address="203.0.113.8").status_code == 302
-    assert AccessAttempt.objects.count() == guesses.LOGINS_PER_MINUTE
+    assert AccessAttempt.objects.count() == wrong_guesses.LOGINS_PER_MINUTE
 
 
 def test_tries_of_a_locked_out_user_are_stopped_before_the_database_too(django_assert_num_queries: Any) -> None:
-    for _ in range(guesses.LOGINS_PER_MINUTE):
+    for _ in range(wrong_guesses.LOGINS_PER_MINUTE):
         log_in()
 
     with django_assert_num_queries(0):
@@ -160,12 +161,12 @@ def test_a_failed_login_is_logged_with_its_client() -> None:
 def test_a_lockout_is_logged_with_its_client() -> None:
     with capture_logs() as lines:
         lock_out()
-        for number in range(guesses.LOGINS_PER_MINUTE):
+        for number in range(wrong_guesses.LOGINS_PER_MINUTE):
             log_in(f"user{number}")
 
     failures = [line["user"] for line in lines if line["event"] == "login_failed"]
     assert failures[:6] == ["admin"] * 5 + ["user0"]
-    assert len(failures) == guesses.LOGINS_PER_MINUTE
+    assert len(failures) == wrong_guesses.LOGINS_PER_MINUTE
     (lockout,) = [line for line in lines if line["event"] == "login_locked_out"]
     assert (lockout["client"], lockout["user"]) == ("203.0.113.7", "admin")
     (throttle,) = [line for line in lines if line["event"] == "login_throttled"]

@@ -10,10 +10,10 @@ import pytest
 import requests
 import zstandard
 
+from core.content_encodings import MAX_GZIP_MEMBERS
 from tests.conftest import Api
 from tests.live import LiveServer
 from tests.test_bodies import ENCODINGS, encodings
-from topics.encodings import MAX_GZIP_MEMBERS
 from topics.models import RecordBatch
 
 MIB = 1024 * 1024

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from producer import checkup
+from core.database.driver_errors import DatabaseDown
+from core.database.engines.outage import EVERY_SECONDS, Outage
+from producer.api import checkup
 from tests.conftest import Api
-from topics.engines.outage import EVERY_SECONDS, Outage
-from topics.trouble import DatabaseDown
 
 NO_ANSWER = "the database does not answer"
 

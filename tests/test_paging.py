@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topics.paging import MOST_LOOKS, PAGE, Page, Read, after, before
-from topics.records import PartitionInfo, StoredRecord
+from topics.admin.paging import MOST_LOOKS, PAGE, Page, Read, after, before
+from topics.log.records import PartitionInfo, StoredRecord
 
 pytestmark = pytest.mark.no_database
 

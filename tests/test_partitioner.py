@@ -7,7 +7,7 @@ from confluent_kafka import cimpl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producer.partitioner import Partitioner, murmur2
+from producer.pipeline.partition import Partitioner, murmur2
 from tests.conftest import Api
 
 pytestmark = pytest.mark.no_database

@@ -21,20 +21,22 @@ from django.db.models import Sum
 from django.db.models.functions import Now
 from psycopg_pool import PoolTimeout
 
-from producer import background
+from core.database import transactions
+from core.database.engines.postgresql.base import DatabaseWrapper
+from core.errors import StorageDamaged, StorageFull, StorageReadOnly
 from producer.models import ProduceRequest
+from producer.queue import background
 from tests.conftest import Api
 from tests.live import LiveServer
 from tests.postgres import PostgresServer, create_database
 from tests.test_configuration import manage, refusal
 from tests.test_crash import Client, finished
 from tests.test_purge import make_older
-from topics import checks, commits
-from topics.backends.embedded import EmbeddedLog
-from topics.engines.postgresql.base import DatabaseWrapper
-from topics.errors import StorageDamaged, StorageFull, StorageReadOnly, TopicNotFound
+from topics import checks
+from topics.log.embedded.log import EmbeddedLog
+from topics.log.errors import TopicNotFound
+from topics.log.records import Record, TopicConfig, Write
 from topics.models import Partition, RecordBatch
-from topics.records import Record, TopicConfig, Write
 
 pytestmark = pytest.mark.postgres
 
@@ -134,7 +136,7 @@ def test_claims_skip_what_others_have(api: Api, topic: str) -> None:
 
     def claim(number: int) -> list[str]:
         mine: list[str] = []
-        while claimed := commits.run(lambda: ProduceRequest.objects.claim(7)):
+        while claimed := transactions.commit(lambda: ProduceRequest.objects.claim(7)):
             mine += [row.pk for row in claimed]
         return mine
 
@@ -156,10 +158,10 @@ def test_a_claim_waits_for_no_other(api: Api, topic: str) -> None:
 
     def work(number: int) -> list[str]:
         if number == 0:
-            return commits.run(claim_slowly)
+            return transactions.commit(claim_slowly)
         is_held.wait(10)
         try:
-            return commits.run(lambda: [row.pk for row in ProduceRequest.objects.claim(5)])
+            return transactions.commit(lambda: [row.pk for row in ProduceRequest.objects.claim(5)])
         finally:
             may_end.set()
 
@@ -256,7 +258,7 @@ def test_what_is_wrong_with_the_storage_is_told(code: str, error: type[Exception
             cursor.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$")
 
     with pytest.raises(error):
-        commits.run(fail)
+        transactions.commit(fail)
 
 
 def test_a_database_that_is_read_only_is_told(api: Api, topic: str) -> None:
@@ -266,7 +268,7 @@ def test_a_database_that_is_read_only_is_told(api: Api, topic: str) -> None:
         Partition.objects.update(next_offset=1)
 
     with pytest.raises(StorageReadOnly):
-        commits.run(write)
+        transactions.commit(write)
     assert api.produce(topic, [{}]).status_code == 200
 
 

@@ -8,9 +8,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
 
-from producer import background
 from producer.models import ProduceRequest, id_at
-from producer.worker import Worker
+from producer.queue import background
+from producer.queue.worker import Worker
 from tests.conftest import Api
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from producer import errors as request_errors
 from tests.live import ROOT, LiveServer
-from topics import errors as log_errors
+from topics.log import errors as log_errors
 
 pytestmark = pytest.mark.no_database
 
@@ -138,7 +138,7 @@ def test_the_guide_holds_the_clients_as_they_are() -> None:
 
 def test_the_guide_says_what_to_do_about_every_code() -> None:
     text = (ROOT / "docs/usage.md").read_text()
-    roots = (request_errors.RequestError, request_errors.RecordError, log_errors.LogError)
+    roots = (request_errors.RequestError, request_errors.RecordError, log_errors.StorageError)
     # The roots themselves are never raised.
     codes = {kind.code for root in roots for kind in kinds_of(root)}
     assert len(codes) > 15

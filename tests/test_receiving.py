@@ -15,8 +15,8 @@ import pytest
 import requests
 from django.conf import settings
 
-from producer import notices
-from producer.notices import Waiting
+from core import wakeups
+from core.wakeups import Waiting
 from takhin_site.server import limits
 from takhin_site.server.connection import Connection
 from tests.inside import InsideServer, Parts
@@ -571,7 +571,7 @@ def waiting(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iter
 def test_an_end_that_comes_as_the_time_runs_out_is_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both used to run the request again, and the second answer was sent for the request that came next."""
     # Others have taken the callback already, and call it now.
-    monkeypatch.setattr(notices, "forget", lambda _, callback: callback())
+    monkeypatch.setattr(wakeups, "forget", lambda _, callback: callback())
     with InsideServer(waiting) as inside, Client(inside.url, timeout=2) as client:
         assert client.send(head("GET", "/0.1")).reply().status == 200
         with pytest.raises(TimeoutError):
@@ -597,7 +597,7 @@ def test_a_client_that_leaves_is_waited_for_no_more() -> None:
                 client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         time.sleep(0.3)
 
-        assert "/61" not in notices.waited_for()
+        assert "/61" not in wakeups.waited_for()
 
 
 class Panic(BaseException):

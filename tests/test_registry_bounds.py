@@ -12,7 +12,7 @@ from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from registry import compatibility, configuration, deletion, effort, judging, listing, references, schemas, store
+from registry import compatibility, configuration, deletion, effort, listing, references, schemas, store, validation
 from registry.models import SchemaReference, SubjectVersion
 from registry.store import Reference
 from tests.conftest import Api
@@ -293,10 +293,10 @@ def test_a_transitive_level_compares_so_much_and_no_more(api: Api, monkeypatch: 
     for number in range(3):
         assert register(api, "user", {**USER, "doc": f"{number}"}).status_code == 200
 
-    monkeypatch.setattr(judging, "MOST_VERSIONS", 2)
+    monkeypatch.setattr(validation, "MOST_VERSIONS", 2)
     versions = register(api, "user", {**USER, "doc": "new"})
-    monkeypatch.setattr(judging, "MOST_VERSIONS", 3)
-    monkeypatch.setattr(judging, "MOST_CHARACTERS", 200)
+    monkeypatch.setattr(validation, "MOST_VERSIONS", 3)
+    monkeypatch.setattr(validation, "MOST_CHARACTERS", 200)
     characters = call(api, "POST", "/compatibility/subjects/user/versions", schema({**USER, "doc": "new"}))
     call(api, "PUT", "/config", {"compatibility": "FULL"})
     latest = register(api, "user", {**USER, "doc": "new"})
@@ -360,18 +360,18 @@ def test_what_came_meanwhile_is_judged_too(api: Api, monkeypatch: pytest.MonkeyP
     register(api, "user", USER)
     number = {**USER, "fields": [*USER["fields"], {"name": "age", "type": "int", "default": 0}]}
     text = {**USER, "fields": [*USER["fields"], {"name": "age", "type": "string", "default": ""}]}
-    judge, rounds = judging.incompatibilities, list[int]()
+    judge, rounds = validation.incompatibilities, list[int]()
 
     def overtaken(*arguments: Any) -> list[str]:
         found = judge(*arguments)
         rounds.append(len(arguments[2].versions))
         if len(rounds) == 1:
-            monkeypatch.setattr(judging, "incompatibilities", judge)
+            monkeypatch.setattr(validation, "incompatibilities", judge)
             assert register(api, "user", number).status_code == 200
-            monkeypatch.setattr(judging, "incompatibilities", overtaken)
+            monkeypatch.setattr(validation, "incompatibilities", overtaken)
         return found
 
-    monkeypatch.setattr(judging, "incompatibilities", overtaken)
+    monkeypatch.setattr(validation, "incompatibilities", overtaken)
     answer = register(api, "user", text)
 
     assert answer.status_code == 409
@@ -382,15 +382,15 @@ def test_what_came_meanwhile_is_judged_too(api: Api, monkeypatch: pytest.MonkeyP
 
 def test_a_new_level_meanwhile_is_judged_by(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     register(api, "user", USER)
-    judge = judging.incompatibilities
+    judge = validation.incompatibilities
 
     def overtaken(*arguments: Any) -> list[str]:
-        monkeypatch.setattr(judging, "incompatibilities", judge)
+        monkeypatch.setattr(validation, "incompatibilities", judge)
         found = judge(*arguments)
         call(api, "PUT", "/config/user", {"compatibility": "FORWARD"})
         return found
 
-    monkeypatch.setattr(judging, "incompatibilities", overtaken)
+    monkeypatch.setattr(validation, "incompatibilities", overtaken)
 
     assert register(api, "user", {**USER, "fields": []}).status_code == 409
 

@@ -210,7 +210,7 @@ IGNORED: list[tuple[Any, Any, bytes]] = [
 
 @pytest.mark.parametrize(("schema", "value", "expected"), IGNORED)
 def test_an_invalid_logical_type_is_ignored(api: Api, schema: Any, value: Any, expected: bytes) -> None:
-    from topics.logs import current_log
+    from topics.log import current_log
 
     api.create_topic("t", 1)
     answer = register(api, "t-value", record(schema))
@@ -365,7 +365,7 @@ def test_a_string_for_a_decimal_is_its_bytes_where_bytes_are_latin_1(
     api: Api, settings: Any, value: Any, shown: str, binary: bytes, tagged: bool
 ) -> None:
     """The text 09 was stored as 9.00: it is the two bytes of 12345, which is 123.45."""
-    from topics.logs import current_log
+    from topics.log import current_log
 
     settings.TAKHIN_AVRO_BYTES = "latin-1"
     api.create_topic("t", 1)

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from core.errors import StorageFull
 from tests.conftest import Api
-from topics import retention
-from topics.errors import StorageFull
-from topics.logs import current_log
+from topics.log import current_log
+from topics.log.embedded import retention
 from topics.models import Partition, RecordBatch, Topic
 
 

@@ -7,7 +7,9 @@ class TopicsConfig(AppConfig):
     verbose_name = "Log"
 
     def ready(self) -> None:
-        from topics import checks, known  # noqa: F401
+        from core.database import checks as database_checks  # noqa: F401
+        from core.database import known_databases
+        from topics import checks  # noqa: F401
 
-        pre_migrate.connect(known.warn_if_lost, sender=self)
-        post_migrate.connect(known.remember, sender=self)
+        pre_migrate.connect(known_databases.warn_if_lost, sender=self)
+        post_migrate.connect(known_databases.remember, sender=self)

@@ -79,7 +79,10 @@ class RecordBatch(models.Model):
 
 
 class WriteTrial(models.Model):
-    """A row that is written and deleted to test whether the database is writable: see topics/writability.py."""
+    """A row that is written and deleted to test whether the database is writable.
+
+    See topics/log/embedded/writability.py.
+    """
 
     filler = models.BinaryField()
 

@@ -1,9 +1,9 @@
-"""The gateway's admin pages: requests, API keys, accounts and the index."""
+"""The gateway's admin pages: requests, API keys and the index."""
 
 from django.contrib import admin
 
-from producer.admin import accounts, keys, requests
+from producer.admin import keys, requests
 
-__all__ = ["accounts", "keys", "requests"]
+__all__ = ["keys", "requests"]
 
 admin.site.index_template = "producer/index.html"

@@ -10,7 +10,7 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 
 from producer.models import Mode, ProduceRequest, Status, id_at
-from topics.admin import TopicNameFilter
+from topics.admin.filters import TopicNameFilter
 
 Requests = QuerySet[ProduceRequest]
 # Modes and a topic's failures have no index. Reading 100,000 rows takes a tenth of a second.

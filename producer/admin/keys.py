@@ -15,11 +15,11 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
+from core.admin.base import BoundedAdmin, OutsideTransactionAdmin
+from core.database import transactions
+from core.errors import StorageError
 from producer import authentication
 from producer.models import ApiKey, Scope
-from topics import commits
-from topics.errors import LogError
-from topics.windows import Bounded, OutsideTransaction
 
 log = structlog.get_logger("takhin.keys")
 STATE_COLOURS = {"Usable": "success", "Expired": "warning", "Revoked": "danger"}
@@ -51,7 +51,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc]
+class ApiKeyAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: ignore[misc]
     form = ApiKeyForm
     list_display = ("name", "shown_prefix", "state", "scopes", "topics", "expires_at", "revoked_at", "last_used_at")
     search_fields = ("name", "prefix")
@@ -69,12 +69,12 @@ class ApiKeyAdmin(Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
-            commits.run(lambda: obj.save(update_fields=["name", "scopes", "topics", "expires_at"]))
+            transactions.commit(lambda: obj.save(update_fields=["name", "scopes", "topics", "expires_at"]))
             authentication.forget()
             return
         # Kept only on this object, which lives as long as this response.
         obj.secret = obj.issue_secret()  # type: ignore[attr-defined]
-        commits.run(obj.save)
+        transactions.commit(obj.save)
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
         """Show the secret in the response itself, because Django would store a message in a cookie or a session."""
@@ -91,8 +91,8 @@ class ApiKeyAdmin(Bounded, ModelAdmin, OutsideTransaction):  # type: ignore[misc
     @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         try:
-            revoked = commits.run(lambda: self._revoke(request, queryset))
-        except LogError as error:
+            revoked = transactions.commit(lambda: self._revoke(request, queryset))
+        except StorageError as error:
             self.message_user(request, str(error), messages.ERROR)
             return
         authentication.forget()

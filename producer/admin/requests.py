@@ -14,14 +14,14 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from producer import notices
+from core import wakeups
+from core.admin.base import ReadOnlyAdmin
+from core.database import transactions
+from core.errors import StorageError
 from producer.admin.filters import CreatedFilter, ModeFilter, RequestTopicFilter, SinceFilter, StatusFilter, search
 from producer.admin.screens import lasted, request_context
 from producer.models import ProduceRequest, Status
-from topics import commits
-from topics.errors import LogError
-from topics.logs import current_log
-from topics.windows import Facts
+from topics.log import current_log
 
 # An action changes at most 1000 rows, in commits of 100, so that it finishes within seconds.
 MOST_CHANGED = 1000
@@ -30,7 +30,7 @@ STATUS_COLOURS = {"Pending": "warning", "Completed": "success", "Partly": "info"
 
 
 @admin.register(ProduceRequest)
-class ProduceRequestAdmin(Facts, ModelAdmin):  # type: ignore[misc]
+class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
     list_display = (
         "shown_id",
         "shown_status",
@@ -93,7 +93,7 @@ class ProduceRequestAdmin(Facts, ModelAdmin):  # type: ignore[misc]
     def retry_failed(self, request: HttpRequest, queryset: QuerySet[ProduceRequest]) -> None:
         retried, total = self._change(request, queryset, ProduceRequest.retry)
         if retried:
-            notices.work_arrived()
+            wakeups.work_arrived()
         reason = "not failed, no stored body, or possibly written"
         self._tell(request, "pending again", len(retried), total - len(retried), reason)
 
@@ -102,7 +102,7 @@ class ProduceRequestAdmin(Facts, ModelAdmin):  # type: ignore[misc]
         cancel = partial(ProduceRequest.cancel, rolls_back=current_log().supports_transactions)
         cancelled, total = self._change(request, queryset, cancel)
         for pk in cancelled:
-            notices.finished(pk)
+            wakeups.finished(pk)
         self._tell(
             request, "cancelled", len(cancelled), total - len(cancelled), "no longer pending, or being written now"
         )
@@ -125,8 +125,8 @@ class ProduceRequestAdmin(Facts, ModelAdmin):  # type: ignore[misc]
         changed: list[str] = []
         try:
             for start in range(0, len(rows), CHANGE_STEP):
-                changed += commits.run(partial(_changed, rows[start : start + CHANGE_STEP], transition))
-        except LogError as error:
+                changed += transactions.commit(partial(_changed, rows[start : start + CHANGE_STEP], transition))
+        except StorageError as error:
             self.message_user(request, str(error), messages.ERROR)
         return changed, len(rows)
 

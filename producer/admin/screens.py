@@ -10,13 +10,14 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
+from core.admin.base import MOST_COUNTED, bounded_count
+from core.errors import StorageError
 from producer.models import MAX_ATTEMPTS, ProduceRequest, Status, id_at
-from topics import browser
-from topics.errors import LogError
-from topics.logs import current_log
+from topics.admin import browser
+from topics.admin.rendering import show
+from topics.log import current_log
+from topics.log.embedded.log import is_embedded
 from topics.models import Partition
-from topics.rendering import show
-from topics.windows import MOST_COUNTED, bounded_count, is_embedded
 
 MOST_RESULTS = 100
 RECENT = timedelta(minutes=30)
@@ -104,7 +105,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if request.user.has_perm("topics.view_topic"):
         try:
             cards += _log_cards()
-        except LogError as error:
+        except StorageError as error:
             context["log_error"] = str(error)
     return context | {"cards": cards}
 

@@ -12,11 +12,12 @@ from django.db import connection, models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from core.errors import OutcomeUnknown
 from producer.errors import RecordFailure
 from producer.models.keys import ApiKey
 from producer.options import Options
-from topics.errors import NotAttempted, OutcomeUnknown
-from topics.records import RecordMetadata
+from topics.log.errors import NotAttempted
+from topics.log.records import RecordMetadata
 
 LEASE = timedelta(seconds=30)
 MAX_ATTEMPTS = 5

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from core import json_text
 from registry.avro_json.errors import Refusal
 from registry.avro_json.values import Words, decoder
-from topics import json_text
 
 
 def decode(text: bytes) -> Any:

@@ -10,8 +10,8 @@ import msgspec
 import structlog
 import uuid_utils
 
-from producer.exceptions import CONTENT_TYPE, Problem
-from producer.notices import Waiting
+from core.api.problems import CONTENT_TYPE, Problem
+from core.wakeups import Waiting
 from takhin_site import headers
 from takhin_site.server.incoming import BodyPending
 

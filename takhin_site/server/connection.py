@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from producer.notices import Waiting
+from core.wakeups import Waiting
 from takhin_site.server import answers, limits
 from takhin_site.server.answers import Answer, Result
 from takhin_site.server.incoming import BadHead, Incoming

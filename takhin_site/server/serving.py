@@ -11,8 +11,8 @@ import structlog
 import uvloop
 from django.conf import settings
 
-from producer import notices
-from producer.notices import Waiting
+from core import wakeups
+from core.wakeups import Waiting
 from takhin_site.server import answers, deadlines, limits
 from takhin_site.server.answers import Application, Result
 from takhin_site.server.connection import Connection
@@ -141,7 +141,7 @@ class Server:
             if self._waits.get(connection) is not again:
                 return
             del self._waits[connection]
-            notices.forget(waiting.request_id, happened)
+            wakeups.forget(waiting.request_id, happened)
             timer.cancel()
             if connection.working is request:
                 base = {**connection.base, "takhin.wait": "over"}
@@ -150,7 +150,7 @@ class Server:
         def happened() -> None:
             self.loop.call_soon_threadsafe(again)
 
-        notices.when_finished(waiting.request_id, happened)
+        wakeups.when_finished(waiting.request_id, happened)
         timer = self.loop.call_later(0 if self.is_stopping else waiting.seconds, again)
         self._waits[connection] = again
 

@@ -5,9 +5,9 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from producer.durations import parse_duration
+from core.database import transactions
+from core.durations import parse_duration
 from producer.models import ApiKey, Scope
-from topics import commits
 
 
 class Command(BaseCommand):
@@ -38,7 +38,7 @@ class Command(BaseCommand):
             key.full_clean()
         except ValidationError as error:
             raise CommandError("; ".join(_sentences(error))) from error
-        commits.run(key.save)
+        transactions.commit(key.save)
         until = f"until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "until it is revoked"
         self.stderr.write(
             f"Created key {key.name}: scopes {key.scopes}, topics {key.topics}, valid {until}. "

@@ -10,8 +10,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from core.database import transactions
 from producer.models import ApiKey
-from topics import commits
 
 READY_WITHIN_SECONDS = 30.0
 RECORDS: list[dict[str, Any]] = [
@@ -69,7 +69,7 @@ def _wait_until_ready() -> None:
 def _short_lived_key() -> str:
     key = ApiKey(name="demo", scopes="produce", topics="demo", expires_at=timezone.now() + timedelta(minutes=1))
     secret = key.issue_secret()
-    commits.run(key.save)
+    transactions.commit(key.save)
     return secret
 
 

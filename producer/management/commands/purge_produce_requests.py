@@ -6,10 +6,11 @@ from django.core.management.base import BaseCommand, CommandParser
 from rich.console import Console
 from rich.progress import Progress
 
-from producer import background, services
-from producer.durations import parse_duration
+from core.durations import parse_duration
+from producer import services
 from producer.models import ProduceRequest
-from topics.logs import current_log
+from producer.queue import background
+from topics.log import current_log
 
 
 class Command(BaseCommand):

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from producer.background import new_worker
-from topics.checks import refuse_unsafe_database
+from core.database.checks import refuse_unsafe_database
+from producer.queue.background import new_worker
 
 
 class Command(BaseCommand):

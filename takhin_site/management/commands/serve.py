@@ -20,10 +20,10 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection, connections
 
-from producer import background
+from core.database import transactions
+from producer.queue import background
 from takhin_site.server import serving, supervisor
-from topics import commits
-from topics.logs import current_log
+from topics.log import current_log
 
 ADMIN = "admin"
 # Added to the longest time that a request waits for the log, and to the time that workers get to stop.
@@ -48,7 +48,7 @@ class Command(BaseCommand):
             self.stderr.write(self.style.WARNING(OPEN.format(host=settings.TAKHIN_HOST)))
         # The serving process is forked from this one, and connections and threads do not survive a fork.
         current_log().close()
-        commits.close()
+        transactions.close()
         connections.close_all()
         listen(listener)
         started = start_demo if has_demo else lambda: None

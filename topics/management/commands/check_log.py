@@ -6,11 +6,11 @@ from django.template.defaultfilters import filesizeformat
 from rich.console import Console
 from rich.progress import Progress
 
-from topics.errors import LogUnavailable
-from topics.inspection import Inspection
+from core.database.driver_errors import translated
+from core.errors import StorageUnavailable
+from topics.log.embedded.inspection import Inspection
+from topics.log.embedded.log import is_embedded
 from topics.models import Partition
-from topics.trouble import translated
-from topics.windows import is_embedded
 
 
 class Command(BaseCommand):
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         try:
             with translated():
                 partitions = _partitions(options["topic"])
-        except LogUnavailable as error:
+        except StorageUnavailable as error:
             raise CommandError(f"the log cannot be read: {error}") from error
         done, problems = self.inspect(partitions)
         self.stdout.write(_summary(done, problems))

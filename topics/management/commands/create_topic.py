@@ -4,9 +4,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from topics.errors import LogError, TopicExists
-from topics.logs import current_log
-from topics.records import TopicConfig
+from core.errors import StorageError
+from topics.log import current_log
+from topics.log.errors import TopicExists
+from topics.log.records import TopicConfig
 
 
 class Command(BaseCommand):
@@ -32,7 +33,7 @@ class Command(BaseCommand):
             if options["if_not_exists"]:
                 return f"Topic {name} already exists."
             raise CommandError(str(error)) from error
-        except LogError as error:
+        except StorageError as error:
             raise CommandError(str(error)) from error
         return f"Created topic {name} with {len(topic.partitions)} partitions."
 

@@ -1,0 +1,57 @@
+"""Report whether this process is alive, and whether it can serve."""
+
+from django.conf import settings
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from producer.api import openapi
+from producer.api.checkup import Checkup
+from topics.log import current_log
+
+# Without it, everything works except Avro with schemas that are not cached, so it does not affect readiness.
+REGISTRY = "schemaRegistry"
+
+_checkup = Checkup()
+
+
+class _OpenView(APIView):
+    """A view that requires no API key, so that probes can call it."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+
+class LiveView(_OpenView):
+    @openapi.live
+    def get(self, request: Request) -> Response:
+        return Response({"alive": True})
+
+
+class ReadyView(_OpenView):
+    @openapi.ready
+    def get(self, request: Request) -> Response:
+        reasons = {name: reason for name, reason in _checkup.reasons().items() if reason}
+        degraded = [name for name in reasons if name == REGISTRY]
+        failing = [name for name in reasons if name != REGISTRY]
+        if failing == ["log"] and not current_log().supports_transactions:
+            # Stay ready while the Kafka cluster is down: the gateway still accepts async requests.
+            failing, degraded = [], ["log", *degraded]
+        if not failing:
+            return Response({"ready": True, **({"degraded": degraded} if degraded else {})})
+        return _failing({"ready": False, "failing": failing, "reasons": {name: reasons[name] for name in failing}})
+
+
+class HealthView(_OpenView):
+    @openapi.health
+    def get(self, request: Request) -> Response:
+        reasons = {name: reason for name, reason in _checkup.reasons().items() if name != REGISTRY}
+        checks = {name: not reason for name, reason in reasons.items()}
+        if all(checks.values()):
+            return Response({"status": "ok", "version": settings.VERSION, "checks": checks})
+        told = {name: reason for name, reason in reasons.items() if reason}
+        return _failing({"status": "failing", "version": settings.VERSION, "checks": checks, "reasons": told})
+
+
+def _failing(body: dict[str, object]) -> Response:
+    return Response(body, status=503, headers={"Retry-After": "1"})

@@ -1,0 +1,226 @@
+"""The OpenAPI description of the gateway's endpoints, with an example for every status."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+
+from core.api.openapi import COMMON, PROBLEM_TYPE, PROBLEMS, SHARED, problem_example, problems
+from core.api.serializers import ProblemSerializer
+from producer.api import serializers
+from topics.api.openapi import TOPIC
+
+F = TypeVar("F", bound=Callable[..., Any])
+_ID = "req_0199b2f0c1e27d5e8f6a3b1c9d4e7f20"
+_failure = {
+    "error": "record 1: serialize value: 'x' is not standard base64",
+    "code": "serialization_failed",
+    "retriable": False,
+}
+_written = {"partition": 0, "offset": 42, "timestamp": 1704545600123}
+_PROBLEMS_OF_PRODUCE = {
+    400: ("invalid_request_body", "invalid request body", "$.records[1].partition: expected int, got str"),
+    403: ("topic_not_allowed", "this API key may not use topic orders", "this API key may not use topic orders"),
+}
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "producer.authentication.ApiKeyAuthentication"
+    name = ["bearer", "apiKey"]
+
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
+        # Two requirements, because either suffices; a single one with both schemes would require both.
+        return [{"bearer": []}, {"apiKey": []}]
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
+        return [
+            {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "`Authorization: Bearer KEY`. `Api-Key KEY` works too.",
+            },
+            {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        ]
+
+
+def _problem(status: int) -> dict[Any, OpenApiResponse]:
+    code, error, detail = _PROBLEMS_OF_PRODUCE[status]
+    example = problem_example(status, code, error, detail)
+    return {(status, PROBLEM_TYPE): OpenApiResponse(ProblemSerializer, error, [example])}
+
+
+def _none_written(status: int, failure: dict[str, Any]) -> dict[Any, OpenApiResponse]:
+    example = problem_example(
+        status,
+        "no_record_written",
+        "no record was written",
+        "each record's error is at its index in offsets",
+        offsets=[failure],
+    )
+    examples = [example]
+    if status == 503:
+        examples.append(problem_example(status, *PROBLEMS[status]))
+    return {
+        (status, PROBLEM_TYPE): OpenApiResponse(serializers.ProduceProblemSerializer, example.value["title"], examples)
+    }
+
+
+def _in_doubt() -> dict[Any, OpenApiResponse]:
+    code, error, detail = PROBLEMS[504]
+    failure = {"error": f"record 0: {detail}", "code": code, "retriable": False}
+    example = problem_example(504, code, error, "each record's error is at its index in offsets", offsets=[failure])
+    return {(504, PROBLEM_TYPE): OpenApiResponse(serializers.ProduceProblemSerializer, error, [example])}
+
+
+def _retry_after(*statuses: str) -> OpenApiParameter:
+    return OpenApiParameter(
+        "Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=list(statuses), description="In seconds."
+    )
+
+
+_prefer = OpenApiParameter(
+    "Prefer",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="`respond-async` is the same as `async=true` (RFC 7240).",
+)
+_encoding = OpenApiParameter(
+    "Content-Encoding",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    enum=["gzip", "deflate", "zstd", "lz4", "snappy"],
+    description="How the body is compressed.",
+)
+_location = OpenApiParameter(
+    "Location", OpenApiTypes.STR, OpenApiParameter.HEADER, response=["202"], description="URL of the request's status."
+)
+
+produce = extend_schema(
+    operation_id="produce",
+    summary="Write records to a topic",
+    description=(
+        "The response has one entry per record, in order: where the record was written, or its error. The status is "
+        "200 if at least one record was written. An `application/x-ndjson` body has one record object per line."
+    ),
+    tags=["produce"],
+    parameters=[
+        TOPIC,
+        serializers.ProduceParameters,
+        _prefer,
+        _encoding,
+        _location,
+        _retry_after("202", "503"),
+        *SHARED,
+    ],
+    request={
+        "application/json": serializers.ProduceRequestSerializer,
+        "application/x-ndjson": OpenApiTypes.STR,
+    },
+    examples=[
+        OpenApiExample(
+            "records",
+            value={
+                "records": [{"key": "user-1", "value": {"amount": 1.1}, "headers": [{"key": "src", "value": "web"}]}]
+            },
+            request_only=True,
+            media_type="application/json",
+        ),
+        OpenApiExample(
+            "lines",
+            value='{"key":"user-1","value":1}\n{"value":2}\n',
+            request_only=True,
+            media_type="application/x-ndjson",
+        ),
+    ],
+    responses={
+        200: OpenApiResponse(
+            serializers.ProducedSerializer,
+            description="At least one record was written.",
+            examples=[
+                OpenApiExample("written", value={"offsets": [_written]}, response_only=True),
+                OpenApiExample("partly", value={"offsets": [_written, _failure]}, response_only=True),
+            ],
+        ),
+        202: OpenApiResponse(
+            serializers.AcceptedSerializer,
+            description="The request is stored durably, and a worker will write its records.",
+            examples=[OpenApiExample("accepted", value={"requestId": _ID, "status": "pending"}, response_only=True)],
+        ),
+        **problems(401, 404, 405, 413, 415, 429, 500),
+        **_problem(400),
+        **_problem(403),
+        **_none_written(422, _failure),
+        **_none_written(503, {**_failure, "code": "log_unavailable", "retriable": True}),
+        **_in_doubt(),
+    },
+)
+_pending = {
+    "requestId": _ID,
+    "status": "pending",
+    "topic": "orders",
+    "recordCount": 1,
+    "createdAt": "2026-11-24T10:00:00.000000Z",
+}
+_completed = {**_pending, "status": "completed", "completedAt": "2026-11-24T10:00:00.012000Z", "offsets": [_written]}
+_failed = {**_completed, "status": "failed", "offsets": [_failure], "error": _failure["error"]}
+status = extend_schema(
+    operation_id="status",
+    summary="Get the status of an async request",
+    tags=["produce"],
+    parameters=[
+        OpenApiParameter(
+            "request_id", OpenApiTypes.STR, OpenApiParameter.PATH, description="`requestId` from the 202 response."
+        ),
+        serializers.WaitParameters,
+        _retry_after("200", "503"),
+        *SHARED,
+    ],
+    responses={
+        200: OpenApiResponse(
+            serializers.StatusSerializer,
+            examples=[
+                OpenApiExample("pending", value=_pending, response_only=True),
+                OpenApiExample("completed", value=_completed, response_only=True),
+                OpenApiExample("failed", value=_failed, response_only=True),
+            ],
+        ),
+        **problems(*COMMON, 404),
+    },
+)
+
+
+def _health(
+    operation: str, summary: str, body: Any, value: dict[str, Any], failing: dict[str, Any] | None
+) -> Callable[[F], F]:
+    responses: dict[Any, Any] = {
+        200: OpenApiResponse(body, examples=[OpenApiExample("ok", value=value, response_only=True)]),
+        **problems(405, 500),
+    }
+    if failing is not None:
+        example = OpenApiExample("failing", value=failing, response_only=True)
+        responses[503] = OpenApiResponse(body, examples=[example])
+    documented: Callable[[F], F] = extend_schema(
+        operation_id=operation, summary=summary, tags=["health"], auth=[], parameters=SHARED, responses=responses
+    )
+    return documented
+
+
+_reasons = {"database": "another process has kept the database locked for 12 seconds"}
+live = _health("live", "Check that the process is alive", serializers.LiveSerializer, {"alive": True}, None)
+ready = _health(
+    "ready",
+    "Check that the server can handle requests",
+    serializers.ReadySerializer,
+    {"ready": True},
+    {"ready": False, "failing": ["database"], "reasons": _reasons},
+)
+_checks = {"database": True, "log": True, "migrations": True, "workers": True}
+health = _health(
+    "health",
+    "Get the result of every check",
+    serializers.HealthSerializer,
+    {"status": "ok", "version": "0.1.0", "checks": _checks},
+    {"status": "failing", "version": "0.1.0", "checks": {**_checks, "database": False}, "reasons": _reasons},
+)

@@ -1,0 +1,159 @@
+"""Describe requests and responses for OpenAPI. Records themselves never pass through these serializers."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from core.api.serializers import IntegerParameter, ParameterSerializer, ProblemSerializer, StrictSerializer
+from producer.formats import FORMAT_NAMES
+from producer.models import Status
+from producer.options import MAX_SCHEMA_ID
+from topics.api.serializers import HeaderValueField
+from topics.log.compression import CODECS
+
+MAX_WAIT_SECONDS = 30
+
+
+@extend_schema_field({})
+class AnyJsonField(serializers.JSONField):
+    """Any JSON value, including null."""
+
+
+class ProduceParameters(ParameterSerializer):
+    """The query parameters of a produce request, which options.py parses."""
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {
+            "key.format": serializers.ChoiceField(choices=FORMAT_NAMES, default="json"),
+            "value.format": serializers.ChoiceField(choices=FORMAT_NAMES, default="json"),
+            "key.schema": _schema_field("key"),
+            "value.schema": _schema_field("value"),
+            "key.schema.id": _schema_id_field("key"),
+            "value.schema.id": _schema_id_field("value"),
+            "compression": serializers.ChoiceField(choices=list(CODECS), default="none"),
+            "async": serializers.ChoiceField(
+                choices=["true", "false"],
+                default="false",
+                help_text="Return 202 at once. Get the results from the request's status.",
+            ),
+            "strict": serializers.ChoiceField(
+                choices=["true", "false"], default="false", help_text="Write nothing if any record fails."
+            ),
+            "timeout": IntegerParameter(
+                min_value=1,
+                required=False,
+                help_text="Milliseconds to wait for the log; at most TAKHIN_PRODUCE_TIMEOUT, which is the default.",
+            ),
+        }
+
+
+def _schema_field(part: str) -> serializers.CharField:
+    return serializers.CharField(
+        required=False,
+        help_text=f"With {part}.format=avro: SUBJECT, for its latest version, or SUBJECT:VERSION. The default is the "
+        f"inline schema, or else the topic's own subject.",
+    )
+
+
+def _schema_id_field(part: str) -> serializers.IntegerField:
+    return serializers.IntegerField(
+        required=False, min_value=0, max_value=MAX_SCHEMA_ID, help_text=f"With {part}.format=avro: the schema's id."
+    )
+
+
+class WaitParameters(ParameterSerializer):
+    wait = IntegerParameter(
+        min_value=0, max_value=MAX_WAIT_SECONDS, default=0, help_text="Seconds to wait for the request to finish."
+    )
+
+
+class HeaderSerializer(StrictSerializer):
+    key = serializers.CharField(allow_blank=True)
+    value = HeaderValueField(required=False, help_text='Text, null, or `{"base64": "…"}` for bytes.')
+
+
+class RecordSerializer(StrictSerializer):
+    key = AnyJsonField(required=False, help_text="Any JSON value, encoded by key.format. Null or absent is a null key.")
+    value = AnyJsonField(
+        required=False, help_text="Any JSON value, encoded by value.format. Null or absent is a tombstone."
+    )
+    partition = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        help_text="The default is Kafka's murmur2 of the key, or one partition for all records without a key.",
+    )
+    timestamp = serializers.IntegerField(
+        required=False, allow_null=True, min_value=0, help_text="Milliseconds since the epoch. The default is now."
+    )
+    headers = HeaderSerializer(many=True, required=False, allow_null=True)
+
+
+class ProduceRequestSerializer(StrictSerializer):
+    records = RecordSerializer(many=True, allow_empty=False)
+    keySchema = AnyJsonField(required=False, help_text="Avro schema of the keys, as JSON or as a string.")
+    valueSchema = AnyJsonField(required=False, help_text="Avro schema of the values, as JSON or as a string.")
+
+
+class OutcomeSerializer(serializers.Serializer[Any]):
+    """Where a record was written, or why it was not."""
+
+    partition = serializers.IntegerField(required=False)
+    offset = serializers.IntegerField(required=False)
+    timestamp = serializers.IntegerField(required=False, help_text="Milliseconds since the epoch.")
+    error = serializers.CharField(required=False)
+    code = serializers.CharField(required=False)
+    retriable = serializers.BooleanField(required=False)
+
+
+class SchemaIdsSerializer(serializers.Serializer[Any]):
+    keySchemaId = serializers.IntegerField(required=False, help_text="With key.format=avro.")
+    valueSchemaId = serializers.IntegerField(required=False, help_text="With value.format=avro.")
+
+
+class ProducedSerializer(SchemaIdsSerializer):
+    offsets = OutcomeSerializer(many=True)
+
+
+class AcceptedSerializer(SchemaIdsSerializer):
+    requestId = serializers.CharField()
+    status = serializers.ChoiceField(choices=["pending"])
+
+
+class ProduceProblemSerializer(ProblemSerializer):
+    offsets = OutcomeSerializer(many=True, required=False)
+
+
+class StatusSerializer(SchemaIdsSerializer):
+    requestId = serializers.CharField()
+    status = serializers.ChoiceField(choices=Status.values)
+    topic = serializers.CharField()
+    recordCount = serializers.IntegerField()
+    createdAt = serializers.DateTimeField()
+    completedAt = serializers.DateTimeField(required=False)
+    offsets = OutcomeSerializer(many=True, required=False)
+    error = serializers.CharField(required=False)
+
+
+class ReasonsField(serializers.DictField):
+    """What is wrong, for each check that fails."""
+
+    child = serializers.CharField()
+
+
+class LiveSerializer(serializers.Serializer[Any]):
+    alive = serializers.BooleanField()
+
+
+class ReadySerializer(serializers.Serializer[Any]):
+    ready = serializers.BooleanField()
+    failing = serializers.ListField(child=serializers.CharField(), required=False)
+    degraded = serializers.ListField(child=serializers.CharField(), required=False)
+    reasons = ReasonsField(required=False)
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(choices=["ok", "failing"])
+    version = serializers.CharField()
+    checks = serializers.DictField(child=serializers.BooleanField())
+    reasons = ReasonsField(required=False)

@@ -1,0 +1,12 @@
+from django.urls import path
+
+from producer.api import health
+from producer.api.views import ProduceViewSet, StatusViewSet
+
+urlpatterns = [
+    path("topics/<str:topic>/produce", ProduceViewSet.as_view({"post": "create"}), name="produce"),
+    path("produce/status/<str:request_id>", StatusViewSet.as_view({"get": "retrieve"}), name="status"),
+    path("health", health.HealthView.as_view(), name="health"),
+    path("health/live", health.LiveView.as_view(), name="live"),
+    path("health/ready", health.ReadyView.as_view(), name="ready"),
+]

@@ -1,0 +1,165 @@
+"""The views for produce requests and their status."""
+
+import threading
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import msgspec
+from django.conf import settings
+from django.http import HttpRequest
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from core.api import bodies, problems
+from core.database import transactions
+from core.errors import OutcomeUnknown
+from core.wakeups import Waiting
+from producer import options, services
+from producer.api import openapi
+from producer.api.serializers import WaitParameters
+from producer.authentication import key_of
+from producer.errors import RequestNotFound
+from producer.models import ProduceRequest
+from producer.options import Options
+from producer.pipeline import decode
+from producer.pipeline.plan import Outcomes
+from topics.log import current_log
+from topics.log.errors import TopicNotFound
+
+# Under gunicorn, waiting holds a thread. At least half of the threads stay free for other requests.
+_waiting = threading.BoundedSemaphore(max(1, settings.TAKHIN_THREADS // 2))
+
+
+class ProduceViewSet(ViewSet):
+    scopes: ClassVar[dict[str, str]] = {"create": "produce"}
+
+    @openapi.produce
+    def create(self, request: Request, topic: str) -> Response:
+        http = request._request
+        _find_or_create_topic(topic)
+        chosen = options.parse(http.META.get("QUERY_STRING", ""))
+        body = bodies.read(http)
+        decoded = decode.decode(body.data, body.ndjson)
+        api_key = key_of(request)
+        inbound = services.Inbound(
+            topic=topic,
+            records=decoded.records,
+            options=services.with_schemas(current_log(), topic, chosen, decoded.schemas, api_key),
+            body=body,
+            api_key=api_key,
+            http_request_id=http.META["HTTP_X_REQUEST_ID"],
+        )
+        preferred = _prefers_async(http)
+        if chosen.is_async or preferred:
+            return _accepted(services.submit(inbound), preferred)
+        return _answer(http, services.produce(current_log(), inbound), inbound.options)
+
+
+class StatusViewSet(ViewSet):
+    scopes: ClassVar[dict[str, str]] = {"retrieve": "produce"}
+
+    @openapi.status
+    def retrieve(self, request: Request, request_id: str) -> Response:
+        parameters = WaitParameters(data=request.query_params)
+        parameters.is_valid(raise_exception=True)
+        wait = parameters.validated_data["wait"]
+
+        def find() -> ProduceRequest:
+            return _find_own(request, request_id)
+
+        row = find()
+        if wait and not row.is_finished:
+            row = _waited(request, find, row, wait)
+        return Response(_status(row), headers={} if row.is_finished else {"Retry-After": "1"})
+
+
+def _waited(request: Request, find: Callable[[], ProduceRequest], row: ProduceRequest, wait: float) -> ProduceRequest:
+    """Return the request when it is finished, or its current state when the time is up.
+
+    Raises Waiting if the server does the waiting, and then calls the application again.
+    """
+    match request.META.get("takhin.wait"):
+        case "later":
+            raise Waiting(row.pk, wait)
+        case "over":
+            return row
+    if not _waiting.acquire(blocking=False):
+        return row
+    try:
+        return services.wait_until_finished(find, wait)
+    finally:
+        _waiting.release()
+
+
+def _find_or_create_topic(topic: str) -> None:
+    try:
+        current_log().partition_count(topic)
+    except TopicNotFound:
+        if not settings.TAKHIN_AUTO_CREATE_TOPICS:
+            raise
+        services.create_topic_if_absent(current_log(), topic)
+
+
+def _prefers_async(request: HttpRequest) -> bool:
+    """RFC 7240, section 4.1."""
+    preferences = request.META.get("HTTP_PREFER", "").lower().split(",")
+    return "respond-async" in (preference.partition(";")[0].strip() for preference in preferences)
+
+
+def _accepted(row: ProduceRequest, preferred: bool) -> Response:
+    headers = {"Location": f"/api/produce/status/{row.pk}", "Retry-After": "1"}
+    if preferred:
+        headers["Preference-Applied"] = "respond-async"
+    body = {"requestId": row.pk, "status": "pending", **_schema_ids(row.read_options())}
+    return Response(body, status=202, headers=headers)
+
+
+def _schema_ids(chosen: Options) -> dict[str, int]:
+    """Return the ids of the schemas that were used for Avro keys and values."""
+    ids = {"keySchemaId": chosen.key_schema_id, "valueSchemaId": chosen.value_schema_id}
+    return {name: schema_id for name, schema_id in ids.items() if schema_id is not None}
+
+
+def _answer(request: HttpRequest, outcomes: Outcomes, chosen: Options) -> Response:
+    """Return 200 if at least one record was written, else a problem that includes each record's error."""
+    if services.any_written(outcomes):
+        return Response({"offsets": outcomes, **_schema_ids(chosen)})
+    where = "each record's error is at its index in offsets"
+    if services.any_in_doubt(outcomes):
+        response = problems.respond(request, 504, OutcomeUnknown.code, "outcome unknown", where)
+    else:
+        status = 503 if services.all_retriable(outcomes) else 422
+        response = problems.respond(request, status, "no_record_written", "no record was written", where)
+    response.data["offsets"] = outcomes
+    return response
+
+
+def _find_own(request: Request, request_id: str) -> ProduceRequest:
+    """Return the request, if it was made with the same key. Raises RequestNotFound."""
+    with transactions.translated():
+        found = ProduceRequest.objects.filter(pk=request_id, api_key=key_of(request)).defer("body")
+        # PostgreSQL fails on a NUL in a query.
+        row = None if "\0" in request_id else found.first()
+    if row is None:
+        raise RequestNotFound(f"request {request_id} does not exist, was purged, or belongs to another API key")
+    return row
+
+
+def _status(row: ProduceRequest) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "requestId": row.pk,
+        "status": row.status,
+        "topic": row.topic,
+        "recordCount": row.record_count,
+        "createdAt": row.created_at,
+        **_schema_ids(row.read_options()),
+    }
+    if row.is_finished:
+        shown["completedAt"] = row.completed_at
+        outcomes = row.read_outcomes()
+        if outcomes is not None:
+            shown["offsets"] = msgspec.Raw(outcomes)
+        if row.error:
+            shown["error"] = row.error
+    return shown

@@ -1,0 +1,65 @@
+"""Serialize an inbound record to the bytes to store, or fail with that record's error."""
+
+from collections.abc import Callable
+
+from django.conf import settings
+
+from producer.errors import RecordTooLarge, SerializationFailed
+from producer.formats import FORMATS, from_base64, to_utf8
+from producer.options import Options
+from producer.pipeline.decode import Base64Text, InboundHeader, InboundRecord
+from registry import framing
+from registry.avro_json import AvroMismatch, Budget, TooLarge
+from topics.log.records import Header, Record
+
+
+class Serializer:
+    """Serializes the records of one request. `accepted_ms` is the timestamp of records without one.
+
+    The options must be resolved. Raises SchemaNotFound, InvalidSchema, RegistryUnavailable.
+    """
+
+    def __init__(self, options: Options, accepted_ms: int) -> None:
+        self._most_bytes = settings.TAKHIN_MAX_RECORD_BYTES
+        self._budget = Budget(self._most_bytes)
+        self._to_key = _to_bytes(options.key_format, options.key_schema_id, self._budget)
+        self._to_value = _to_bytes(options.value_format, options.value_schema_id, self._budget)
+        self._accepted_ms = accepted_ms
+
+    def serialize(self, inbound: InboundRecord, deadline: float) -> Record:
+        """Raises SerializationFailed, RecordTooLarge, and OutOfTime if the deadline passes."""
+        self._budget.deadline = deadline
+        part = "key"
+        try:
+            text = bytes(inbound.key)
+            key = None if text == b"null" else self._to_key(text)
+            part = "value"
+            text = bytes(inbound.value)
+            value = None if text == b"null" else self._to_value(text)
+        except AvroMismatch as error:
+            raise SerializationFailed(str(error.within(part))) from None
+        except TooLarge as error:
+            raise RecordTooLarge(f"{part} {error} (TAKHIN_MAX_RECORD_BYTES)") from None
+        except SerializationFailed as error:
+            raise SerializationFailed(f"serialize {part}: {error}") from None
+        headers = [_header(header) for header in inbound.headers] if inbound.headers else []
+        timestamp = inbound.timestamp if isinstance(inbound.timestamp, int) else self._accepted_ms
+        record = Record(key, value, timestamp, headers)
+        if record.size > self._most_bytes:
+            raise RecordTooLarge(f"has {record.size} bytes; the limit is {self._most_bytes} (TAKHIN_MAX_RECORD_BYTES)")
+        return record
+
+
+def _to_bytes(name: str, schema_id: int | None, budget: Budget) -> Callable[[bytes], bytes]:
+    return FORMATS[name] if schema_id is None else framing.encoder(schema_id, budget)
+
+
+def _header(header: InboundHeader) -> Header:
+    try:
+        if not header.key.isascii():
+            to_utf8(header.key)
+        if isinstance(header.value, Base64Text):
+            return header.key, from_base64(header.value.base64)
+        return header.key, to_utf8(header.value) if isinstance(header.value, str) else None
+    except SerializationFailed as error:
+        raise SerializationFailed(f"serialize header {header.key[:40]!r}: {error}") from None

@@ -1,5 +1,0 @@
-"""Look up the schemas of Avro keys and values, and decide which ones a request uses."""
-
-from producer.schemas.sources import SchemaSource, current_source
-
-__all__ = ["SchemaSource", "current_source"]

@@ -1,0 +1,108 @@
+"""OpenAPI descriptions of the topic endpoints, with an example for every status."""
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+
+from core.api.openapi import COMMON, PROBLEM_TYPE, SHARED, problem_example, problems
+from topics.api.serializers import (
+    MessageSerializer,
+    NewTopicSerializer,
+    ReadParameters,
+    ReadProblemSerializer,
+    TopicChangeSerializer,
+    TopicSerializer,
+)
+
+TOPIC = OpenApiParameter("topic", OpenApiTypes.STR, OpenApiParameter.PATH, description="The topic's name.")
+_topic = {
+    "name": "orders",
+    "partitionCount": 2,
+    "partitions": [
+        {"id": 0, "highWaterMark": 42, "firstOffset": 0},
+        {"id": 1, "highWaterMark": 17, "firstOffset": 0},
+    ],
+    "retentionMs": None,
+    "retentionBytes": None,
+    "registersSchemas": True,
+}
+_message = {
+    "partition": 0,
+    "offset": 41,
+    "timestamp": 1704545600123,
+    "key": '"user-1"',
+    "value": '{"amount":1.10}',
+    "headers": [{"key": "source", "value": "web"}],
+    "keyEncoding": "utf-8",
+    "valueEncoding": "utf-8",
+}
+_topic_answer = OpenApiResponse(TopicSerializer, examples=[OpenApiExample("topic", value=_topic, response_only=True)])
+
+list_topics = extend_schema(
+    operation_id="listTopics",
+    summary="List topics",
+    tags=["topics"],
+    parameters=SHARED,
+    responses={
+        200: OpenApiResponse(
+            TopicSerializer(many=True), examples=[OpenApiExample("topics", value=_topic, response_only=True)]
+        ),
+        **problems(*COMMON),
+    },
+)
+create_topic = extend_schema(
+    operation_id="createTopic",
+    summary="Create a topic",
+    tags=["topics"],
+    parameters=SHARED,
+    request=NewTopicSerializer,
+    examples=[OpenApiExample("topic", value={"name": "orders", "partitions": 3}, request_only=True)],
+    responses={201: _topic_answer, **problems(*COMMON, 409, 413, 415)},
+)
+describe_topic = extend_schema(
+    operation_id="describeTopic",
+    summary="Describe a topic",
+    tags=["topics"],
+    parameters=[TOPIC, *SHARED],
+    responses={200: _topic_answer, **problems(*COMMON, 404)},
+)
+change_topic = extend_schema(
+    operation_id="changeTopic",
+    summary="Change a topic's configuration",
+    tags=["topics"],
+    parameters=[TOPIC, *SHARED],
+    request=TopicChangeSerializer,
+    examples=[OpenApiExample("a day", value={"retentionMs": 86400000}, request_only=True)],
+    responses={200: _topic_answer, **problems(*COMMON, 404, 413, 415)},
+)
+delete_topic = extend_schema(
+    operation_id="deleteTopic",
+    summary="Delete a topic and its records",
+    tags=["topics"],
+    parameters=[TOPIC, *SHARED],
+    responses={204: None, **problems(*COMMON, 404)},
+)
+_corrupt = problem_example(
+    502,
+    "corrupt_record",
+    "corrupt record",
+    "offsets 4 to 6 of partition 0 of topic orders cannot be read: the batch is corrupt: its CRC does not match; "
+    "continue reading at offset 7",
+    topic="orders",
+    partition=0,
+    firstOffset=4,
+    lastOffset=6,
+)
+read_messages = extend_schema(
+    operation_id="readMessages",
+    summary="Read records",
+    description="The response may have fewer than `limit` records if they are large; continue at the last offset + 1.",
+    tags=["topics"],
+    parameters=[TOPIC, ReadParameters, *SHARED],
+    responses={
+        200: OpenApiResponse(
+            MessageSerializer(many=True), examples=[OpenApiExample("messages", value=_message, response_only=True)]
+        ),
+        **problems(*COMMON, 404, 410),
+        (502, PROBLEM_TYPE): OpenApiResponse(ReadProblemSerializer, description="corrupt record", examples=[_corrupt]),
+    },
+)

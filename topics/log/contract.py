@@ -1,0 +1,198 @@
+"""The interface of a log, which assigns offsets to records and reads them back."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+
+import msgspec
+
+from core.errors import StorageError
+from topics.log.errors import InvalidTopic, LogRefused, OffsetOutOfRange, UnknownPartition
+from topics.log.records import DEFAULT_CONFIG, Record, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
+
+# For each write, the result of each record: its metadata or an error.
+Results = list[list[RecordMetadata | StorageError]]
+Also = Callable[[Results], None]
+
+# Kafka's rule: org.apache.kafka.common.internals.Topic
+_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+MAX_PARTITIONS = 1000
+# Limits the memory of one read, like Kafka's fetch.max.bytes. A single larger record is still returned.
+MAX_READ_BYTES = 8 * 1024 * 1024
+
+
+class RefusedTogether(Exception):
+    """The log rejects a record of one of several entries. Nothing was written: append each entry on its own."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One request in a session's append: its writes, and the receipt to store under its key.
+
+    If the log rejects one record of a `strict` entry, it writes none of them.
+    """
+
+    key: str
+    topic: str
+    writes: Sequence[Write]
+    strict: bool
+    receipt: Callable[[Results], bytes]
+
+
+class Session(ABC):
+    """Exactly-once appends across crashes, for a log whose appends cannot share a transaction with the database.
+
+    Records and receipts are written together or not at all. A session belongs to a name. Reopening it resolves whatever
+    an earlier owner of the name left unfinished, and fences that owner: it can no longer write.
+    """
+
+    @abstractmethod
+    def append(self, entries: Sequence[Entry]) -> list[Results]:
+        """Append several requests with the same codec, with a receipt for each, and return the results of each.
+
+        Raises StorageUnavailable and RefusedTogether (nothing was written), and OutcomeUnknown (the session is
+        unusable: reopen it, and look up the receipts to find out what happened).
+        """
+
+    @abstractmethod
+    def receipts(self, keys: Sequence[str], since_ms: int) -> dict[str, bytes]:
+        """Return the receipts under these keys written at or after `since_ms`. Raises StorageUnavailable."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the session's resources in this process."""
+
+
+class Log(ABC):
+    """A partitioned log. Every method may raise StorageUnavailable, which means that nothing was changed.
+
+    Instances are thread-safe; each process uses one.
+    """
+
+    # Whether `append` runs `also` in the same transaction.
+    supports_transactions = False
+    # Whether `enforce_retention` deletes expired records.
+    supports_retention = False
+
+    # Whether `open_session` provides exactly-once appends across crashes.
+    supports_sessions = False
+
+    @abstractmethod
+    def append(
+        self, topic: str, writes: Sequence[Write], also: Also | None = None, seconds: float | None = None
+    ) -> Results:
+        """Append the writes of one request within `seconds`; all or nothing if the log `supports_transactions`.
+
+        Returns, for each write in order, the metadata of its records in order. If the log does not support
+        transactions, a record may have an error instead. `also(results)` is a callback for the caller's bookkeeping. It
+        runs in the same transaction if the log `supports_transactions` (it may then run again after a rollback, and an
+        exception rolls back the append), otherwise after the append. Raises TopicNotFound, UnknownPartition.
+        """
+
+    def check_record(self, record: Record) -> None:  # noqa: B027
+        """Raise DeliveryFailed for a record that this log cannot store unchanged. Cheap; call it before any append."""
+
+    def open_session(self, name: str, is_ours: Callable[[], bool]) -> Session:
+        """Open the session with this name, once all transactions of its earlier owner are decided.
+
+        The session calls `is_ours` after fencing other owners, because an owner that was delayed would otherwise fence
+        its own successor. Raises StorageUnavailable, and OutcomeUnknown if the name belongs to another owner.
+        """
+        raise LogRefused("this log does not support sessions")
+
+    def check_online(self, topic: str, partitions: Collection[int]) -> None:  # noqa: B027
+        """Raise StorageUnavailable if one of these partitions is known to be offline. Cheap."""
+
+    @abstractmethod
+    def partition_count(self, topic: str) -> int:
+        """Return the topic's number of partitions; cheap enough for every request. Raises TopicNotFound."""
+
+    @abstractmethod
+    def topic_names(self) -> list[str]:
+        """Return all topic names, sorted; cheap even for many topics."""
+
+    @abstractmethod
+    def topics(self, names: Collection[str] | None = None) -> list[TopicInfo]:
+        """Return all topics sorted by name, or the existing ones among `names`."""
+
+    @abstractmethod
+    def topic(self, name: str) -> TopicInfo:
+        """Return the current state of one topic. Raises TopicNotFound."""
+
+    @abstractmethod
+    def create_topic(self, name: str, partitions: int, config: TopicConfig = DEFAULT_CONFIG) -> TopicInfo:
+        """Create a topic. Raises TopicExists, InvalidTopic."""
+
+    @abstractmethod
+    def configure_topic(self, name: str, config: TopicConfig) -> TopicInfo:
+        """Change a topic's configuration. Raises TopicNotFound."""
+
+    @abstractmethod
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic and its records. Raises TopicNotFound."""
+
+    @abstractmethod
+    def read(self, topic: str, partition: int, offset: int | None, limit: int) -> list[StoredRecord]:
+        """Return at most `limit` records from `offset` on; fewer if they exceed MAX_READ_BYTES.
+
+        `None` starts at the first kept offset, and a negative offset counts from the end. At or past the end, the list
+        is empty. Raises TopicNotFound, UnknownPartition, OffsetOutOfRange.
+        """
+
+    def enforce_retention(self, now_ms: int) -> int:
+        """Delete records that have outlived their topic's retention; return the number of deleted records."""
+        return 0
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise StorageUnavailable if the log cannot serve."""
+
+    def warm(self) -> None:  # noqa: B027
+        """Open the resources that the first append needs. Call this in the process that will append."""
+
+    def close(self) -> None:  # noqa: B027
+        """Finish pending work and release all resources. Call this before a fork and at process exit."""
+
+
+def is_topic_name(name: str) -> bool:
+    """Tell whether Kafka accepts this topic name."""
+    return bool(_NAME.fullmatch(name)) and name not in (".", "..")
+
+
+def validate_topic(name: str, partitions: int) -> None:
+    """Raise InvalidTopic unless Kafka accepts this name and the number of partitions is allowed."""
+    if not is_topic_name(name):
+        raise InvalidTopic(
+            f"topic name {name[:260]!r} is not valid: use 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', "
+            "except '.' and '..'"
+        )
+    if not 1 <= partitions <= MAX_PARTITIONS:
+        raise InvalidTopic(f"a topic must have 1 to {MAX_PARTITIONS} partitions, got {partitions}")
+
+
+def check_partition(number: int, count: int) -> None:
+    """Raise UnknownPartition unless the topic has this partition."""
+    if not 0 <= number < count:
+        raise UnknownPartition(number, count)
+
+
+def resolve_offset(offset: int | None, first: int, end: int) -> int:
+    """Resolve an offset as passed to `Log.read` to the offset to start at. Raises OffsetOutOfRange."""
+    if offset is None:
+        return first
+    if offset < 0:
+        return max(first, end + offset)
+    if offset < first:
+        raise OffsetOutOfRange(offset, first)
+    return offset
+
+
+def within_bytes(records: Sequence[StoredRecord]) -> list[StoredRecord]:
+    """Return the leading records that fit in MAX_READ_BYTES, but at least the first."""
+    kept: list[StoredRecord] = []
+    room = MAX_READ_BYTES
+    for record in records:
+        room -= len(record.key or b"") + len(record.value or b"")
+        if kept and room < 0:
+            break
+        kept.append(record)
+    return kept

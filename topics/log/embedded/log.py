@@ -1,0 +1,245 @@
+"""Store the log in the database: one row per record batch, with offsets claimed in the appending transaction."""
+
+import time
+from collections.abc import Collection, Sequence
+
+import msgspec
+import structlog
+from django.db import IntegrityError, connection
+
+from core.database import transactions
+from core.errors import OutcomeUnknown, StorageDamaged, StorageError, StorageUnavailable
+from topics.log import batches, current_log
+from topics.log.contract import (
+    Also,
+    Log,
+    Results,
+    check_partition,
+    is_topic_name,
+    resolve_offset,
+    validate_topic,
+    within_bytes,
+)
+from topics.log.embedded import reading, retention, writability
+from topics.log.errors import CorruptRecord, TopicExists, TopicNotFound
+from topics.log.records import (
+    DEFAULT_CONFIG,
+    PartitionInfo,
+    RecordMetadata,
+    StoredRecord,
+    TopicConfig,
+    TopicInfo,
+    Write,
+)
+from topics.models import Partition, Topic
+
+log = structlog.get_logger("takhin.log")
+# Appends notice a topic that another process has deleted, so this limits only how late a 404 can be.
+CACHE_SECONDS = 5.0
+
+_CLAIM = """
+UPDATE topics_partition SET next_offset = next_offset + %s, stored_bytes = stored_bytes + %s
+WHERE id = %s AND topic_id IS NOT NULL RETURNING next_offset
+"""
+_INSERT = """
+INSERT INTO topics_recordbatch (partition_id, base_offset, record_count, codec, max_timestamp, stored_bytes, payload)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+"""
+# Reads each table from the root page down to where rows are added, and the index of offsets.
+_TOUCHED_BY_APPEND = (
+    "SELECT name FROM topics_topic ORDER BY id DESC LIMIT 1",
+    "SELECT next_offset FROM topics_partition ORDER BY id DESC LIMIT 1",
+    "SELECT base_offset FROM topics_recordbatch ORDER BY id DESC LIMIT 1",
+    "SELECT base_offset FROM topics_recordbatch ORDER BY partition_id DESC, base_offset DESC LIMIT 1",
+)
+
+
+class _Prepared(msgspec.Struct, frozen=True):
+    """A write whose records are encoded and compressed before its offsets are known."""
+
+    partition_id: int
+    write: Write
+    batch: bytearray
+    max_timestamp: int
+
+
+class EmbeddedLog(Log):
+    supports_transactions = True
+    supports_retention = True
+
+    def __init__(self) -> None:
+        self._partition_ids: dict[str, tuple[float, list[int]]] = {}
+
+    def append(
+        self, topic: str, writes: Sequence[Write], also: Also | None = None, seconds: float | None = None
+    ) -> Results:
+        try:
+            return self._append(topic, writes, also, seconds)
+        except TopicNotFound:
+            # The topic may have been deleted and recreated since its partitions were cached.
+            if self._partition_ids.pop(topic, None) is None:
+                raise
+            return self._append(topic, writes, also, seconds)
+
+    def _append(self, topic: str, writes: Sequence[Write], also: Also | None, seconds: float | None) -> Results:
+        ids = self._ids(topic)
+        for write in writes:
+            check_partition(write.partition, len(ids))
+        prepared = [_prepare(ids[write.partition], write) for write in writes]
+        # Every transaction locks partitions in the same order, to avoid deadlocks.
+        in_lock_order = sorted(range(len(prepared)), key=lambda index: prepared[index].partition_id)
+
+        def job() -> Results:
+            results: Results = [[] for _ in prepared]
+            for index in in_lock_order:
+                results[index] = _insert(topic, prepared[index])
+            if also is not None:
+                also(results)
+            return results
+
+        return transactions.commit(job, seconds)
+
+    def _ids(self, topic: str) -> list[int]:
+        """Return the primary keys of the topic's partitions, by number."""
+        if not is_topic_name(topic):
+            raise TopicNotFound(topic)
+        known = self._partition_ids.get(topic)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        with transactions.translated():
+            ids = list(Partition.objects.filter(topic__name=topic).order_by("number").values_list("id", flat=True))
+        if not ids:
+            self._partition_ids.pop(topic, None)
+            raise TopicNotFound(topic)
+        self._partition_ids[topic] = (time.monotonic() + CACHE_SECONDS, ids)
+        return ids
+
+    def partition_count(self, topic: str) -> int:
+        return len(self._ids(topic))
+
+    def topic_names(self) -> list[str]:
+        with transactions.translated():
+            return list(Topic.objects.values_list("name", flat=True))
+
+    def topics(self, names: Collection[str] | None = None) -> list[TopicInfo]:
+        found = Topic.objects.all() if names is None else Topic.objects.filter(name__in=names)
+        with transactions.translated():
+            return [_info(topic) for topic in found.prefetch_related("partitions")]
+
+    def topic(self, name: str) -> TopicInfo:
+        if not is_topic_name(name):
+            raise TopicNotFound(name)
+        with transactions.translated():
+            found = Topic.objects.prefetch_related("partitions").filter(name=name).first()
+        if found is None:
+            raise TopicNotFound(name)
+        return _info(found)
+
+    def create_topic(self, name: str, partitions: int, config: TopicConfig = DEFAULT_CONFIG) -> TopicInfo:
+        validate_topic(name, partitions)
+
+        def job() -> None:
+            topic = Topic.objects.create(name=name, **msgspec.structs.asdict(config))
+            Partition.objects.bulk_create(Partition(topic=topic, number=number) for number in range(partitions))
+
+        try:
+            transactions.commit(job)
+        except IntegrityError:
+            raise TopicExists(name) from None
+        return self.topic(name)
+
+    def configure_topic(self, name: str, config: TopicConfig) -> TopicInfo:
+        def job() -> None:
+            if not Topic.objects.filter(name=name).update(**msgspec.structs.asdict(config)):
+                raise TopicNotFound(name)
+
+        transactions.commit(job)
+        return self.topic(name)
+
+    def delete_topic(self, name: str) -> None:
+        def job() -> None:
+            # Lock in the same order as appends; the delete alone would lock in any order.
+            list(Partition.objects.filter(topic__name=name).order_by("id").select_for_update())
+            deleted, _ = Topic.objects.filter(name=name).delete()
+            if not deleted:
+                raise TopicNotFound(name)
+
+        self._partition_ids.pop(name, None)
+        transactions.commit(job)
+        # The topic is deleted even if its records are not yet: with an error, the client would retry in vain.
+        try:
+            with transactions.translated():
+                retention.delete_orphans()
+        except (StorageUnavailable, OutcomeUnknown) as error:
+            log.warning("records of a deleted topic are left to housekeeping", topic=name, error=str(error))
+
+    def read(self, topic: str, partition: int, offset: int | None, limit: int) -> list[StoredRecord]:
+        check_partition(partition, self.partition_count(topic))
+        with transactions.translated():
+            row = _partition(topic, partition)
+            start = resolve_offset(offset, row.first_offset, row.next_offset)
+            try:
+                return within_bytes(reading.read(topic, row, start, limit))
+            except CorruptRecord:
+                # Retention may have deleted the records meanwhile.
+                if _partition(topic, partition).first_offset == row.first_offset:
+                    raise
+        return self.read(topic, partition, offset, limit)
+
+    def enforce_retention(self, now_ms: int) -> int:
+        with transactions.translated():
+            return retention.delete_orphans() + retention.enforce(now_ms)
+
+    def check(self) -> None:
+        """Raise StorageUnavailable if the pages that an append reads cannot be read, or nothing can be written."""
+        with transactions.translated(), connection.cursor() as cursor:
+            for statement in _TOUCHED_BY_APPEND:
+                cursor.execute(statement)
+                cursor.fetchall()
+        writability.check()
+
+
+def _prepare(partition_id: int, write: Write) -> _Prepared:
+    """Do as much work as possible before the transaction, which blocks all other writers."""
+    max_timestamp = max(record.timestamp for record in write.records)
+    return _Prepared(partition_id, write, batches.encode(write.records, write.codec), max_timestamp)
+
+
+def _insert(topic: str, prepared: _Prepared) -> list[RecordMetadata | StorageError]:
+    write = prepared.write
+    count, size = len(write.records), len(prepared.batch)
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM, [count, size, prepared.partition_id])
+        row = cursor.fetchone()
+        if row is None:
+            raise TopicNotFound(topic)
+        base = row[0] - count
+        payload = bytes(batches.place(prepared.batch, base))
+        row = [prepared.partition_id, base, count, write.codec, prepared.max_timestamp, size, payload]
+        try:
+            cursor.execute(_INSERT, row)
+        except IntegrityError as error:
+            raise StorageDamaged(
+                f"partition {write.partition} of topic {topic} already has a batch at its next offset {base}; "
+                "run manage.py check_log to find out what is wrong"
+            ) from error
+    number = write.partition
+    return [RecordMetadata(number, base + index, record.timestamp) for index, record in enumerate(write.records)]
+
+
+def _partition(topic: str, number: int) -> Partition:
+    row = Partition.objects.filter(topic__name=topic, number=number).first()
+    if row is None:
+        raise TopicNotFound(topic)
+    return row
+
+
+def _info(topic: Topic) -> TopicInfo:
+    bounds = [PartitionInfo(row.number, row.first_offset, row.next_offset) for row in topic.partitions.all()]
+    config = TopicConfig(topic.retention_ms, topic.retention_bytes, topic.registers_schemas)
+    return TopicInfo(topic.name, bounds, config)
+
+
+def is_embedded() -> bool:
+    """Tell whether the current log is the embedded one, whose tables the models describe."""
+    return isinstance(current_log(), EmbeddedLog)

@@ -1,0 +1,99 @@
+"""Store the log in memory, for tests and experiments. Nothing survives the process."""
+
+import threading
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from core.errors import StorageError
+from topics.log.contract import Also, Log, Results, check_partition, resolve_offset, validate_topic, within_bytes
+from topics.log.errors import TopicExists, TopicNotFound
+from topics.log.records import (
+    DEFAULT_CONFIG,
+    PartitionInfo,
+    RecordMetadata,
+    StoredRecord,
+    TopicConfig,
+    TopicInfo,
+    Write,
+)
+
+
+@dataclass(slots=True)
+class _Topic:
+    partitions: list[list[StoredRecord]]
+    config: TopicConfig
+
+
+class MemoryLog(Log):
+    def __init__(self) -> None:
+        self._topics: dict[str, _Topic] = {}
+        self._lock = threading.Lock()
+
+    def append(
+        self, topic: str, writes: Sequence[Write], also: Also | None = None, seconds: float | None = None
+    ) -> Results:
+        with self._lock:
+            partitions = self._find(topic).partitions
+            for write in writes:
+                check_partition(write.partition, len(partitions))
+            results: Results = [_extend(partitions[write.partition], write) for write in writes]
+        if also is not None:
+            also(results)
+        return results
+
+    def partition_count(self, topic: str) -> int:
+        return len(self._find(topic).partitions)
+
+    def topic_names(self) -> list[str]:
+        return sorted(self._topics)
+
+    def topics(self, names: Collection[str] | None = None) -> list[TopicInfo]:
+        return [self.topic(name) for name in self.topic_names() if names is None or name in names]
+
+    def topic(self, name: str) -> TopicInfo:
+        found = self._find(name)
+        bounds = [PartitionInfo(number, 0, len(records)) for number, records in enumerate(found.partitions)]
+        return TopicInfo(name, bounds, found.config)
+
+    def create_topic(self, name: str, partitions: int, config: TopicConfig = DEFAULT_CONFIG) -> TopicInfo:
+        validate_topic(name, partitions)
+        with self._lock:
+            if name in self._topics:
+                raise TopicExists(name)
+            self._topics[name] = _Topic([[] for _ in range(partitions)], config)
+        return self.topic(name)
+
+    def configure_topic(self, name: str, config: TopicConfig) -> TopicInfo:
+        self._find(name).config = config
+        return self.topic(name)
+
+    def delete_topic(self, name: str) -> None:
+        if self._topics.pop(name, None) is None:
+            raise TopicNotFound(name)
+
+    def read(self, topic: str, partition: int, offset: int | None, limit: int) -> list[StoredRecord]:
+        partitions = self._find(topic).partitions
+        check_partition(partition, len(partitions))
+        records = partitions[partition]
+        start = resolve_offset(offset, 0, len(records))
+        return within_bytes(records[start : start + limit])
+
+    def check(self) -> None:
+        pass
+
+    def _find(self, name: str) -> _Topic:
+        found = self._topics.get(name)
+        if found is None:
+            raise TopicNotFound(name)
+        return found
+
+
+def _extend(records: list[StoredRecord], write: Write) -> list[RecordMetadata | StorageError]:
+    metadata: list[RecordMetadata | StorageError] = []
+    for record in write.records:
+        offset = len(records)
+        records.append(
+            StoredRecord(write.partition, offset, record.timestamp, record.key, record.value, list(record.headers))
+        )
+        metadata.append(RecordMetadata(write.partition, offset, record.timestamp))
+    return metadata
