@@ -88,7 +88,7 @@ class ReadOnlyAdmin(BoundedAdmin):
 
 
 class OutsideTransactionAdmin(Admin):
-    """Save and delete without Django's transaction around the form: the writer of `commits.run` would wait for it.
+    """Save and delete without Django's transaction around the form: the writer of `commit` would wait for it.
 
     If the log rejects a form, it is shown again with the reason. If the log cannot provide a page, only the reason is
     shown.
