@@ -1,4 +1,4 @@
-"""Check the gateway's settings once at startup."""
+"""Check the server's settings once at startup."""
 
 import importlib.util
 from typing import Any

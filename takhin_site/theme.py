@@ -35,7 +35,7 @@ UNFOLD: dict[str, Any] = {
     "SIDEBAR": {
         "navigation": [
             {
-                "title": "Gateway",
+                "title": "Producer",
                 "items": [
                     _link(
                         "Requests",
@@ -47,7 +47,7 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
-                "title": "Log",
+                "title": "Topics",
                 "items": [
                     _link("Topics", "topic", "admin:topics_topic_changelist", "topics.view_topic"),
                     _link(

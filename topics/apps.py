@@ -4,7 +4,7 @@ from django.db.models.signals import post_migrate, pre_migrate
 
 class TopicsConfig(AppConfig):
     name = "topics"
-    verbose_name = "Log"
+    verbose_name = "Topics"
 
     def ready(self) -> None:
         from core.database import checks as database_checks  # noqa: F401

@@ -26,7 +26,7 @@ PROBLEMS = {
     415: ("unsupported_content_type", "unsupported content type: text/html", "Content-Type 'text/html' is not one of"),
     429: ("throttled", "Request was throttled.", "Request was throttled."),
     500: ("internal_error", "internal error", "see the server log for this X-Request-Id"),
-    502: ("log_refused", "log refused", "the Kafka cluster refused this gateway (TOPIC_AUTHORIZATION_FAILED)"),
+    502: ("log_refused", "log refused", "the Kafka cluster refused this server (TOPIC_AUTHORIZATION_FAILED)"),
     503: ("log_unavailable", "log unavailable", "the database cannot be reached or is busy"),
     504: (
         "outcome_unknown",

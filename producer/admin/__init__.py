@@ -1,4 +1,4 @@
-"""The gateway's admin pages: requests, API keys and the index."""
+"""The producer's admin pages: requests, API keys and the index."""
 
 from django.contrib import admin
 

@@ -35,7 +35,7 @@ class ReadyView(_OpenView):
         degraded = [name for name in reasons if name == REGISTRY]
         failing = [name for name in reasons if name != REGISTRY]
         if failing == ["log"] and not current_log().supports_transactions:
-            # Stay ready while the Kafka cluster is down: the gateway still accepts async requests.
+            # Stay ready while the Kafka cluster is down: the server still accepts async requests.
             failing, degraded = [], ["log", *degraded]
         if not failing:
             return Response({"ready": True, **({"degraded": degraded} if degraded else {})})

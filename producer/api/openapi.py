@@ -1,4 +1,4 @@
-"""The OpenAPI description of the gateway's endpoints, with an example for every status."""
+"""The OpenAPI description of the producer's endpoints, with an example for every status."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

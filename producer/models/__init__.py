@@ -1,4 +1,4 @@
-"""The gateway's tables: API keys, produce requests, and worker slots."""
+"""The producer's tables: API keys, produce requests, and worker slots."""
 
 from producer.models.keys import ApiKey, Scope, check_patterns, check_scopes, digest_of
 from producer.models.requests import (

@@ -16,7 +16,7 @@ MOST_SUBJECTS = 10_000
 
 
 class SchemaSource(ABC):
-    """A schema registry, as the gateway uses it. Every method may raise RegistryUnavailable.
+    """A schema registry, as the server uses it. Every method may raise RegistryUnavailable.
 
     One instance serves all threads of a process.
     """

@@ -26,7 +26,7 @@ class TopicNotFound(StorageError):
 
 
 class ReservedTopic(TopicNotFound):
-    """The topic name is reserved for the cluster, a schema registry or the gateway, whether the topic exists or not."""
+    """The topic name is reserved for the cluster, a schema registry or the server, whether the topic exists or not."""
 
     code = "reserved_topic"
 
@@ -77,7 +77,7 @@ class CorruptRecord(StorageError):
 
 
 class LogRefused(StorageError):
-    """The log rejects this call. The gateway's credentials or configuration must change first."""
+    """The log rejects this call. The server's credentials or configuration must change first."""
 
     code = "log_refused"
 

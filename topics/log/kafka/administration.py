@@ -57,7 +57,7 @@ class Administration:
         _only(self._admin.incremental_alter_configs([resource], request_timeout=CALL_SECONDS), name)
 
     def configs(self, names: Iterable[str]) -> dict[str, TopicConfig]:
-        """Return the topics' retention, or the default if the gateway may not read a topic's configuration."""
+        """Return the topics' retention, or the default if the server may not read a topic's configuration."""
         resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
         if not resources:
             return {}

@@ -26,7 +26,7 @@ RESERVED = ("__", "_takhin")
 
 
 def is_hidden(topic: str) -> bool:
-    """Tell whether a topic belongs to Kafka, a schema registry or the gateway, and so is not accessible."""
+    """Tell whether a topic belongs to Kafka, a schema registry or the server, and so is not accessible."""
     return topic == SCHEMAS or topic.startswith(RESERVED)
 
 

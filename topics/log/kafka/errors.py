@@ -108,7 +108,7 @@ def of_call(error: KafkaException, topic: str = "") -> StorageError:
     if code in _TOPIC_ERRORS:
         return _TOPIC_ERRORS[code](f"Kafka rejected the request ({kafka.name()}: {kafka.str()})")
     if code in _FORBIDDEN:
-        return LogRefused(f"the Kafka cluster refused this gateway ({kafka.name()}: {kafka.str()})")
+        return LogRefused(f"the Kafka cluster refused this server ({kafka.name()}: {kafka.str()})")
     return StorageUnavailable(f"the Kafka cluster did not answer ({kafka.name()}: {kafka.str()})")
 
 

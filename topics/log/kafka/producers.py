@@ -137,7 +137,7 @@ def send(producer: Producer, topic: str, records: Sequence[Placed], delivery: De
     """Queue records for their partitions; return how many will be reported."""
     queued, unknown = _queue(producer, topic, list(enumerate(records)), delivery)
     if unknown:
-        # The gateway knows that the partitions exist; the client looks for new ones only every five minutes.
+        # The server knows that the partitions exist; the client looks for new ones only every five minutes.
         with contextlib.suppress(KafkaException):
             producer.list_topics(topic, timeout=METADATA_SECONDS)
         queued += _queue(producer, topic, unknown, delivery)[0]

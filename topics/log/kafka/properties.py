@@ -24,7 +24,7 @@ OWN = {
     "delivery.timeout.ms": "it is derived from TAKHIN_PRODUCE_TIMEOUT",
     "message.timeout.ms": "it is derived from TAKHIN_PRODUCE_TIMEOUT",
     "transactional.id": "every worker has its own",
-    "partitioner": "the gateway chooses partitions itself, as Kafka's Java client does",
+    "partitioner": "the server chooses partitions itself, as Kafka's Java client does",
     "group.id": "records are read by offset, without a consumer group",
     "enable.auto.commit": "records are read by offset, without a consumer group",
     "auto.offset.reset": "reading an offset that is no longer kept is an error",

@@ -1,4 +1,4 @@
-"""Find the receipts that sessions wrote with their records, in a topic of the gateway."""
+"""Find the receipts that sessions wrote with their records, in a topic of the server."""
 
 import time
 import zlib

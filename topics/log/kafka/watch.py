@@ -87,7 +87,7 @@ class Watch:
         return (topic, partition) not in self._leaderless
 
     def count_of_hidden(self, topic: str) -> int | None:
-        """Return the number of partitions of one of the gateway's own topics, or None."""
+        """Return the number of partitions of one of the server's own topics, or None."""
         self.wait_for_first()
         return self._counts.get(topic)
 
