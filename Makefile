@@ -53,13 +53,13 @@ bench: $(VENV)/.dev ## measure speed and memory, as ratios
 	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.kafka
 
-# requirements-dev includes all the others, so they are pinned to the same versions and can be installed together.
+# The other lists are constrained by the first, which includes them, so all can be installed together.
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
-	--custom-compile-command "make requirements"
-requirements: $(VENV)/.dev ## pin the packages in the .in files, with hashes (UPGRADE=--upgrade for newer versions)
-	$(BIN)/uv $(COMPILE) requirements-dev.in -o requirements-dev.txt
-	for name in requirements requirements-kafka requirements-postgres requirements-registry; do \
-		$(BIN)/uv $(COMPILE) -c requirements-dev.txt $$name.in -o $$name.txt || exit 1; done
+	--custom-compile-command "make requirements" pyproject.toml
+requirements: $(VENV)/.dev ## pin the packages that pyproject.toml lists, with hashes (UPGRADE=--upgrade for newer versions)
+	$(BIN)/uv $(COMPILE) --all-extras --group dev -o requirements-dev.txt
+	$(BIN)/uv $(COMPILE) --all-extras -c requirements-dev.txt -o requirements-all.txt
+	$(BIN)/uv $(COMPILE) -c requirements-dev.txt -o requirements.txt
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

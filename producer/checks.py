@@ -13,7 +13,7 @@ def registry_client_is_installed(app_configs: Any, **kwargs: Any) -> list[checks
         return []
     return [
         checks.Error(
-            "SCHEMA_REGISTRY_URL requires the registry client: pip install -r requirements-registry.txt",
+            "SCHEMA_REGISTRY_URL requires the registry client: pip install '.[registry]'",
             id="takhin.E003",
         )
     ]

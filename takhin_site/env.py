@@ -128,9 +128,7 @@ def database(name: str, default_file: Path) -> dict[str, Any]:
         shown = f"{scheme[:20]}://…" if separator else "…"
         raise _refuse(name, shown, "sqlite:///FILE or postgres://USER:PASSWORD@HOST/NAME")
     if scheme != "sqlite" and find_spec("psycopg") is None:
-        raise ImproperlyConfigured(
-            f"{name} selects PostgreSQL, which requires its driver: pip install -r requirements-postgres.txt"
-        )
+        raise ImproperlyConfigured(f"{name} selects PostgreSQL, which requires its driver: pip install '.[postgres]'")
     return config
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from takhin_site import env, private, rest, theme
+from takhin_site import __version__, env, private, rest, theme
 from takhin_site.accounts import *  # noqa: F403
 
-VERSION = "0.1.0"
+VERSION = __version__
 BASE_DIR = Path(__file__).resolve().parent.parent
 environ.Env.read_env(BASE_DIR / ".env")
 MIB = 1024 * 1024

@@ -229,7 +229,7 @@ def test_postgresql_without_its_driver_says_what_to_install(tmp_path: Path) -> N
     )
 
     assert refusal(done) == (
-        "takhin: DATABASE_URL selects PostgreSQL, which requires its driver: pip install -r requirements-postgres.txt"
+        "takhin: DATABASE_URL selects PostgreSQL, which requires its driver: pip install '.[postgres]'"
     )
 
 

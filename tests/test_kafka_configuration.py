@@ -136,7 +136,7 @@ def test_without_the_client_the_check_says_what_to_install(tmp_path: Path) -> No
     )
 
     assert done.returncode == 1
-    assert "TAKHIN_LOG=kafka needs the Kafka client: pip install -r requirements-kafka.txt" in done.stderr
+    assert "TAKHIN_LOG=kafka needs the Kafka client: pip install '.[kafka]'" in done.stderr
 
 
 def test_a_server_with_a_demo_starts_while_the_cluster_is_away(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ PAGES = ("README.md", "docs/usage.md")
 END = "<end of the answer>"
 # What is new in every run, by the text that stands for it.
 VOLATILE = {
+    "<version>": re.compile(r'(?<="version":")\d+\.\d+\.\d+'),
     "<request>": re.compile(r"req_[0-9a-f]{32}"),
     "<id>": re.compile(r"\b[0-9a-f]{32}\b"),
     "<time>": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"),

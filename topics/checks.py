@@ -13,7 +13,7 @@ def kafka_is_configured(app_configs: Any, **kwargs: Any) -> list[checks.CheckMes
     if settings.TAKHIN_LOG != "kafka":
         return []
     if importlib.util.find_spec("confluent_kafka") is None:
-        needed = "TAKHIN_LOG=kafka needs the Kafka client: pip install -r requirements-kafka.txt"
+        needed = "TAKHIN_LOG=kafka needs the Kafka client: pip install '.[kafka]'"
         return [checks.Error(needed, id="takhin.E005")]
     from topics.log.kafka.checks import judge
 

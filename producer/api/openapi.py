@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
@@ -221,6 +222,6 @@ health = _health(
     "health",
     "Get the result of every check",
     serializers.HealthSerializer,
-    {"status": "ok", "version": "0.1.0", "checks": _checks},
-    {"status": "failing", "version": "0.1.0", "checks": {**_checks, "database": False}, "reasons": _reasons},
+    {"status": "ok", "version": settings.VERSION, "checks": _checks},
+    {"status": "failing", "version": settings.VERSION, "checks": {**_checks, "database": False}, "reasons": _reasons},
 )
