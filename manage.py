@@ -1,24 +1,7 @@
 #!/usr/bin/env python
-"""Run Takhin's management commands."""
+"""Run Takhin's management commands from a checkout."""
 
-import os
-import sys
-
-from django.core.exceptions import ImproperlyConfigured
-
-
-def main() -> None:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "takhin_site.settings")
-    from django.conf import settings
-    from django.core.management import execute_from_command_line
-
-    try:
-        # Reading any setting reads the environment.
-        _ = settings.DEBUG
-    except ImproperlyConfigured as error:
-        sys.exit(f"takhin: {error}")
-    execute_from_command_line(sys.argv)
-
+from takhin_site.command import main
 
 if __name__ == "__main__":
     main()

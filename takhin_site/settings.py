@@ -11,7 +11,9 @@ from takhin_site import __version__, env, private, rest, theme
 from takhin_site.accounts import *  # noqa: F403
 
 VERSION = __version__
-BASE_DIR = Path(__file__).resolve().parent.parent
+# The checkout, or the working directory if Takhin is installed as a package, which has no manage.py beside it
+_SOURCE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = _SOURCE_DIR if (_SOURCE_DIR / "manage.py").exists() else Path.cwd()
 environ.Env.read_env(BASE_DIR / ".env")
 MIB = 1024 * 1024
 # Files that this process creates are accessible only to their owner, whatever the mode of the folder.

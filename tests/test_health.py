@@ -67,7 +67,7 @@ def test_a_missing_migration_is_not_ready(api: Api, monkeypatch: pytest.MonkeyPa
             cursor.execute("DROP TABLE kept")
 
     assert answer.status_code == 503
-    reason = "the database lacks this version's migrations: run manage.py migrate"
+    reason = "the database lacks this version's migrations: run takhin migrate"
     assert answer.json() == {"ready": False, "failing": ["migrations"], "reasons": {"migrations": reason}}
     assert api.get("/api/health/ready").status_code == 200
 

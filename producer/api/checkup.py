@@ -49,7 +49,7 @@ def _migrations() -> str | None:
         with transactions.translated():
             executor = MigrationExecutor(connection)
             _migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
-    return None if _migrated else "the database lacks this version's migrations: run manage.py migrate"
+    return None if _migrated else "the database lacks this version's migrations: run takhin migrate"
 
 
 def _workers() -> str | None:

@@ -37,7 +37,9 @@ class Command(BaseCommand):
     help = "Migrate the database, serve the API and the admin on TAKHIN_HOST:TAKHIN_PORT, and run the workers."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--demo", action="store_true", help="create the topic demo and write three records to it")
+        parser.add_argument(
+            "--demo", action="store_true", help="create the topic demo and write three records to it"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         # Bind before changing anything.
@@ -170,8 +172,8 @@ def serve(listener: socket.socket, parent: int) -> None:
 
 def start_demo() -> None:
     """Start the demo in the same process group, so that Ctrl-C stops it too."""
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "demo"]
-    subprocess.Popen(command, preexec_fn=heed_signals)
+    # The first argument is manage.py or the script takhin.
+    subprocess.Popen([sys.executable, sys.argv[0], "demo"], preexec_fn=heed_signals)
 
 
 def heed_signals() -> None:

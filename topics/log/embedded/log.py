@@ -221,7 +221,7 @@ def _insert(topic: str, prepared: _Prepared) -> list[RecordMetadata | StorageErr
         except IntegrityError as error:
             raise StorageDamaged(
                 f"partition {write.partition} of topic {topic} already has a batch at its next offset {base}; "
-                "run manage.py check_log to find out what is wrong"
+                "run takhin check_log to find out what is wrong"
             ) from error
     number = write.partition
     return [RecordMetadata(number, base + index, record.timestamp) for index, record in enumerate(write.records)]
