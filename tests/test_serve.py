@@ -78,6 +78,24 @@ def test_a_second_start_keeps_the_data(server: LiveServer) -> None:
     server.stop()
 
 
+def test_a_second_start_shows_what_the_demo_holds_and_adds_nothing(server: LiveServer) -> None:
+    server.start("--demo")
+    greeting(server)
+    server.stop()
+    server.log.unlink()
+    server.start("--demo")
+    shown = greeting(server)
+
+    held = {partition: len(server.read("demo", partition)) for partition in range(3)}
+    server.stop()
+    assert sum(held.values()) == 3
+    assert re.findall(r"^  partition (\d), offsets (\d) to (\d)$", shown, re.MULTILINE) == [
+        (str(partition), "0", str(count - 1)) for partition, count in held.items() if count
+    ]
+    assert "The topic demo has records:" in shown
+    assert f"{server.url}/swagger/" in shown
+
+
 def test_the_demo_works_where_keys_are_required(tmp_path: Path) -> None:
     server = LiveServer(tmp_path / "data", TAKHIN_REQUIRE_API_KEY="true").start("--demo")
     shown = greeting(server)

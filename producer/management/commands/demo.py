@@ -1,9 +1,11 @@
-"""Greet the user of `make run`: write three records over HTTP, show where they went, and suggest what to try next."""
+"""Greet the user of `make run`: fill the topic demo over HTTP, show its records, and suggest what to try next."""
 
 import http.client
 import json
+import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -17,25 +19,46 @@ READY_WITHIN_SECONDS = 30.0
 RECORDS: list[dict[str, Any]] = [
     {"key": "user-1", "value": {"event": "signup", "amount": 1.10}},
     {"key": "user-2", "value": {"event": "login"}},
-    {"key": "user-1", "value": {"event": "login"}, "headers": [{"key": "source", "value": "make run"}]},
+    {"key": "user-1", "value": {"event": "login"}, "headers": [{"key": "source", "value": "demo"}]},
 ]
 
 
 class Command(BaseCommand):
-    help = "Write three records to the running server's topic demo, and print what to try next."
+    help = "Write three records to the running server's topic demo if it is empty, and print what to try next."
 
     def handle(self, *args: Any, **options: Any) -> None:
         _wait_until_ready()
         headers = {"Content-Type": "application/json"}
         if settings.TAKHIN_REQUIRE_API_KEY:
             headers["Authorization"] = f"Bearer {_short_lived_key()}"
-        status, answer = _call("POST", "/api/topics/demo/produce", json.dumps({"records": RECORDS}), headers)
-        if status != 200:
-            raise CommandError(f"the first produce request returned {status}: {answer}")
-        self.stdout.write("\nThree records are in the topic demo:")
-        for record, offset in zip(RECORDS, answer["offsets"], strict=True):
-            self.stdout.write(f"  {record['key']} -> partition {offset['partition']}, offset {offset['offset']}")
+        partitions = _expect("GET", "/api/topics/demo", None, headers)["partitions"]
+        filled = [partition for partition in partitions if partition["firstOffset"] != partition["highWaterMark"]]
+        self.stdout.write("\n".join(_found(filled) if filled else _written(headers)))
         self.stdout.write(_guide())
+
+
+def _found(partitions: list[dict[str, Any]]) -> list[str]:
+    places = (
+        f"  partition {one['id']}, offsets {one['firstOffset']} to {one['highWaterMark'] - 1}" for one in partitions
+    )
+    return ["\nThe topic demo has records:", *places]
+
+
+def _written(headers: dict[str, str]) -> list[str]:
+    offsets = _expect("POST", "/api/topics/demo/produce", json.dumps({"records": RECORDS}), headers)["offsets"]
+    places = (
+        f"  {record['key']} -> partition {offset['partition']}, offset {offset['offset']}"
+        for record, offset in zip(RECORDS, offsets, strict=True)
+    )
+    return ["\nThree records are in the topic demo:", *places]
+
+
+def _expect(method: str, path: str, body: str | None, headers: dict[str, str]) -> Any:
+    """Return the answer of a request that succeeds. Raises CommandError if it does not."""
+    status, answer = _call(method, path, body, headers)
+    if status != 200:
+        raise CommandError(f"{method} {path} returned {status}: {answer}")
+    return answer
 
 
 def _address() -> str:
@@ -67,7 +90,7 @@ def _wait_until_ready() -> None:
 
 
 def _short_lived_key() -> str:
-    key = ApiKey(name="demo", scopes="produce", topics="demo", expires_at=timezone.now() + timedelta(minutes=1))
+    key = ApiKey(name="demo", scopes="produce,read", topics="demo", expires_at=timezone.now() + timedelta(minutes=1))
     secret = key.issue_secret()
     transactions.commit(key.save)
     return secret
@@ -80,7 +103,8 @@ def _guide() -> str:
         password = (settings.TAKHIN_DATA_DIR / "admin-password").read_text().strip()
         admin = f"\nAdmin    {base}/admin/   user admin, password {password}"
     key = " -H 'Authorization: Bearer KEY'" if settings.TAKHIN_REQUIRE_API_KEY else ""
-    hint = "  Create a KEY with: .venv/bin/python manage.py create_api_key NAME\n" if key else ""
+    program = ".venv/bin/python manage.py" if Path(sys.argv[0]).name == "manage.py" else "takhin"
+    hint = f"  Create a KEY with: {program} create_api_key NAME\n" if key else ""
     return f"""
 API      {base}/
 Swagger  {base}/swagger/{admin}

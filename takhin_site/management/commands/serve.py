@@ -38,7 +38,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--demo", action="store_true", help="create the topic demo and write three records to it"
+            "--demo", action="store_true", help="create the topic demo and, if it is empty, write three records to it"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
