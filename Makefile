@@ -13,7 +13,7 @@ ifdef DATA_DIR
 export TAKHIN_DATA_DIR := $(DATA_DIR)
 endif
 
-.PHONY: help run kafka test test-kafka test-postgres test-abuse lint format bench requirements clean
+.PHONY: help run kafka test test-kafka test-postgres test-abuse lint format docs bench requirements clean
 
 # On a loopback address no keys are required, unless the environment or .env sets the address or requires keys.
 ifeq ($(shell grep -Es '^ *(export )?TAKHIN_(HOST|REQUIRE_API_KEY)=' .env),)
@@ -47,6 +47,9 @@ format: $(VENV)/.dev ## fix and format with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.dev ## build the documentation's site in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 bench: $(VENV)/.dev ## measure speed and memory, as ratios
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.avro
@@ -62,7 +65,7 @@ requirements: $(VENV)/.dev ## pin the packages that pyproject.toml lists, with h
 	$(BIN)/uv $(COMPILE) -c requirements-dev.txt -o requirements.txt
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/.run: requirements.txt
 	$(PYTHON) -m venv $(VENV)
