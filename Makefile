@@ -23,7 +23,7 @@ run: $(VENV)/.run ## serve on 127.0.0.1:8080 with a demo topic (PORT=, HOST=, DA
 	@$(BIN)/python manage.py serve --demo
 
 kafka: $(VENV)/.dev ## start a development broker on 127.0.0.1:9092
-	@$(BIN)/python -m tests.kafka
+	@$(BIN)/python -m devservers.kafka
 
 test: $(VENV)/.dev ## run the tests (ARGS= for pytest)
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)

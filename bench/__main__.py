@@ -18,7 +18,7 @@ os.environ["TAKHIN_DATA_DIR"] = tempfile.mkdtemp(prefix="takhin-bench-")
 
 from django.conf import settings
 
-from tests.live import LiveServer
+from devservers.takhin import LiveServer
 
 VALUE = {
     "event": "page_view",

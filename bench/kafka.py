@@ -15,8 +15,8 @@ os.environ["TAKHIN_DATA_DIR"] = tempfile.mkdtemp(prefix="takhin-bench-")
 os.environ["TAKHIN_LOG"] = "kafka"
 
 from bench.__main__ import body_of
-from tests.kafka.mock import MockCluster
-from tests.live import LiveServer
+from devservers.mock_kafka import MockCluster
+from devservers.takhin import LiveServer
 
 TOPIC = "bench"
 HEADER = [("source", b"bench")]

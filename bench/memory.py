@@ -6,7 +6,7 @@ from pathlib import Path
 
 import requests
 
-from tests.live import LiveServer
+from devservers.takhin import LiveServer
 
 MIB = 1024 * 1024
 RECORD = b'{"value":"%s"}' % (b"x" * 1_000_000)

@@ -13,8 +13,8 @@ from django.core.management.commands import flush
 from django.db import connection
 from django.test import Client
 
+from devservers.takhin import LiveServer
 from producer import authentication
-from tests.live import LiveServer
 from topics import log
 
 pytest_plugins = ["tests.kafka.fixtures"]

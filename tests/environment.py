@@ -3,9 +3,9 @@
 import os
 import re
 import tempfile
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from devservers import ROOT
+
 SETTINGS = (ROOT / "takhin_site" / "settings.py").read_text()
 # Empty means the default, and keeps a developer's own .env out.
 for name in re.findall(r'"((?:TAKHIN|KAFKA|SCHEMA_REGISTRY)_[A-Z_]+)"', SETTINGS):

@@ -12,10 +12,10 @@ from django.utils.module_loading import import_string
 from core import errors as storage_errors
 from core.api import errors as request_errors
 from core.api.problems import RETRY_AFTER
+from devservers import ROOT
 from producer import errors
 from registry import errors as registry_errors
 from takhin_site.problems import status_of
-from tests.live import ROOT
 from topics.log import errors as log_errors
 
 pytestmark = pytest.mark.no_database

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from devservers.takhin import LiveServer
 from producer import services
 from producer.models import ProduceRequest
 from producer.pipeline import plan
@@ -20,7 +21,6 @@ from registry.avro_json import AvroSchema, Budget, OutOfTime, TooLarge
 from registry.sources import compiled
 from registry.sources.compiled import CompiledSchemas
 from tests.conftest import Api
-from tests.live import LiveServer
 from topics.models import RecordBatch
 
 MIB = 1024 * 1024

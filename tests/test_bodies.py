@@ -16,8 +16,8 @@ import pytest
 import requests
 import zstandard
 
+from devservers.takhin import LiveServer
 from tests.conftest import Api
-from tests.live import LiveServer
 from topics.models import RecordBatch
 
 MIB = 1024 * 1024

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.live import LiveServer
+from devservers.takhin import LiveServer
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.live import ROOT, LiveServer
+from devservers import ROOT
+from devservers.takhin import LiveServer
 
 pytestmark = pytest.mark.no_database
 

@@ -14,7 +14,7 @@ from django.db import connection, connections
 
 from core.database import group_commit, transactions
 from core.errors import StorageUnavailable
-from tests.live import LiveServer
+from devservers.takhin import LiveServer
 from topics.log.embedded.log import EmbeddedLog
 from topics.log.errors import TopicNotFound
 from topics.log.records import Record, Write

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from devservers import ROOT
+from devservers.takhin import LiveServer
 from takhin_site import env
-from tests.live import ROOT, LiveServer
 
 pytestmark = pytest.mark.no_database
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.live import LiveServer
+from devservers.takhin import LiveServer
 
 pytestmark = pytest.mark.no_database
 

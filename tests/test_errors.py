@@ -9,11 +9,11 @@ import requests
 from django.db import connection
 from django.test import Client
 
+from devservers.takhin import LiveServer
 from producer.models import ApiKey, ProduceRequest
 from producer.queue.worker import Worker
 from takhin_site import problems
 from tests.conftest import Api
-from tests.live import LiveServer
 
 MEMBERS = {"type", "title", "status", "detail", "error", "code", "retriable", "instance"}
 

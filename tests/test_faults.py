@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.live import LiveServer
+from devservers.takhin import LiveServer
 from tests.test_configuration import refusal
 
 pytestmark = [pytest.mark.no_database, pytest.mark.sqlite]

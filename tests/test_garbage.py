@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.live import ROOT, database_of
+from devservers import ROOT
+from devservers.takhin import database_of
 
 pytestmark = pytest.mark.no_database
 

@@ -10,8 +10,9 @@ import requests
 from django.contrib.auth.models import User
 from django.test import Client
 
+from devservers import ROOT
+from devservers.takhin import LiveServer
 from tests.conftest import Api
-from tests.live import ROOT, LiveServer
 from tests.test_configuration import manage
 
 PRODUCTION = {

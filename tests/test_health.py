@@ -10,11 +10,12 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 
+from devservers import ROOT
+from devservers.takhin import LiveServer, database_of
 from producer.api import checkup
 from producer.queue import background
 from producer.queue.worker import Worker
 from tests.conftest import Api
-from tests.live import ROOT, LiveServer, database_of
 
 
 def test_it_works(api: Api) -> None:

@@ -10,10 +10,10 @@ import pytest
 from confluent_kafka import KafkaError
 from django.db import connections
 
+from devservers.mock_kafka import ApiKey, MockCluster
 from producer.models import ProduceRequest, Status, WorkerSlot
 from producer.queue.session_worker import SessionWorker
 from tests.conftest import Api
-from tests.kafka.mock import ApiKey, MockCluster
 from topics import log
 from topics.log import current_log
 from topics.log.kafka.log import KafkaLog

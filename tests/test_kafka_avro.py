@@ -12,8 +12,8 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from tests.kafka.cluster import KafkaCluster
-from tests.live import LiveServer
+from devservers.kafka import KafkaCluster
+from devservers.takhin import LiveServer
 
 pytestmark = [pytest.mark.no_database, pytest.mark.kafka]
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tests.kafka.cluster import KafkaCluster
+from devservers.kafka import KafkaCluster
+from devservers.takhin import LiveServer
 from tests.kafka.reading import Read, read_all
-from tests.live import LiveServer
 from tests.test_partitioner import VECTORS
 from topics.log.compression import CODECS
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka.mock import MockCluster
-from tests.live import ROOT, LiveServer
+from devservers import ROOT
+from devservers.mock_kafka import MockCluster
+from devservers.takhin import LiveServer
 from tests.test_configuration import manage
 
 pytestmark = pytest.mark.no_database

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.kafka.cluster import KafkaCluster
+from devservers.kafka import KafkaCluster
+from devservers.takhin import LiveServer
 from tests.kafka.reading import read_all
-from tests.live import LiveServer
 
 pytestmark = [pytest.mark.no_database, pytest.mark.kafka]
 

@@ -12,9 +12,9 @@ import pytest
 import requests
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tests.kafka.cluster import KafkaCluster
+from devservers.kafka import KafkaCluster
+from devservers.takhin import LiveServer
 from tests.kafka.reading import read_all
-from tests.live import LiveServer
 
 pytestmark = [pytest.mark.no_database, pytest.mark.kafka]
 

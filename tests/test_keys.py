@@ -16,11 +16,12 @@ from django.utils import timezone
 from structlog.testing import capture_logs
 
 from core import wrong_guesses
+from devservers import ROOT
+from devservers.takhin import LiveServer
 from producer import authentication
 from producer.models import ApiKey
 from producer.queue.worker import Worker
 from tests.conftest import Api
-from tests.live import ROOT, LiveServer
 
 
 class Clock:

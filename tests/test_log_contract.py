@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.kafka.mock import MockCluster
+from devservers.mock_kafka import MockCluster
 from topics.log.compression import CODECS
 from topics.log.contract import Log
 from topics.log.embedded.log import EmbeddedLog

@@ -18,9 +18,9 @@ from django.test import Client
 from structlog.testing import capture_logs
 
 from core import wrong_guesses
+from devservers.takhin import LiveServer
 from takhin_site import passwords
 from tests.conftest import Api
-from tests.live import LiveServer
 
 PASSWORD = "correct horse battery"
 LOGIN = "/admin/login/"

@@ -11,8 +11,8 @@ import requests
 import zstandard
 
 from core.content_encodings import MAX_GZIP_MEMBERS
+from devservers.takhin import LiveServer
 from tests.conftest import Api
-from tests.live import LiveServer
 from tests.test_bodies import ENCODINGS, encodings
 from topics.models import RecordBatch
 

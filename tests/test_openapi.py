@@ -13,8 +13,9 @@ import jsonschema
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from devservers import ROOT
+from devservers.takhin import LiveServer
 from tests.conftest import Api
-from tests.live import ROOT, LiveServer
 
 METHODS = ("get", "put", "post", "patch", "delete", "head", "options")
 CHECKS = (

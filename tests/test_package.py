@@ -13,7 +13,8 @@ import pytest
 import requests
 from django.conf import settings
 
-from tests.live import ROOT, LiveServer
+from devservers import ROOT
+from devservers.takhin import LiveServer
 
 pytestmark = pytest.mark.no_database
 

@@ -24,11 +24,11 @@ from psycopg_pool import PoolTimeout
 from core.database import checks, transactions
 from core.database.engines.postgresql.base import DatabaseWrapper
 from core.errors import StorageDamaged, StorageFull, StorageReadOnly
+from devservers.postgres import PostgresServer, create_database
+from devservers.takhin import LiveServer
 from producer.models import ProduceRequest
 from producer.queue import background
 from tests.conftest import Api
-from tests.live import LiveServer
-from tests.postgres import PostgresServer, create_database
 from tests.test_configuration import manage, refusal
 from tests.test_crash import Client, finished
 from tests.test_purge import make_older

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.live import LiveServer
+from devservers.takhin import LiveServer
 
 pytestmark = pytest.mark.no_database
 

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from devservers import ROOT
+from devservers.takhin import LiveServer
 from producer import errors as request_errors
-from tests.live import ROOT, LiveServer
 from topics.log import errors as log_errors
 
 pytestmark = pytest.mark.no_database

@@ -17,10 +17,10 @@ from django.conf import settings
 
 from core import wakeups
 from core.wakeups import Waiting
+from devservers.takhin import LiveServer
 from takhin_site.server import limits
 from takhin_site.server.connection import Connection
 from tests.inside import InsideServer, Parts
-from tests.live import LiveServer
 from tests.raw import NOTHING, Client, chunk, head, post
 
 pytestmark = pytest.mark.no_database

@@ -11,9 +11,9 @@ import pytest
 import requests
 from django.db import connection, connections
 
+from devservers.takhin import LiveServer
 from registry.models import Change, Schema, SubjectVersion
 from tests.conftest import Api
-from tests.live import LiveServer
 
 USER = {"type": "record", "name": "User", "fields": [{"name": "name", "type": "string"}]}
 CITY = {**USER, "fields": [*USER["fields"], {"name": "city", "type": "string", "default": ""}]}

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pytest
 import requests
 
-from tests.live import LiveServer
+from devservers.takhin import LiveServer
 
 pytestmark = pytest.mark.no_database
 MIB = 1024 * 1024

@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from tests.live import ROOT
+from devservers import ROOT
 
 pytestmark = pytest.mark.no_database
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import requests
 
+from devservers.takhin import LiveServer
 from producer.models import ApiKey
 from registry.subjects import topic_of
 from tests.conftest import Api
-from tests.live import LiveServer
 from tests.test_keys import make_key
 from tests.test_registry import CITY, USER, schema
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.live import LiveServer
+from devservers.takhin import LiveServer
 
 PAUSE_SECONDS = 0.02
 # What 99 of 100 requests of the innocent client take at most, and what every probe does.

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kafka.cluster import KafkaCluster
-from tests.kafka.mock import MockCluster
+from devservers.kafka import KafkaCluster
+from devservers.mock_kafka import MockCluster
 
 
 @pytest.fixture(scope="session")

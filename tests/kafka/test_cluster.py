@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tests.kafka.cluster import KafkaCluster
+from devservers.kafka import KafkaCluster
 from tests.kafka.reading import read_all
 
 pytestmark = [pytest.mark.kafka, pytest.mark.no_database]

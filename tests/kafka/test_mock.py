@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
-from tests.kafka.mock import ApiKey, MockCluster
+from devservers.mock_kafka import ApiKey, MockCluster
 from tests.kafka.reading import read_all
 
 pytestmark = pytest.mark.no_database

@@ -11,11 +11,12 @@ from typing import Any
 
 import requests
 
-from tests.postgres import ROOT, create_database, free_port
+from devservers import ROOT, free_port
+from devservers.postgres import create_database
 
 
 def database_of(folder: Path) -> str:
-    """The database of a data folder: SQLite inside it, or one of its own on the PostgreSQL that the tests run on."""
+    """The database of a data folder: SQLite inside it, or one of its own on the PostgreSQL of DATABASE_URL."""
     url = os.environ.get("DATABASE_URL", "")
     return create_database(url, f"takhin_{zlib.crc32(bytes(folder)):08x}") if url.startswith("postgres") else url
 

@@ -1,5 +1,9 @@
-"""Apache Kafka itself: brokers from Maven Central in processes of their own, on ports and a folder of their own."""
+"""Apache Kafka itself: brokers from Maven Central in processes of their own, on ports and a folder of their own.
 
+`python -m devservers.kafka` runs one on 127.0.0.1:9092, its data in data/kafka, until Ctrl-C.
+"""
+
+import contextlib
 import os
 import re
 import signal
@@ -14,7 +18,7 @@ from uuid import uuid4
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from tests.live import free_port
+from devservers import ROOT, free_port
 
 POM = Path(__file__).with_name("pom.xml")
 VERSION = re.findall(r"<version>(.+?)</version>", POM.read_text())[0]
@@ -180,3 +184,19 @@ class KafkaCluster:
         for node in self.nodes.values():
             if node.running:
                 node.end(signal.SIGKILL)
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    cluster = KafkaCluster(ROOT / "data" / "kafka", ports=[9092])
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            cluster.start()
+            print(f"Kafka is ready: TAKHIN_LOG=kafka KAFKA_BOOTSTRAP_SERVERS={cluster.bootstrap} make run", flush=True)
+            cluster.nodes[1].wait()
+        finally:
+            cluster.stop(1)
+
+
+if __name__ == "__main__":
+    main()
