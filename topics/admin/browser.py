@@ -32,7 +32,7 @@ MOST_LISTED = 500
 MOST_CORRUPT = 100
 
 
-class Shelf(msgspec.Struct, frozen=True):
+class ShownRecord(msgspec.Struct, frozen=True):
     """A record as shown on the page."""
 
     offset: int
@@ -98,7 +98,7 @@ def _page(found: TopicInfo, place: dict[str, Any]) -> dict[str, Any]:
     return context | {
         "corrupt": list(corrupt),
         "partition": bounds,
-        "records": [_shelf(record, codecs, decoder) for record in page.records],
+        "records": [_shown(record, codecs, decoder) for record in page.records],
         "is_before": offset is None,
         "links": _links(found.name, bounds, page),
     }
@@ -147,8 +147,8 @@ def _codecs(topic: str, stored: list[StoredRecord]) -> list[tuple[int, str]]:
     return list(batches.order_by("-base_offset").values_list("base_offset", "codec")[: len(stored)])
 
 
-def _shelf(record: StoredRecord, codecs: list[tuple[int, str]], decoder: Decoder) -> Shelf:
-    return Shelf(
+def _shown(record: StoredRecord, codecs: list[tuple[int, str]], decoder: Decoder) -> ShownRecord:
+    return ShownRecord(
         offset=record.offset,
         timestamp=record.timestamp,
         moment=moment(record.timestamp),
