@@ -22,6 +22,7 @@ from producer.pipeline import decode
 from producer.pipeline.decode import InboundRecord, InlineSchemas
 from producer.pipeline.plan import Outcomes, Plan
 from producer.pipeline.schemas import resolve
+from registry import topic_settings
 from registry.sources.guarded import source_for
 from topics.log.contract import Log, Results
 from topics.log.errors import NotAttempted, TopicExists
@@ -51,15 +52,13 @@ class Inbound(msgspec.Struct, frozen=True):
     http_request_id: str
 
 
-def with_schemas(
-    topic_log: Log, topic: str, options: Options, inline: InlineSchemas, api_key: ApiKey | None
-) -> Options:
+def with_schemas(topic: str, options: Options, inline: InlineSchemas, api_key: ApiKey | None) -> Options:
     """Return the options with schema ids resolved. Registers inline schemas if that is allowed."""
 
     def registrar() -> str | None:
         if api_key is not None and not api_key.has_scope(Scope.SCHEMAS):
             return None
-        if not topic_log.topic(topic).config.registers_schemas:
+        if not topic_settings.registers_schemas(topic):
             return None
         return "" if api_key is None else api_key.prefix
 

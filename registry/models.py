@@ -124,6 +124,19 @@ class SubjectConfig(models.Model):
         return self.subject or "all subjects"
 
 
+class TopicSetting(models.Model):
+    """A topic's registration setting. A topic without a row has the defaults."""
+
+    topic = models.CharField(max_length=249, unique=True)
+    registers_schemas = models.BooleanField(default=True)
+
+    class Meta:
+        verbose_name = "topic setting"
+
+    def __str__(self) -> str:
+        return self.topic
+
+
 class ChangeQuerySet(models.QuerySet["Change"]):
     def update(self, **kwargs: Any) -> NoReturn:
         raise TypeError("the history is append-only")

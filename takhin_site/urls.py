@@ -8,11 +8,13 @@ from drf_spectacular.views import SpectacularRedocView as Redoc
 from drf_spectacular.views import SpectacularSwaggerSplitView as Swagger
 
 from core.api import problems
+from registry.api.topics import TopicViewSet
 from takhin_site import pages
+from topics.api import urls as topics_api
 
 urlpatterns = [
     path("api/", include("producer.api.urls")),
-    path("api/", include("topics.api.urls")),
+    path("api/", include(topics_api.urls(TopicViewSet))),
     re_path(r"^api(?:/.*)?$", problems.not_found),
     re_path(r"^registry(?=/|$)", include("registry.api.urls")),
     path("openapi.json", pages.Description.as_view(), name="openapi"),

@@ -208,7 +208,8 @@ def test_a_topic_is_made_changed_and_deleted(admin: Client, api: Api) -> None:
     changed = {"name": "renamed", "partitions": "9", "retention_ms": "60000", "retention_bytes": ""}
     assert "was changed successfully" in _text(admin.post(f"{_page('in_voices')}change/", changed, follow=True))
     # A box that is not ticked is not sent.
-    assert current_log().topic("in_voices").config == TopicConfig(60_000, None, False)
+    assert current_log().topic("in_voices").config == TopicConfig(60_000, None)
+    assert api.get("/api/topics/in_voices").json()["registersSchemas"] is False
     assert current_log().partition_count("in_voices") == 4
 
     assert "4 partitions with 3 offsets kept" in _text(admin.get(f"{_page('in_voices')}delete/"))

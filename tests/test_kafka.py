@@ -367,11 +367,13 @@ def test_closing_leaves_no_client_for_a_forked_child(cluster: MockCluster, api: 
     assert client() is None
 
 
-def test_registers_schemas_cannot_be_kept_by_a_cluster(cluster: MockCluster, api: Api) -> None:
-    answer = api.post("/api/topics", {"name": "closed", "partitions": 1, "registersSchemas": False})
+def test_a_clusters_topic_is_closed_to_new_schemas(cluster: MockCluster, api: Api) -> None:
+    changed = api.client.patch("/api/topics/orders", {"registersSchemas": False}, "application/json")
+    body = '{"valueSchema":"string","records":[{"value":"a"}]}'
 
-    assert answer.status_code == 400
-    assert "registersSchemas" in answer.json()["detail"]
+    assert changed.json()["registersSchemas"] is False
+    assert api.produce("orders", body, value_format="avro").json()["code"] == "registration_forbidden"
+    assert api.produce("orders", [{"value": 1}]).status_code == 200
 
 
 def test_a_worker_that_has_lost_its_slot_claims_nothing_for_it(cluster: MockCluster, api: Api) -> None:

@@ -222,13 +222,6 @@ def test_some_topics_are_described_alone(managed: Log) -> None:
     assert log.topics([]) == []
 
 
-@pytest.mark.parametrize("kind", [memory_log, embedded_log])
-def test_a_topic_may_be_closed_to_new_schemas_here(kind: Any) -> None:
-    log = kind()
-
-    assert not log.create_topic("closed", 1, TopicConfig(registers_schemas=False)).config.registers_schemas
-
-
 def test_a_topic_exists_once(managed: Log) -> None:
     log = managed
     with pytest.raises(TopicExists):

@@ -17,11 +17,6 @@ class Topic(models.Model):
         blank=True,
         help_text="Stored bytes kept in each partition; the oldest are deleted first. If empty, all records are kept.",
     )
-    registers_schemas = models.BooleanField(
-        "producers register schemas",
-        default=True,
-        help_text="Whether a produce request may include a new Avro schema and register it.",
-    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -45,7 +45,7 @@ class ProduceViewSet(ViewSet):
         inbound = services.Inbound(
             topic=topic,
             records=decoded.records,
-            options=services.with_schemas(current_log(), topic, chosen, decoded.schemas, api_key),
+            options=services.with_schemas(topic, chosen, decoded.schemas, api_key),
             body=body,
             api_key=api_key,
             http_request_id=http.META["HTTP_X_REQUEST_ID"],

@@ -1,5 +1,5 @@
-"""The registry's admin pages."""
+"""The registry's admin pages, and those of topics with their registration settings."""
 
-from registry.admin import tables
+from registry.admin import tables, topics
 
-__all__ = ["tables"]
+__all__ = ["tables", "topics"]

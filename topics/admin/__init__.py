@@ -1,5 +1,5 @@
-"""The log's admin pages: topics, partitions, record batches and the record browser."""
+"""The log's admin pages: partitions, record batches and the record browser."""
 
-from topics.admin import partitions, topics
+from topics.admin import partitions
 
-__all__ = ["partitions", "topics"]
+__all__ = ["partitions"]

@@ -1,4 +1,4 @@
-"""Present the topics of a log without tables as model instances for Django's admin."""
+"""Present the topics of a log without tables to Django's admin, as a queryset of unsaved model instances."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +12,7 @@ from topics.log.records import TopicInfo
 from topics.models import Topic
 
 
-def row(topic: TopicInfo) -> Any:
+def instance(topic: TopicInfo) -> Any:
     """Return a Topic that has no table row. Its primary key is its name, and only the log saves it."""
     made: Any = Topic(pk=topic.name, name=topic.name, **msgspec.structs.asdict(topic.config))
     made._state.adding = False
@@ -22,7 +22,7 @@ def row(topic: TopicInfo) -> Any:
     return made
 
 
-class TopicRows(QuerySet[Topic]):
+class LogTopicQuerySet(QuerySet[Topic]):
     """The queryset methods that the admin's list uses, answered by the log. Only the topics shown are described.
 
     Every method may raise StorageUnavailable.
@@ -32,29 +32,29 @@ class TopicRows(QuerySet[Topic]):
         super().__init__(Topic)
         self.names = current_log().topic_names() if names is None else list(names)
 
-    def _clone(self) -> "TopicRows":
-        return TopicRows(self.names)
+    def _clone(self) -> "LogTopicQuerySet":
+        return LogTopicQuerySet(self.names)
 
     def _fetch_all(self) -> None:
         if self._result_cache is None:
             found = {topic.name: topic for topic in current_log().topics(self.names)}
-            self._result_cache = [row(found[name]) for name in self.names if name in found]
+            self._result_cache = [instance(found[name]) for name in self.names if name in found]
 
-    def __getitem__(self, place: Any) -> Any:
-        return TopicRows(self.names[place])
+    def __getitem__(self, index: Any) -> Any:
+        return LogTopicQuerySet(self.names[index])
 
     def count(self) -> int:
         return len(self.names)
 
-    def order_by(self, *fields: Any) -> "TopicRows":
-        return TopicRows(reversed(self.names) if "-name" in fields else self.names)
+    def order_by(self, *fields: Any) -> "LogTopicQuerySet":
+        return LogTopicQuerySet(reversed(self.names) if "-name" in fields else self.names)
 
-    def filter(self, *conditions: Any, pk__in: Iterable[str] | None = None) -> "TopicRows":
+    def filter(self, *conditions: Any, pk__in: Iterable[str] | None = None) -> "LogTopicQuerySet":
         if any(conditions):
             raise FieldError("topics of this log can only be searched by name")
         chosen = set(self.names if pk__in is None else pk__in)
-        return TopicRows(name for name in self.names if name in chosen)
+        return LogTopicQuerySet(name for name in self.names if name in chosen)
 
-    def search(self, words: Iterable[str]) -> "TopicRows":
+    def search(self, words: Iterable[str]) -> "LogTopicQuerySet":
         """Return the topics whose name contains every word."""
-        return TopicRows(name for name in self.names if all(word.lower() in name.lower() for word in words))
+        return LogTopicQuerySet(name for name in self.names if all(word.lower() in name.lower() for word in words))

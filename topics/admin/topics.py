@@ -1,12 +1,8 @@
-"""Admin pages for topics of any log."""
+"""Admin pages for topics, from their table for the embedded log, and from the log itself for any other."""
 
 from typing import Any
 
-from django import forms
-from django.conf import settings
 from django.contrib import admin
-from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator
 from django.db.models import Count, F, QuerySet, Sum
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
@@ -15,139 +11,65 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
-from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from core.admin.base import BoundedAdmin, OutsideTransactionAdmin
 from core.formatting import span
-from topics.admin import browser, log_topics
+from topics.admin import browser, log_queryset
+from topics.admin.forms import NewLogTopicForm, NewTopicForm, TopicForm
+from topics.admin.log_queryset import LogTopicQuerySet
 from topics.log import current_log
-from topics.log.contract import MAX_PARTITIONS, validate_topic
 from topics.log.embedded.log import is_embedded
-from topics.log.errors import InvalidTopic, TopicNotFound
+from topics.log.errors import TopicNotFound
 from topics.log.records import TopicConfig
 from topics.models import Topic
 
 # The list of partitions shows the rest.
 MOST_PARTITIONS_SHOWN = 100
-COLUMNS = ("name", "partition_count", "record_count", "stored", "kept", "created_at", "browse")
-FIELDS = ("name", "retention_ms", "retention_bytes", "registers_schemas", "created_at", "partitions_shown")
-# Columns that every log supports. Offsets are counted instead of records, because Kafka's offsets have gaps.
-COLUMNS_ELSEWHERE = ("name", "partition_count", "offset_count", "kept", "browse")
-FIELDS_ELSEWHERE = ("name", "retention_ms", "retention_bytes", "registers_schemas", "partitions_shown")
 
 
-class TopicForm(forms.ModelForm):  # type: ignore[type-arg]
-    class Meta:
-        model = Topic
-        fields = ("name", "retention_ms", "retention_bytes", "registers_schemas")
+class BaseTopicAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: ignore[misc]
+    """What every log supports."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in ("retention_ms", "retention_bytes"):
-            if name in self.fields:
-                self.fields[name].validators.append(MinValueValidator(1))
-
-
-class NewTopicForm(TopicForm):
-    partitions = forms.IntegerField(
-        min_value=1,
-        max_value=MAX_PARTITIONS,
-        initial=lambda: settings.TAKHIN_DEFAULT_PARTITIONS,
-        widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Records with the same key stay in order in one partition. This number cannot be changed later.",
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if not is_embedded():
-            self.fields[
-                "retention_ms"
-            ].help_text = "Records older than this are deleted. If empty, the log's default applies."
-            self.fields[
-                "retention_bytes"
-            ].help_text = "Bytes kept in each partition. If empty, the log's default applies."
-
-    def validate_unique(self) -> None:
-        """Check the name against the table only for the embedded log; other logs check it themselves."""
-        if is_embedded():
-            super().validate_unique()
-
-    def clean_name(self) -> str:
-        name: str = self.cleaned_data["name"]
-        try:
-            validate_topic(name, 1)
-        except InvalidTopic as error:
-            raise ValidationError(str(error)) from None
-        return name
-
-
-@admin.register(Topic)
-class TopicAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: ignore[misc]
-    """Topics, from their table for the embedded log, and from the log itself for any other."""
-
+    form = TopicForm
+    add_form: type[TopicForm] = NewTopicForm
+    add_fields = ("name", "partitions", "retention_ms", "retention_bytes")
     search_fields = ("name",)
     search_help_text = "Search by topic name"
     readonly_fields = ("name", "created_at", "partitions_shown")
     sortable_by = ("name", "created_at")
-
-    def get_list_display(self, request: HttpRequest) -> Any:
-        return COLUMNS if is_embedded() else COLUMNS_ELSEWHERE
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Topic]:
-        if not is_embedded():
-            return log_topics.TopicRows()
-        records = Sum(F("partitions__next_offset") - F("partitions__first_offset"))
-        found: QuerySet[Topic] = super().get_queryset(request)
-        return found.annotate(counted=Count("partitions"), records=records, size=Sum("partitions__stored_bytes"))
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Topic], search_term: str
-    ) -> tuple[QuerySet[Topic], bool]:
-        if isinstance(queryset, log_topics.TopicRows):
-            return queryset.search(search_term.split()), False
-        found: tuple[QuerySet[Topic], bool] = super().get_search_results(request, queryset, search_term)
-        return found
-
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Topic | None:
-        if is_embedded():
-            found: Topic | None = super().get_object(request, object_id, from_field)
-            return found
-        try:
-            return log_topics.row(current_log().topic(object_id))  # type: ignore[no-any-return]
-        except TopicNotFound:
-            return None
+    # What a topic's deletion loses.
+    unit = "records"
 
     def get_form(self, request: HttpRequest, obj: Topic | None = None, change: bool = False, **kwargs: Any) -> Any:
-        return super().get_form(request, obj, change, form=NewTopicForm if obj is None else TopicForm, **kwargs)
+        return super().get_form(request, obj, change, form=self.add_form if obj is None else self.form, **kwargs)
 
     def get_fields(self, request: HttpRequest, obj: Topic | None = None) -> Any:
-        if obj is None:
-            return ("name", "partitions", "retention_ms", "retention_bytes", "registers_schemas")
-        return FIELDS if is_embedded() else FIELDS_ELSEWHERE
+        return self.add_fields if obj is None else self.fields
 
     def get_readonly_fields(self, request: HttpRequest, obj: Topic | None = None) -> Any:
         return () if obj is None else self.readonly_fields
 
+    def primary_key(self, name: str) -> Any:
+        """Return the primary key of a topic that was just created, for Django's response and history."""
+        return name
+
     def save_model(self, request: HttpRequest, obj: Topic, form: Any, change: bool) -> None:
-        config = TopicConfig(obj.retention_ms, obj.retention_bytes, obj.registers_schemas)
+        config = TopicConfig(obj.retention_ms, obj.retention_bytes)
         if change:
             current_log().configure_topic(obj.name, config)
             return
         current_log().create_topic(obj.name, form.cleaned_data["partitions"], config)
-        # Django's response and history need the primary key.
-        made: Any = Topic.objects.only("pk").get(name=obj.name).pk if is_embedded() else obj.name
-        obj.pk = made
+        obj.pk = self.primary_key(obj.name)
 
     def delete_model(self, request: HttpRequest, obj: Topic) -> None:
         current_log().delete_topic(obj.name)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Topic]) -> None:
         for topic in queryset:
-            current_log().delete_topic(topic.name)
+            self.delete_model(request, topic)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, dict[str, int], set[str], list[str]]:
-        unit = "records" if is_embedded() else "offsets kept"
-        lost = [f"Topic {topic.name}: {topic.counted} partitions with {topic.records:,} {unit}" for topic in objs]
+        lost = [f"Topic {topic.name}: {topic.counted} partitions with {topic.records:,} {self.unit}" for topic in objs]
         missing = set() if self.has_delete_permission(request) else {"topic"}
         return lost, {"topics": len(lost)}, missing, []
 
@@ -158,14 +80,6 @@ class TopicAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: ig
     @admin.display(description="records")
     def record_count(self, topic: Any) -> str:
         return f"{topic.records or 0:,}"
-
-    @admin.display(description="offsets kept")
-    def offset_count(self, topic: Any) -> str:
-        return self.record_count(topic)
-
-    @admin.display(description="stored")
-    def stored(self, topic: Any) -> str:
-        return filesizeformat(topic.size or 0)
 
     @admin.display(description="retention")
     def kept(self, topic: Topic) -> str:
@@ -182,11 +96,27 @@ class TopicAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: ig
             '<a class="takhin-link" href="{}?topic={}">browse</a>', reverse("admin:topics_records"), topic.name
         )
 
+
+class EmbeddedTopicAdmin(BaseTopicAdmin):
+    """Topics of the embedded log, from its tables."""
+
+    list_display = ("name", "partition_count", "record_count", "stored", "kept", "created_at", "browse")
+    fields = ("name", "retention_ms", "retention_bytes", "created_at", "partitions_shown")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Topic]:
+        records = Sum(F("partitions__next_offset") - F("partitions__first_offset"))
+        found: QuerySet[Topic] = super().get_queryset(request)
+        return found.annotate(counted=Count("partitions"), records=records, size=Sum("partitions__stored_bytes"))
+
+    def primary_key(self, name: str) -> Any:
+        return Topic.objects.only("pk").get(name=name).pk
+
+    @admin.display(description="stored")
+    def stored(self, topic: Any) -> str:
+        return filesizeformat(topic.size or 0)
+
     @admin.display(description="partitions")
     def partitions_shown(self, topic: Any) -> str:
-        if not is_embedded():
-            bounds = [(found, browser.address(topic.name, found.id)) for found in topic.bounds]
-            return render_to_string("topics/bounds.html", {"partitions": bounds})
         listed = list(topic.partitions.order_by("number")[: MOST_PARTITIONS_SHOWN + 1])
         for partition in listed:
             partition.topic = topic
@@ -195,3 +125,56 @@ class TopicAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: ig
             "topics/partitions.html",
             {"topic": topic, "partitions": shown, "has_more": len(listed) > MOST_PARTITIONS_SHOWN},
         )
+
+
+class LogTopicAdmin(BaseTopicAdmin):
+    """Topics of any other log. Offsets are counted instead of records, because Kafka's offsets have gaps."""
+
+    add_form = NewLogTopicForm
+    list_display = ("name", "partition_count", "offset_count", "kept", "browse")
+    fields = ("name", "retention_ms", "retention_bytes", "partitions_shown")
+    unit = "offsets kept"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Topic]:
+        return LogTopicQuerySet()
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[QuerySet[Topic], bool]:
+        return queryset.search(search_term.split()), False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Topic | None:
+        try:
+            return log_queryset.instance(current_log().topic(object_id))  # type: ignore[no-any-return]
+        except TopicNotFound:
+            return None
+
+    @admin.display(description="offsets kept")
+    def offset_count(self, topic: Any) -> str:
+        return self.record_count(topic)
+
+    @admin.display(description="partitions")
+    def partitions_shown(self, topic: Any) -> str:
+        bounds = [(found, browser.address(topic.name, found.id)) for found in topic.bounds]
+        return render_to_string("topics/bounds.html", {"partitions": bounds})
+
+
+class TopicAdmin(ModelAdmin):  # type: ignore[misc]
+    """Serves each page with the admin for the current log."""
+
+    embedded_admin: type[BaseTopicAdmin] = EmbeddedTopicAdmin
+    log_admin: type[BaseTopicAdmin] = LogTopicAdmin
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return self._current().changelist_view(request, *args, **kwargs)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return self._current().changeform_view(request, *args, **kwargs)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return self._current().delete_view(request, *args, **kwargs)
+
+    def history_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return self._current().history_view(request, *args, **kwargs)
+
+    def _current(self) -> BaseTopicAdmin:
+        chosen = self.embedded_admin if is_embedded() else self.log_admin
+        return chosen(self.model, self.admin_site)

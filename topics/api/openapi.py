@@ -1,20 +1,16 @@
 """OpenAPI descriptions of the topic endpoints, with an example for every status."""
 
+from typing import Any
+
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.serializers import Serializer
 
 from core.api.openapi import COMMON, PROBLEM_TYPE, SHARED, problem_example, problems
-from topics.api.serializers import (
-    MessageSerializer,
-    NewTopicSerializer,
-    ReadParameters,
-    ReadProblemSerializer,
-    TopicChangeSerializer,
-    TopicSerializer,
-)
+from topics.api.serializers import MessageSerializer, ReadParameters, ReadProblemSerializer
 
 TOPIC = OpenApiParameter("topic", OpenApiTypes.STR, OpenApiParameter.PATH, description="The topic's name.")
-_topic = {
+TOPIC_EXAMPLE: dict[str, Any] = {
     "name": "orders",
     "partitionCount": 2,
     "partitions": [
@@ -23,7 +19,6 @@ _topic = {
     ],
     "retentionMs": None,
     "retentionBytes": None,
-    "registersSchemas": True,
 }
 _message = {
     "partition": 0,
@@ -35,52 +30,6 @@ _message = {
     "keyEncoding": "utf-8",
     "valueEncoding": "utf-8",
 }
-_topic_answer = OpenApiResponse(TopicSerializer, examples=[OpenApiExample("topic", value=_topic, response_only=True)])
-
-list_topics = extend_schema(
-    operation_id="listTopics",
-    summary="List topics",
-    tags=["topics"],
-    parameters=SHARED,
-    responses={
-        200: OpenApiResponse(
-            TopicSerializer(many=True), examples=[OpenApiExample("topics", value=_topic, response_only=True)]
-        ),
-        **problems(*COMMON),
-    },
-)
-create_topic = extend_schema(
-    operation_id="createTopic",
-    summary="Create a topic",
-    tags=["topics"],
-    parameters=SHARED,
-    request=NewTopicSerializer,
-    examples=[OpenApiExample("topic", value={"name": "orders", "partitions": 3}, request_only=True)],
-    responses={201: _topic_answer, **problems(*COMMON, 409, 413, 415)},
-)
-describe_topic = extend_schema(
-    operation_id="describeTopic",
-    summary="Describe a topic",
-    tags=["topics"],
-    parameters=[TOPIC, *SHARED],
-    responses={200: _topic_answer, **problems(*COMMON, 404)},
-)
-change_topic = extend_schema(
-    operation_id="changeTopic",
-    summary="Change a topic's configuration",
-    tags=["topics"],
-    parameters=[TOPIC, *SHARED],
-    request=TopicChangeSerializer,
-    examples=[OpenApiExample("a day", value={"retentionMs": 86400000}, request_only=True)],
-    responses={200: _topic_answer, **problems(*COMMON, 404, 413, 415)},
-)
-delete_topic = extend_schema(
-    operation_id="deleteTopic",
-    summary="Delete a topic and its records",
-    tags=["topics"],
-    parameters=[TOPIC, *SHARED],
-    responses={204: None, **problems(*COMMON, 404)},
-)
 _corrupt = problem_example(
     502,
     "corrupt_record",
@@ -106,3 +55,56 @@ read_messages = extend_schema(
         (502, PROBLEM_TYPE): OpenApiResponse(ReadProblemSerializer, description="corrupt record", examples=[_corrupt]),
     },
 )
+
+
+def topic_operations(
+    topic: type[Serializer[Any]], new: type[Serializer[Any]], change: type[Serializer[Any]], example: dict[str, Any]
+) -> dict[str, Any]:
+    """Describe the actions on topics, for `extend_schema_view`."""
+    shown = OpenApiResponse(topic, examples=[OpenApiExample("topic", value=example, response_only=True)])
+    return {
+        "list": extend_schema(
+            operation_id="listTopics",
+            summary="List topics",
+            tags=["topics"],
+            parameters=SHARED,
+            responses={
+                200: OpenApiResponse(
+                    topic(many=True), examples=[OpenApiExample("topics", value=example, response_only=True)]
+                ),
+                **problems(*COMMON),
+            },
+        ),
+        "create": extend_schema(
+            operation_id="createTopic",
+            summary="Create a topic",
+            tags=["topics"],
+            parameters=SHARED,
+            request=new,
+            examples=[OpenApiExample("topic", value={"name": "orders", "partitions": 3}, request_only=True)],
+            responses={201: shown, **problems(*COMMON, 409, 413, 415)},
+        ),
+        "retrieve": extend_schema(
+            operation_id="describeTopic",
+            summary="Describe a topic",
+            tags=["topics"],
+            parameters=[TOPIC, *SHARED],
+            responses={200: shown, **problems(*COMMON, 404)},
+        ),
+        "partial_update": extend_schema(
+            operation_id="changeTopic",
+            summary="Change a topic's configuration",
+            tags=["topics"],
+            parameters=[TOPIC, *SHARED],
+            request=change,
+            examples=[OpenApiExample("a day", value={"retentionMs": 86400000}, request_only=True)],
+            responses={200: shown, **problems(*COMMON, 404, 413, 415)},
+        ),
+        "destroy": extend_schema(
+            operation_id="deleteTopic",
+            summary="Delete a topic and its records",
+            tags=["topics"],
+            parameters=[TOPIC, *SHARED],
+            responses={204: None, **problems(*COMMON, 404)},
+        ),
+    }

@@ -6,7 +6,6 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from core.api.serializers import (
-    BooleanField,
     BooleanParameter,
     IntegerField,
     IntegerParameter,
@@ -55,15 +54,11 @@ class TopicSerializer(serializers.Serializer[Any]):
     retentionBytes = serializers.IntegerField(
         allow_null=True, help_text="Bytes kept in each partition; null keeps all records."
     )
-    registersSchemas = serializers.BooleanField(
-        help_text="Whether produce requests may register new schemas for the topic."
-    )
 
 
 class TopicChangeSerializer(StrictSerializer):
     retentionMs = IntegerField(min_value=1, max_value=MAX_OFFSET, required=False, allow_null=True)
     retentionBytes = IntegerField(min_value=1, max_value=MAX_OFFSET, required=False, allow_null=True)
-    registersSchemas = BooleanField(required=False)
 
 
 class NewTopicSerializer(TopicChangeSerializer):

@@ -1,13 +1,17 @@
-from django.urls import path
+"""The URLs of topics and their records."""
+
+from django.urls import URLPattern, path
 
 from topics.api.views import TopicViewSet
 
-urlpatterns = [
-    path("topics", TopicViewSet.as_view({"get": "list", "post": "create"}), name="topics"),
-    path(
-        "topics/<str:topic>",
-        TopicViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
-        name="topic",
-    ),
-    path("topics/<str:topic>/messages", TopicViewSet.as_view({"get": "messages"}), name="messages"),
-]
+
+def urls(topics: type[TopicViewSet] = TopicViewSet) -> list[URLPattern]:
+    return [
+        path("topics", topics.as_view({"get": "list", "post": "create"}), name="topics"),
+        path(
+            "topics/<str:topic>",
+            topics.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+            name="topic",
+        ),
+        path("topics/<str:topic>/messages", topics.as_view({"get": "messages"}), name="messages"),
+    ]

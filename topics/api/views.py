@@ -1,19 +1,21 @@
 """HTTP views to list, create, describe, change and delete topics, and to read records."""
 
 import base64
-from collections.abc import Iterable
+import builtins
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 import structlog
 from django.conf import settings
+from drf_spectacular.utils import extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from core.api.serializers import ParameterSerializer
 from topics.api import openapi
-from topics.api.serializers import NewTopicSerializer, ReadParameters, TopicChangeSerializer
+from topics.api.serializers import NewTopicSerializer, ReadParameters, TopicChangeSerializer, TopicSerializer
 from topics.decoders import Decoder, Undecoded, new_decoder
 from topics.log import current_log
 from topics.log.contract import MAX_READ_BYTES
@@ -21,10 +23,16 @@ from topics.log.records import DEFAULT_CONFIG, StoredRecord, TopicConfig, TopicI
 
 log = structlog.get_logger("takhin.topics")
 # Maps the JSON fields of a topic's configuration to TopicConfig.
-CONFIG = {"retentionMs": "retention_ms", "retentionBytes": "retention_bytes", "registersSchemas": "registers_schemas"}
+CONFIG = {"retentionMs": "retention_ms", "retentionBytes": "retention_bytes"}
 
 
+# A subclass may add members of its own to a topic.
+@extend_schema_view(
+    **openapi.topic_operations(TopicSerializer, NewTopicSerializer, TopicChangeSerializer, openapi.TOPIC_EXAMPLE)
+)
 class TopicViewSet(ViewSet):
+    new_serializer: type[NewTopicSerializer] = NewTopicSerializer
+    change_serializer: type[TopicChangeSerializer] = TopicChangeSerializer
     scopes: ClassVar[dict[str, str]] = {
         "list": "read",
         "retrieve": "read",
@@ -34,41 +42,31 @@ class TopicViewSet(ViewSet):
         "destroy": "manage",
     }
 
-    @openapi.list_topics
     def list(self, request: Request) -> Response:
         _no_parameters(request)
-        return Response([_shown(topic) for topic in current_log().topics() if _may_use(request, topic.name)])
+        return Response(self.shown([topic for topic in current_log().topics() if _may_use(request, topic.name)]))
 
-    @openapi.create_topic
     def create(self, request: Request) -> Response:
         _no_parameters(request)
-        wanted = NewTopicSerializer(data=request.data)
+        wanted = self.new_serializer(data=request.data)
         wanted.is_valid(raise_exception=True)
         name = wanted.validated_data["name"]
         self.check_object_permissions(request, name)
-        topic = current_log().create_topic(
-            name,
-            wanted.validated_data.get("partitions", settings.TAKHIN_DEFAULT_PARTITIONS),
-            _config(wanted.validated_data, DEFAULT_CONFIG),
-        )
-        return Response(_shown(topic), status=201, headers={"Location": f"/api/topics/{name}"})
+        shown = self.shown([self.create_topic(wanted.validated_data)])[0]
+        return Response(shown, status=201, headers={"Location": f"/api/topics/{name}"})
 
-    @openapi.describe_topic
     def retrieve(self, request: Request, topic: str) -> Response:
         found = current_log().topic(topic)
         _no_parameters(request)
-        return Response(_shown(found))
+        return Response(self.shown([found])[0])
 
-    @openapi.change_topic
     def partial_update(self, request: Request, topic: str) -> Response:
         found = current_log().topic(topic)
         _no_parameters(request)
-        wanted = TopicChangeSerializer(data=request.data)
+        wanted = self.change_serializer(data=request.data)
         wanted.is_valid(raise_exception=True)
-        changed = current_log().configure_topic(topic, _config(wanted.validated_data, found.config))
-        return Response(_shown(changed))
+        return Response(self.shown([self.change_topic(found, wanted.validated_data)])[0])
 
-    @openapi.delete_topic
     def destroy(self, request: Request, topic: str) -> Response:
         current_log().partition_count(topic)
         _no_parameters(request)
@@ -86,6 +84,21 @@ class TopicViewSet(ViewSet):
         records = _read(topic, numbers, offset, wanted.validated_data["limit"])
         decoder = new_decoder(request.auth) if wanted.validated_data["decode"] == "true" else None
         return Response([_message(record, decoder) for record in records])
+
+    def shown(self, topics: Sequence[TopicInfo]) -> builtins.list[dict[str, Any]]:
+        """Return the topics as a response has them."""
+        return [_shown(topic) for topic in topics]
+
+    def create_topic(self, members: dict[str, Any]) -> TopicInfo:
+        """Create the topic that a valid request body describes."""
+        partitions = members.get("partitions", settings.TAKHIN_DEFAULT_PARTITIONS)
+        return current_log().create_topic(members["name"], partitions, _config(members, DEFAULT_CONFIG))
+
+    def change_topic(self, topic: TopicInfo, members: dict[str, Any]) -> TopicInfo:
+        """Apply a valid request body to the topic."""
+        if not CONFIG.keys() & members.keys():
+            return topic
+        return current_log().configure_topic(topic.name, _config(members, topic.config))
 
 
 def _read(topic: str, partitions: Iterable[int], offset: int | None, limit: int) -> list[StoredRecord]:

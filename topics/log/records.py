@@ -72,11 +72,10 @@ class PartitionInfo(msgspec.Struct, frozen=True):
 
 
 class TopicConfig(msgspec.Struct, frozen=True):
-    """How long a topic keeps records (`None` means forever), and whether producers may register schemas for it."""
+    """How long a topic keeps records; `None` means forever."""
 
     retention_ms: int | None = None
     retention_bytes: int | None = None
-    registers_schemas: bool = True
 
 
 DEFAULT_CONFIG = TopicConfig()

@@ -5,6 +5,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from core.errors import StorageError
+from registry import topic_settings
 from topics.log import current_log
 from topics.log.errors import TopicExists
 from topics.log.records import TopicConfig
@@ -23,12 +24,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> str:
         name = options["name"]
+        config = TopicConfig(options["retention_ms"], options["retention_bytes"])
         try:
-            topic = current_log().create_topic(
-                name,
-                options["partitions"],
-                TopicConfig(options["retention_ms"], options["retention_bytes"], not options["no_schemas"]),
-            )
+            with topic_settings.creating(name, not options["no_schemas"]):
+                topic = current_log().create_topic(name, options["partitions"], config)
         except TopicExists as error:
             if options["if_not_exists"]:
                 return f"Topic {name} already exists."

@@ -236,8 +236,7 @@ def _partition(topic: str, number: int) -> Partition:
 
 def _info(topic: Topic) -> TopicInfo:
     bounds = [PartitionInfo(row.number, row.first_offset, row.next_offset) for row in topic.partitions.all()]
-    config = TopicConfig(topic.retention_ms, topic.retention_bytes, topic.registers_schemas)
-    return TopicInfo(topic.name, bounds, config)
+    return TopicInfo(topic.name, bounds, TopicConfig(topic.retention_ms, topic.retention_bytes))
 
 
 def is_embedded() -> bool:

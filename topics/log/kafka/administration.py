@@ -16,7 +16,7 @@ from confluent_kafka.admin import (
 )
 
 from core.errors import StorageUnavailable
-from topics.log.errors import InvalidTopic, LogRefused
+from topics.log.errors import LogRefused
 from topics.log.kafka import errors
 from topics.log.records import DEFAULT_CONFIG, PartitionInfo, TopicConfig
 
@@ -147,13 +147,6 @@ def _config(entries: dict[str, ConfigEntry]) -> TopicConfig:
 
 
 def config_of(config: TopicConfig) -> dict[str, str]:
-    """Return a topic's configuration as Kafka's properties: https://kafka.apache.org/documentation/#topicconfigs
-
-    Raises InvalidTopic for settings that Kafka cannot store.
-    """
-    if not config.registers_schemas:
-        raise InvalidTopic(
-            "a Kafka cluster cannot store registersSchemas=false; omit the scope schemas from the API keys instead"
-        )
+    """Return a topic's configuration as Kafka's properties: https://kafka.apache.org/documentation/#topicconfigs"""
     limits = {"retention.ms": config.retention_ms, "retention.bytes": config.retention_bytes}
     return {name: FOR_EVER if limit is None else str(limit) for name, limit in limits.items()}
