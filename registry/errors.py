@@ -28,10 +28,7 @@ RegistryError
 ├── VersionReferenced         42206
 ├── InvalidSubject            42208
 ├── SchemaTooLarge            42209
-├── InvalidParameter            400
-├── ServedElsewhere             404
-├── InvalidBody                 422
-└── BodyTooLarge                413
+└── ServedElsewhere             404
 """
 
 from collections.abc import Sequence
@@ -214,10 +211,6 @@ class SchemaTooLarge(RegistryError):
     error_code = 42209
 
 
-class InvalidParameter(RegistryError):
-    error_code = 400
-
-
 class ServedElsewhere(RegistryError):
     """This server uses an external registry."""
 
@@ -225,11 +218,3 @@ class ServedElsewhere(RegistryError):
 
     def __init__(self, urls: str) -> None:
         super().__init__(f"This server uses the schema registry at {urls}; its built-in registry is disabled")
-
-
-class InvalidBody(RegistryError):
-    error_code = 422
-
-
-class BodyTooLarge(RegistryError):
-    error_code = 413

@@ -332,6 +332,26 @@ def test_verbose_says_why(api: Api, user: int) -> None:
     assert "version 1" in message
 
 
+@pytest.mark.parametrize(
+    ("path", "headers", "code"),
+    [
+        ("/subjects/user", {"Content-Encoding": "rot13"}, 415),
+        ("/subjects/user", {"Content-Encoding": "gzip"}, 422),
+        ("/subjects/user", {"Content-Type": "text/html"}, 415),
+        ("/subjects/user?deleted=perhaps", {}, 400),
+        ("/subjects/user", {"Content-Length": "many"}, 422),
+    ],
+)
+def test_errors_that_every_api_shares_have_confluents_form(
+    api: Api, user: int, path: str, headers: dict[str, str], code: int
+) -> None:
+    answer = call(api, "POST", path, schema(USER), **headers)
+
+    assert answer["Content-Type"] == MEDIA_TYPE
+    assert answer.status_code == code
+    assert answer.json()["error_code"] == code
+
+
 def test_a_body_too_large_is_413(api: Api, settings: Any) -> None:
     settings.TAKHIN_MAX_BODY_BYTES = 1000
 

@@ -40,6 +40,15 @@ def read(request: HttpRequest) -> Body:
     Raises BodyTooLarge, InvalidBody, UnsupportedContentEncoding, UnsupportedContentType.
     """
     content_type = _content_type(request.META.get("CONTENT_TYPE", ""))
+    data, sent_bytes = decoded(request)
+    return Body(data, content_type == NDJSON, sent_bytes)
+
+
+def decoded(request: HttpRequest) -> tuple[bytes, int]:
+    """Return the decoded body in UTF-8, and how many bytes were sent.
+
+    Raises BodyTooLarge, InvalidBody, UnsupportedContentEncoding.
+    """
     encoding = request.META.get("HTTP_CONTENT_ENCODING", "")
     try:
         decoder = content_encodings.decoder(encoding)
@@ -53,7 +62,7 @@ def read(request: HttpRequest) -> Body:
         raise _too_large("decoded", limit) from None
     except (content_encodings.CorruptEncoding, json_text.InvalidJson) as error:
         raise InvalidBody(str(error)) from None
-    return Body(data, content_type == NDJSON, len(sent))
+    return data, len(sent)
 
 
 def _content_type(header: str) -> str:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from registry import errors
+from core.api.errors import InvalidBody
 
 NOTHING = msgspec.Raw(b"null")
 
@@ -27,10 +27,10 @@ class LevelBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name in self.__struct_fields__[2:]:
             # `false` is the default, so it is safe to ignore.
             if bytes(getattr(self, name)) not in (b"null", b"false"):
-                raise errors.InvalidBody(f"{name} is not supported: this registry stores only the compatibility level")
+                raise InvalidBody(f"{name} is not supported: this registry stores only the compatibility level")
         level = self.compatibilityLevel if self.compatibility is None else self.compatibility
         if level is None:
-            raise errors.InvalidBody("compatibility is missing")
+            raise InvalidBody("compatibility is missing")
         return level.upper()
 
 

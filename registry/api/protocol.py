@@ -19,7 +19,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from core import content_encodings, json_text
+from core import json_text
+from core.api import bodies
+from core.api.errors import (
+    BodyTooLarge,
+    InvalidBody,
+    InvalidParameter,
+    RequestError,
+    UnsupportedContentEncoding,
+    UnsupportedContentType,
+)
 from core.database import driver_errors
 from core.errors import OutcomeUnknown, StorageUnavailable
 from core.nesting import is_deeper
@@ -43,6 +52,14 @@ CONTENT_TYPES = {
     "application/x-www-form-urlencoded",
 }
 STORE_ERROR = 50001
+# The `error_code` of the errors that every API shares, which is also the status.
+ERROR_CODES: dict[type[RequestError], int] = {
+    BodyTooLarge: 413,
+    InvalidBody: 422,
+    InvalidParameter: 400,
+    UnsupportedContentEncoding: 415,
+    UnsupportedContentType: 415,
+}
 # Any 64-bit integer, and never more digits than Python converts to an integer.
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
 BOOLEANS = {"true": True, "false": False}
@@ -67,10 +84,6 @@ class SchemaBody(msgspec.Struct, frozen=True):
     version: int | None = None
 
 
-class UnsupportedEncoding(drf.APIException):
-    status_code = 415
-
-
 class RegistryParser(BaseParser):
     """Return the body's bytes; `decode_body` parses them."""
 
@@ -80,24 +93,8 @@ class RegistryParser(BaseParser):
         request: HttpRequest = parser_context["request"]._request
         media = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
         if media not in CONTENT_TYPES:
-            raise drf.UnsupportedMediaType(media)
-        return {"body": _decoded(request)}
-
-
-def _decoded(request: HttpRequest) -> bytes:
-    """Decode the body's Content-Encoding. Raises BodyTooLarge, InvalidBody and UnsupportedEncoding."""
-    limit = settings.TAKHIN_MAX_BODY_BYTES
-    try:
-        decoder = content_encodings.decoder(request.META.get("HTTP_CONTENT_ENCODING", ""))
-        if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
-            raise content_encodings.DecodedTooLarge
-        return json_text.utf8(decoder(request.body, limit))
-    except content_encodings.UnsupportedEncoding as error:
-        raise UnsupportedEncoding(str(error)) from None
-    except content_encodings.DecodedTooLarge:
-        raise errors.BodyTooLarge(f"the body must be at most {limit} bytes, both as sent and after decoding") from None
-    except (content_encodings.CorruptEncoding, json_text.InvalidJson) as error:
-        raise errors.InvalidBody(str(error)) from None
+            raise UnsupportedContentType(media, ", ".join(sorted(CONTENT_TYPES - {""})))
+        return {"body": bodies.decoded(request)[0]}
 
 
 class RegistryRenderer(BaseRenderer):
@@ -152,6 +149,9 @@ def answer(error: Exception, context: dict[str, Any]) -> Response:
     if isinstance(error, errors.RegistryError):
         code = error.error_code
         return problem(code if code < 1000 else code // 100, code, str(error))
+    if isinstance(error, RequestError):
+        code = ERROR_CODES[type(error)]
+        return problem(code, code, str(error))
     if driver_errors.is_unavailable(error):
         error = driver_errors.translate(error)
     if isinstance(error, (StorageUnavailable, OutcomeUnknown)):
@@ -190,14 +190,14 @@ def decode_body(request: Request, kind: type[T]) -> T:
         json_text.decode(_anything, data)
         return json_text.parse(msgspec.json.Decoder(kind), data)
     except json_text.InvalidJson as error:
-        raise errors.InvalidBody(f"invalid request body: {error}") from None
+        raise InvalidBody(f"invalid request body: {error}") from None
 
 
 def flag(request: Request, name: str) -> bool:
     """Parse a boolean parameter, ignoring case: Python clients send `True`. Raises InvalidParameter."""
     value = request.query_params.get(name, "").lower()
     if value and value not in BOOLEANS:
-        raise errors.InvalidParameter(f"{name} must be true or false, got {value[:40]!r}")
+        raise InvalidParameter(f"{name} must be true or false, got {value[:40]!r}")
     return BOOLEANS.get(value, False)
 
 
@@ -205,7 +205,7 @@ def page(request: Request, found: list[T]) -> list[T]:
     """Apply the `offset` and `limit` parameters; a negative limit means no limit. Raises InvalidParameter."""
     offset, limit = (request.query_params.get(name, default) for name, default in (("offset", "0"), ("limit", "-1")))
     if not WHOLE_NUMBER.fullmatch(offset) or not WHOLE_NUMBER.fullmatch(limit):
-        raise errors.InvalidParameter("offset and limit must be whole numbers")
+        raise InvalidParameter("offset and limit must be whole numbers")
     return found[max(0, int(offset)) :][: None if int(limit) < 0 else int(limit)]
 
 
