@@ -29,21 +29,21 @@ def canonical(schemas: Iterable[object]) -> list[Any]:
     defaults. Raises InvalidAvroSchema.
     """
     writer = _Canonical()
-    return [writer.of(schema, "") for schema in schemas]
+    return [writer.canonical(schema, "") for schema in schemas]
 
 
 class _Canonical:
     def __init__(self) -> None:
         self._known: set[str] = set()
 
-    def of(self, node: Any, space: str) -> Any:
+    def canonical(self, node: Any, space: str) -> Any:
         if isinstance(node, str):
             return self._name(node, space)
         if isinstance(node, list):
-            return [self.of(branch, space) for branch in node]
+            return [self.canonical(branch, space) for branch in node]
         kind = node["type"]
         if not isinstance(kind, str):
-            return self.of(kind, space)
+            return self.canonical(kind, space)
         if kind in NAMED:
             return self._definition(node, space)
         if kind not in PRIMITIVES and kind not in ("array", "map"):
@@ -51,7 +51,7 @@ class _Canonical:
             return self._name(kind, space)
         made = _kept(node)
         for name in {"items", "values"} & made.keys():
-            made[name] = self.of(made[name], space)
+            made[name] = self.canonical(made[name], space)
         return kind if made.keys() == {"type"} else made
 
     def _name(self, name: str, space: str) -> str:
@@ -73,7 +73,7 @@ class _Canonical:
         if not NAME.fullmatch(field["name"]):
             raise InvalidAvroSchema(f"{field['name'][:100]!r} is not a valid field name")
         _check_aliases(field["name"], field)
-        return {**field, "type": self.of(field["type"], space)}
+        return {**field, "type": self.canonical(field["type"], space)}
 
 
 def _kept(node: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from core.database import transactions
 T = TypeVar("T")
 
 
-def run(job: Callable[[], T]) -> T:
-    """Run `job` with `transactions.run`, excluding all other changes to the registry."""
+def commit_alone(job: Callable[[], T]) -> T:
+    """Run `job` with `transactions.commit`, excluding all other changes to the registry."""
 
     def alone() -> T:
         # SQLite has only one writer anyway. Every change inserts into this table, and the lock does not block readers.

@@ -29,7 +29,7 @@ MOST_COMPARISONS = 500_000
 COMPATIBLE = SchemaCompatibilityResult(SchemaCompatibilityType.compatible)
 
 
-class Budget:
+class ComparisonBudget:
     """The number of type pairs that one request may still compare."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Budget:
             )
 
 
-def check(new: Schema, old: Schema, level: str, old_name: str, budget: Budget) -> list[str]:
+def check(new: Schema, old: Schema, level: str, old_name: str, budget: ComparisonBudget) -> list[str]:
     """Return the violations of the level, at most MOST_MESSAGES per direction; empty if the schemas are compatible.
 
     Raises SchemaTooLarge.
@@ -59,7 +59,7 @@ def check(new: Schema, old: Schema, level: str, old_name: str, budget: Budget) -
     return found
 
 
-def unreadable(reader: Schema, writer: Schema, budget: Budget) -> list[str]:
+def unreadable(reader: Schema, writer: Schema, budget: ComparisonBudget) -> list[str]:
     """Return the reasons why `reader` cannot read data written with `writer`. Raises SchemaTooLarge."""
     try:
         result = _Checker(budget).get_compatibility(reader, writer)
@@ -75,7 +75,7 @@ class _Checker(ReaderWriterCompatibilityChecker):  # type: ignore[misc]
     dictionary for every field it looks up, and repeats all messages of a type at each of its uses.
     """
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: ComparisonBudget) -> None:
         super().__init__()
         self._budget = budget
         self._found: dict[tuple[int, int], SchemaCompatibilityResult] = {}

@@ -1,10 +1,10 @@
 """Compatibility levels and modes, global and per subject. The empty subject name is the global setting."""
 
 from registry import changes, errors
-from registry.models import Action, Change, Level, Mode, SubjectConfig, is_storable
+from registry.models import Action, Change, Level, SubjectConfig, SubjectMode, is_storable
 
 GLOBAL = ""
-WRITABLE = Mode.READWRITE
+WRITABLE = SubjectMode.READWRITE
 # Confluent's own default.
 DEFAULT_LEVEL = Level.BACKWARD
 
@@ -25,7 +25,7 @@ def mode(subject: str) -> str | None:
 
 def effective_mode(subject: str) -> str:
     everywhere = mode(GLOBAL) or WRITABLE
-    return everywhere if everywhere == Mode.READONLY_OVERRIDE else mode(subject) or everywhere
+    return everywhere if everywhere == SubjectMode.READONLY_OVERRIDE else mode(subject) or everywhere
 
 
 def set_level(subject: str, value: str, by: str = "") -> None:
@@ -46,8 +46,8 @@ def unset_level(subject: str, by: str = "") -> str:
 
 def set_mode(subject: str, value: str, by: str = "") -> None:
     """Raises InvalidMode."""
-    if value not in Mode.values:
-        raise errors.InvalidMode(f"Invalid mode. Valid values are {', '.join(Mode.values)}")
+    if value not in SubjectMode.values:
+        raise errors.InvalidMode(f"Invalid mode. Valid values are {', '.join(SubjectMode.values)}")
     _set(subject, Action.MODE_SET, by, mode=value)
 
 
@@ -71,4 +71,4 @@ def _set(subject: str, what: Action, by: str, **values: str) -> None:
         (value,) = values.values()
         Change.objects.create(what=what, subject=subject, setting=value, by=by)
 
-    changes.run(job)
+    changes.commit_alone(job)

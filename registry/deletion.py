@@ -16,7 +16,7 @@ def delete_subject(subject: str, *, permanent: bool = False, by: str = "") -> li
 
     def job() -> list[int]:
         _check_writable(subject)
-        every = SubjectVersion.objects.of(subject, deleted=True)
+        every = SubjectVersion.objects.of_subject(subject, deleted=True)
         live = every.filter(deleted=False)
         if not every.exists():
             raise errors.SubjectNotFound(subject)
@@ -26,7 +26,7 @@ def delete_subject(subject: str, *, permanent: bool = False, by: str = "") -> li
             raise errors.SubjectSoftDeleted(subject)
         return _delete(subject, every if permanent else live, permanent, by)
 
-    return changes.run(job)
+    return changes.commit_alone(job)
 
 
 def delete_version(subject: str, number: int | None, *, permanent: bool = False, by: str = "") -> int:
@@ -36,8 +36,8 @@ def delete_version(subject: str, number: int | None, *, permanent: bool = False,
 
     def job() -> int:
         _check_writable(subject)
-        rows = SubjectVersion.objects.of(subject, deleted=permanent or number is not None)
-        if not SubjectVersion.objects.of(subject, deleted=True).exists():
+        rows = SubjectVersion.objects.of_subject(subject, deleted=permanent or number is not None)
+        if not SubjectVersion.objects.of_subject(subject, deleted=True).exists():
             raise errors.SubjectNotFound(subject)
         row = rows.order_by("-version").first() if number is None else rows.filter(version=number).first()
         if row is None:
@@ -49,7 +49,7 @@ def delete_version(subject: str, number: int | None, *, permanent: bool = False,
         (deleted,) = _delete(subject, SubjectVersion.objects.filter(pk=row.pk), permanent, by)
         return deleted
 
-    return changes.run(job)
+    return changes.commit_alone(job)
 
 
 def _delete(subject: str, rows: SubjectVersionQuerySet, permanent: bool, by: str) -> list[int]:

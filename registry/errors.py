@@ -28,7 +28,7 @@ RegistryError
 ├── VersionReferenced         42206
 ├── InvalidSubject            42208
 ├── SchemaTooLarge            42209
-└── ServedElsewhere             404
+└── BuiltInDisabled             404
 """
 
 from collections.abc import Sequence
@@ -211,7 +211,7 @@ class SchemaTooLarge(RegistryError):
     error_code = 42209
 
 
-class ServedElsewhere(RegistryError):
+class BuiltInDisabled(RegistryError):
     """This server uses an external registry."""
 
     error_code = 404

@@ -7,14 +7,14 @@ from django.conf import settings
 from registry import errors
 
 
-def is_elsewhere() -> bool:
+def is_external() -> bool:
     return bool(settings.SCHEMA_REGISTRY_URL)
 
 
-def check_here() -> None:
-    """Raise ServedElsewhere if the server uses an external registry."""
-    if is_elsewhere():
-        raise errors.ServedElsewhere(without_credentials(settings.SCHEMA_REGISTRY_URL))
+def check_built_in() -> None:
+    """Raise BuiltInDisabled if the server uses an external registry."""
+    if is_external():
+        raise errors.BuiltInDisabled(without_credentials(settings.SCHEMA_REGISTRY_URL))
 
 
 def without_credentials(urls: str) -> str:

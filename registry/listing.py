@@ -20,7 +20,7 @@ def subjects(*, prefix: str = "", deleted: bool = False, deleted_only: bool = Fa
 
 def versions(subject: str, *, deleted: bool = False, deleted_only: bool = False) -> list[int]:
     """List a subject's version numbers. Raises SubjectNotFound."""
-    rows = SubjectVersion.objects.of(subject, deleted=deleted or deleted_only)
+    rows = SubjectVersion.objects.of_subject(subject, deleted=deleted or deleted_only)
     found = list(
         (rows.filter(deleted=True) if deleted_only else rows).order_by("version").values_list("version", flat=True)
     )

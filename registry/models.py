@@ -17,7 +17,7 @@ class Level(models.TextChoices):
     FULL_TRANSITIVE = "FULL_TRANSITIVE", "Full transitive: backward and forward with all versions"
 
 
-class Mode(models.TextChoices):
+class SubjectMode(models.TextChoices):
     READWRITE = "READWRITE", "Read and write: schemas can be registered and deleted"
     READONLY = "READONLY", "Read only: schemas can only be looked up"
     READONLY_OVERRIDE = "READONLY_OVERRIDE", "Read only, overriding every subject's own mode"
@@ -80,7 +80,7 @@ class SchemaReference(models.Model):
 
 
 class SubjectVersionQuerySet(models.QuerySet["SubjectVersion"]):
-    def of(self, subject: str, *, deleted: bool = False) -> Self:
+    def of_subject(self, subject: str, *, deleted: bool = False) -> Self:
         """Return a subject's versions, including soft-deleted ones if `deleted` is true."""
         found = self.filter(subject=subject) if is_storable(subject) else self.none()
         return found if deleted else found.filter(deleted=False)
@@ -114,7 +114,7 @@ class SubjectConfig(models.Model):
 
     subject = models.CharField(max_length=255, unique=True, blank=True)
     compatibility = models.CharField("compatibility level", max_length=20, choices=Level, blank=True)
-    mode = models.CharField(max_length=20, choices=Mode, blank=True)
+    mode = models.CharField(max_length=20, choices=SubjectMode, blank=True)
 
     class Meta:
         verbose_name = "subject setting"

@@ -7,7 +7,7 @@ import msgspec
 from django.db.models import Count, Max
 
 from core.errors import StorageUnavailable
-from registry import changes, configuration, effort, errors, references, schemas, subjects, validation, values
+from registry import admission, changes, configuration, errors, references, schemas, subjects, validation, values
 from registry.models import Action, Change, Schema, SchemaReference, SubjectVersion
 from registry.values import Reference, StoredSchema, Version
 
@@ -45,29 +45,29 @@ def register(
     """
     subjects.check(subject)
     candidate = _candidate(text, schema_type, references)
-    judged: validation.Standing | None = None
+    checked: validation.Baseline | None = None
     for _ in range(MOST_ROUNDS):
         if (live := _live(subject, candidate)) is not None:
             return live
         _check_writable(subject)
-        stands = validation.standing(subject)
-        if messages := _incompatibilities(candidate, stands.beyond(judged)):
+        baseline = validation.baseline(subject)
+        if messages := _incompatibilities(candidate, baseline.beyond(checked)):
             raise errors.Incompatible(subject, messages)
-        judged = stands
-        made = changes.run(partial(_make, subject, candidate, stands, normalize, by))
+        checked = baseline
+        made = changes.commit_alone(partial(_make, subject, candidate, baseline, normalize, by))
         if made is not None:
             return made
     raise StorageUnavailable(f"{MOST_ROUNDS} concurrent registrations under subject {subject!r} came first")
 
 
 def _make(
-    subject: str, candidate: _Candidate, judged_by: validation.Standing, normalize: bool, by: str
+    subject: str, candidate: _Candidate, checked: validation.Baseline, normalize: bool, by: str
 ) -> Version | None:
     """Store a new version; return None if the level or versions it was checked against have changed."""
     if (live := _live(subject, candidate)) is not None:
         return live
     _check_writable(subject)
-    if validation.standing(subject) != judged_by:
+    if validation.baseline(subject) != checked:
         return None
     row = Schema.objects.filter(fingerprint=candidate.fingerprint).first() or _store(candidate, normalize)
     made = SubjectVersion.objects.create(subject=subject, version=_next_number(subject), schema=row)
@@ -76,14 +76,14 @@ def _make(
 
 
 def _next_number(subject: str) -> int:
-    found = SubjectVersion.objects.of(subject, deleted=True).aggregate(last=Max("version"), count=Count("pk"))
+    found = SubjectVersion.objects.of_subject(subject, deleted=True).aggregate(last=Max("version"), count=Count("pk"))
     if found["count"] >= MOST_VERSIONS:
         raise errors.TooManyVersions(subject, MOST_VERSIONS)
     return int(found["last"] or 0) + 1
 
 
 def _live(subject: str, candidate: _Candidate) -> Version | None:
-    rows = SubjectVersion.objects.of(subject).filter(schema__fingerprint=candidate.fingerprint)
+    rows = SubjectVersion.objects.of_subject(subject).filter(schema__fingerprint=candidate.fingerprint)
     row = rows.select_related("schema").first()
     return None if row is None else _version(row)
 
@@ -107,7 +107,9 @@ def lookup(
     Raises SubjectNotFound, SchemaNotFound, InvalidSchema, SchemaTooLarge, StorageUnavailable.
     """
     candidate = _candidate(text, schema_type, references)
-    found = SubjectVersion.objects.of(subject, deleted=deleted).filter(schema__fingerprint=candidate.fingerprint)
+    found = SubjectVersion.objects.of_subject(subject, deleted=deleted).filter(
+        schema__fingerprint=candidate.fingerprint
+    )
     row = found.select_related("schema").order_by("-version").first()
     if row is None:
         _check_exists(subject, deleted)
@@ -125,7 +127,7 @@ def by_id(schema_id: int) -> StoredSchema:
 
 def version(subject: str, number: int | None, *, deleted: bool = False) -> Version:
     """Return one version, or the latest if `number` is None. Raises SubjectNotFound, VersionNotFound."""
-    rows = SubjectVersion.objects.of(subject, deleted=deleted).select_related("schema")
+    rows = SubjectVersion.objects.of_subject(subject, deleted=deleted).select_related("schema")
     row = rows.order_by("-version").first() if number is None else rows.filter(version=number).first()
     if row is None:
         _check_exists(subject, deleted)
@@ -150,22 +152,22 @@ def incompatibilities(
     """
     candidate = _candidate(text, schema_type, references)
     if every:
-        return _incompatibilities(candidate, validation.standing(subject))
-    rows = SubjectVersion.objects.of(subject).order_by("-version")
+        return _incompatibilities(candidate, validation.baseline(subject))
+    rows = SubjectVersion.objects.of_subject(subject).order_by("-version")
     row = (rows if number is None else rows.filter(version=number)).first()
     if row is None:
         if number is None:
             return []
         raise errors.VersionNotFound(number)
     level = configuration.effective_level(subject)
-    return _incompatibilities(candidate, validation.Standing(level, ((row.version, row.schema_id),)))
+    return _incompatibilities(candidate, validation.Baseline(level, ((row.version, row.schema_id),)))
 
 
 def _candidate(text: str, schema_type: str, given: Sequence[Reference]) -> _Candidate:
     schemas.check_type(schema_type)
     targets = references.resolve(given)
     dependencies = references.dependencies(targets)
-    with effort.on(len(text) + sum(map(len, dependencies))):
+    with admission.admit(len(text) + sum(map(len, dependencies))):
         parsed = schemas.parse(text, dependencies)
         fingerprint = schemas.fingerprint(parsed.canonical, [target.reference for target in targets])
     return _Candidate(parsed, targets, dependencies, fingerprint)
@@ -188,12 +190,12 @@ def _store(candidate: _Candidate, normalize: bool) -> Schema:
     return row
 
 
-def _incompatibilities(candidate: _Candidate, stands: validation.Standing) -> list[str]:
-    return validation.incompatibilities(candidate.parsed.text, candidate.dependencies, stands)
+def _incompatibilities(candidate: _Candidate, baseline: validation.Baseline) -> list[str]:
+    return validation.incompatibilities(candidate.parsed.text, candidate.dependencies, baseline)
 
 
 def _check_exists(subject: str, deleted: bool) -> None:
-    if not SubjectVersion.objects.of(subject, deleted=deleted).exists():
+    if not SubjectVersion.objects.of_subject(subject, deleted=deleted).exists():
         raise errors.SubjectNotFound(subject)
 
 

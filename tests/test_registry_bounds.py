@@ -12,7 +12,7 @@ from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from registry import compatibility, configuration, deletion, effort, listing, references, schemas, store, validation
+from registry import admission, compatibility, configuration, deletion, listing, references, schemas, store, validation
 from registry.models import SchemaReference, SubjectVersion
 from registry.store import Reference
 from tests.conftest import Api
@@ -237,7 +237,7 @@ def test_a_hundred_messages_are_enough(api: Api, level: str, of: Callable[[str],
 
 
 def comparisons(new: Any, old: Any) -> int:
-    budget = compatibility.Budget()
+    budget = compatibility.ComparisonBudget()
     parsed = [schemas.with_avro(json.dumps(value)) for value in (new, old)]
     compatibility.check(parsed[0], parsed[1], "FULL", "version 1", budget)
     return compatibility.MOST_COMPARISONS - budget.left
@@ -423,11 +423,11 @@ def test_many_compatible_registrations_at_once_all_succeed(api: Api) -> None:
 
 def test_few_large_schemas_at_a_time(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rest is answered at once, and small ones are not held up."""
-    large = {**USER, "doc": "x" * (effort.LIGHT_CHARACTERS + 1)}
-    monkeypatch.setattr(effort, "_admitted", threading.BoundedSemaphore(1))
+    large = {**USER, "doc": "x" * (admission.LIGHT_CHARACTERS + 1)}
+    monkeypatch.setattr(admission, "_admitted", threading.BoundedSemaphore(1))
     assert register(api, "large", large).status_code == 200
 
-    with effort.on(effort.LIGHT_CHARACTERS + 1):
+    with admission.admit(admission.LIGHT_CHARACTERS + 1):
         busy = register(api, "large", large)
         small = register(api, "small", USER)
 
@@ -467,7 +467,7 @@ def test_a_subject_of_many_versions_is_deleted_in_few_statements(api: Api) -> No
 
 def deletion_of(subject: str, permanent: bool) -> list[Any]:
     """The statements of the writer's thread are not captured here, so the job is run in this one."""
-    rows = SubjectVersion.objects.of(subject, deleted=True)
+    rows = SubjectVersion.objects.of_subject(subject, deleted=True)
     with CaptureQueriesContext(connection) as captured:
         deletion._delete(subject, rows, permanent, "")
     return captured.captured_queries

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods
 
 from core.errors import StorageError
 from registry import configuration, errors, listing, store
-from registry.external import is_elsewhere
+from registry.external import is_external
 
 WRAP = 60
 # About a second of difflib, whose cost is quadratic in the number of lines and in the size of a changed block.
@@ -36,7 +36,7 @@ def subject(request: HttpRequest) -> HttpResponse:
     """Show the page. Testing a schema only checks its compatibility; nothing is registered."""
     if not request.user.has_perm("registry.view_subjectversion"):
         raise PermissionDenied
-    if is_elsewhere():
+    if is_external():
         raise Http404
     name = request.GET.get("subject", "")
     context: dict[str, Any] = {**admin.site.each_context(request), "title": name or "Subjects", "subject": name}

@@ -13,22 +13,22 @@ from unfold.admin import ModelAdmin
 
 from core.admin.base import ReadOnlyAdmin
 from registry.admin import subject_page
-from registry.external import is_elsewhere
+from registry.external import is_external
 from registry.models import Change, SubjectConfig, SubjectVersion
 
 
-class ServedHere(ReadOnlyAdmin):
+class BuiltInRegistryAdmin(ReadOnlyAdmin):
     """Tables of the built-in registry, hidden when an external registry is used."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return not is_elsewhere() and super().has_module_permission(request)
+        return not is_external() and super().has_module_permission(request)
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return not is_elsewhere() and super().has_view_permission(request, obj)
+        return not is_external() and super().has_view_permission(request, obj)
 
 
 @admin.register(SubjectVersion)
-class SubjectVersionAdmin(ServedHere, ModelAdmin):  # type: ignore[misc]
+class SubjectVersionAdmin(BuiltInRegistryAdmin, ModelAdmin):  # type: ignore[misc]
     list_display = ("subject", "version", "schema_id", "deleted", "created_at", "compare")
     list_select_related = ("schema",)
     search_fields = ("subject__startswith",)
@@ -60,12 +60,12 @@ class SubjectVersionAdmin(ServedHere, ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(SubjectConfig)
-class SubjectConfigAdmin(ServedHere, ModelAdmin):  # type: ignore[misc]
+class SubjectConfigAdmin(BuiltInRegistryAdmin, ModelAdmin):  # type: ignore[misc]
     list_display = ("__str__", "compatibility", "mode")
 
 
 @admin.register(Change)
-class ChangeAdmin(ServedHere, ModelAdmin):  # type: ignore[misc]
+class ChangeAdmin(BuiltInRegistryAdmin, ModelAdmin):  # type: ignore[misc]
     list_display = ("made_at", "what", "subject", "version", "schema_id", "setting", "by")
     search_fields = ("subject__startswith",)
     search_help_text = "Search by subject prefix"

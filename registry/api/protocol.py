@@ -135,7 +135,7 @@ class RegistryViewSet(ViewSet):
         return answer
 
     def check_permissions(self, request: Request) -> None:
-        external.check_here()
+        external.check_built_in()
         super().check_permissions(request)
         # Every authentication object of the site knows which subjects it allows.
         self.access = Access(request.auth)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from registry.api.protocol import (
     schema_id,
     version_number,
 )
-from registry.models import Level, Mode
+from registry.models import Level, SubjectMode
 from registry.references import MOST_REFERENCES
 from registry.values import Reference, StoredSchema, Version
 
@@ -174,7 +174,7 @@ class ModeViewSet(SettingViewSet):
         return Response({"mode": mode})
 
     def destroy(self, request: Request, subject: str = configuration.GLOBAL) -> Response:
-        return Response({"mode": str(Mode(configuration.unset_mode(subject, _by(request))))})
+        return Response({"mode": str(SubjectMode(configuration.unset_mode(subject, _by(request))))})
 
 
 class RootViewSet(RegistryViewSet):

@@ -16,7 +16,7 @@ _turn = threading.Lock()
 
 
 @contextmanager
-def on(characters: int) -> Iterator[None]:
+def admit(characters: int) -> Iterator[None]:
     """Run a block that works on this many characters of schemas. Large ones take turns. Raises StorageUnavailable."""
     if characters <= LIGHT_CHARACTERS:
         yield
