@@ -7,7 +7,7 @@ from typing import Any
 
 from registry.avro_json.errors import OutOfTime, Refusal, TooLarge
 from registry.avro_json.limits import MIB, MOST_EMPTY, MOST_STEPS, STEPS_BETWEEN_LOOKS, TIMES_REMEMBERED
-from registry.avro_json.values import Words
+from registry.avro_json.values import Description
 
 INT = range(-(2**31), 2**31)
 LONG = range(-(2**63), 2**63)
@@ -127,7 +127,7 @@ class Cursor:
         end = self.place + size
         if size < 0 or end > len(self.data):
             left = len(self.data) - self.place
-            raise Refusal(expected, Words(f"a length of {size} bytes with only {left} left"))
+            raise Refusal(expected, Description(f"a length of {size} bytes with only {left} left"))
         taken = self.data[self.place : end]
         self.place = end
         return taken
@@ -145,9 +145,9 @@ class Cursor:
                     break
                 shift += 7
                 if shift > 63:
-                    raise Refusal(expected, Words("a number of more than 64 bits"))
+                    raise Refusal(expected, Description("a number of more than 64 bits"))
         except IndexError:
-            raise Refusal(expected, Words("the end of the data")) from None
+            raise Refusal(expected, Description("the end of the data")) from None
         self.place = place
         number = (rest >> 1) ^ -(rest & 1)
         if number not in allowed:
@@ -157,4 +157,4 @@ class Cursor:
     def empty(self) -> None:
         self._empty += 1
         if self._empty > MOST_EMPTY:
-            raise Refusal(f"at most {MOST_EMPTY} zero-length items", Words("more"))
+            raise Refusal(f"at most {MOST_EMPTY} zero-length items", Description("more"))

@@ -27,7 +27,7 @@ class Choice:
     def tag(self) -> str:
         return self.branch.tag
 
-    def of(self, write: Writer, kinds: Kinds) -> "Choice":
+    def for_pass(self, write: Writer, kinds: Kinds) -> "Choice":
         """Return the same branch for a union's first pass."""
         return replace(self, write=write, kinds=kinds, open=False)
 
@@ -52,7 +52,7 @@ class Trials:
                 self._named[name] = self._named.get(name, 0) | 1 << number
         self._all = (1 << len(self._choices)) - 1
 
-    def of(self, value: Any) -> Iterator[Choice]:
+    def candidates(self, value: Any) -> Iterator[Choice]:
         """Yield the choices that the value's names do not rule out."""
         left = self._all
         if type(value) is str:

@@ -7,7 +7,7 @@ from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, Inexact, Inv
 from registry.avro_json.errors import Refusal
 from registry.avro_json.limits import MOST_DIGITS
 from registry.avro_json.nodes import Logical
-from registry.avro_json.values import Words
+from registry.avro_json.values import Description
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d{1,9})?", re.ASCII)
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
@@ -54,7 +54,7 @@ def text_of(data: bytes, logical: Logical) -> str:
     """Return the number with all digits of its scale, so that equal numbers have equal texts. Raises Refusal."""
     number = int.from_bytes(data, "big", signed=True)
     if number.bit_length() > MOST_DIGITS * 4:
-        raise Refusal(str(logical), Words(f"a number of {number.bit_length()} bits"))
+        raise Refusal(str(logical), Description(f"a number of {number.bit_length()} bits"))
     # Decimal can render more than 4300 digits; str(int) cannot.
     digits = format(Decimal(abs(number)), "f").rjust(logical.scale + 1, "0")
     sign = "-" if number < 0 else ""

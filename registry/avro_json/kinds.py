@@ -7,8 +7,8 @@ from registry.avro_json.nodes import Array, Enum, Fixed, Map, Node, Primitive, R
 from registry.avro_json.values import NumberText
 
 
-class Mode(enum.Enum):
-    """How values are read.
+class Matching(enum.Enum):
+    """How JSON values match a type.
 
     LENIENT accepts every supported form. EXACT, a union's first pass, accepts only JSON's own types, without conversion
     and without unknown fields. DEFAULT is for the schema's defaults: bytes as Latin-1, no logical types, no tags.
@@ -25,7 +25,7 @@ FRACTIONS: Kinds = frozenset({NumberText, float})
 SIMPLE: dict[str, Kinds] = {"null": frozenset({NoneType}), "boolean": frozenset({bool}), "string": frozenset({str})}
 
 
-def kinds_of(node: Node, mode: Mode) -> Kinds:
+def kinds_of(node: Node, matching: Matching) -> Kinds:
     match node:
         case Record() | Map():
             return frozenset({dict})
@@ -34,18 +34,18 @@ def kinds_of(node: Node, mode: Mode) -> Kinds:
         case Enum():
             return frozenset({str})
         case Primitive("float" | "double"):
-            return FRACTIONS if mode is Mode.EXACT else FRACTIONS | {int, str}
+            return FRACTIONS if matching is Matching.EXACT else FRACTIONS | {int, str}
         case Primitive("int" | "long"):
-            return frozenset({int, str} if mode is Mode.LENIENT and node.logical else {int})
+            return frozenset({int, str} if matching is Matching.LENIENT and node.logical else {int})
         case Fixed() | Primitive("bytes"):
-            return _kinds_of_binary(node, mode)
+            return _kinds_of_binary(node, matching)
     return SIMPLE[node.tag]
 
 
-def _kinds_of_binary(node: Fixed | Primitive, mode: Mode) -> Kinds:
-    if mode is Mode.EXACT:
+def _kinds_of_binary(node: Fixed | Primitive, matching: Matching) -> Kinds:
+    if matching is Matching.EXACT:
         return frozenset()
-    if mode is Mode.LENIENT and node.logical is not None:
+    if matching is Matching.LENIENT and node.logical is not None:
         if node.logical.name == "decimal":
             return FRACTIONS | {int, str}
         if node.logical.name == "duration":

@@ -12,7 +12,7 @@ from registry.avro_json.errors import Refusal
 from registry.avro_json.nodes import Array, Enum, Fixed, Map, Node, Primitive, Record, Union, label
 from registry.avro_json.times import Clock
 from registry.avro_json.unions import UnionWriter
-from registry.avro_json.values import Words
+from registry.avro_json.values import Description
 
 Reader = Callable[[Cursor], Any]
 # One byte may expand to "1970-01-01T00:00:00.000000000Z".
@@ -25,7 +25,7 @@ class Readers:
         self._latin1 = latin1_bytes
         self._compiled: dict[int, Reader] = {}
 
-    def of(self, node: Node) -> Reader:
+    def reader(self, node: Node) -> Reader:
         known = self._compiled.get(id(node))
         if known is None:
             known = self._compile(node)
@@ -37,11 +37,11 @@ class Readers:
             case Record():
                 return self._record(node)
             case Array():
-                return array(self.of(node.items))
+                return array(self.reader(node.items))
             case Map():
-                return mapping(self.of(node.values))
+                return mapping(self.reader(node.values))
             case Union():
-                return union(node, self._unions[id(node)], [self.of(branch) for branch in node.branches])
+                return union(node, self._unions[id(node)], [self.reader(branch) for branch in node.branches])
             case Enum():
                 return enumeration(node)
             case Fixed():
@@ -57,7 +57,7 @@ class Readers:
         # Register the record before compiling its fields, because a field may have the same type.
         read = record(fields)
         self._compiled[id(node)] = read
-        fields += [(field.name, self.of(field.node)) for field in node.fields]
+        fields += [(field.name, self.reader(field.node)) for field in node.fields]
         return read
 
     def _binary(self, node: Fixed | Primitive) -> Reader:
@@ -111,7 +111,7 @@ def read_null(cursor: Cursor) -> None:
 def read_boolean(cursor: Cursor) -> bool:
     byte = cursor.take(1, "boolean")[0]
     if byte > 1:
-        raise Refusal("boolean", Words(f"the byte {byte}"))
+        raise Refusal("boolean", Description(f"the byte {byte}"))
     return byte == 1
 
 
@@ -120,7 +120,7 @@ def read_string(cursor: Cursor) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise Refusal("string", Words("bytes that are not UTF-8")) from None
+        raise Refusal("string", Description("bytes that are not UTF-8")) from None
 
 
 def read_float(cursor: Cursor) -> float | str:

@@ -8,12 +8,12 @@ import msgspec
 from registry.avro_json import texts
 from registry.avro_json.binary import Budget, Cursor, Output
 from registry.avro_json.errors import AvroMismatch, InvalidAvroSchema, Refusal, TooLarge
-from registry.avro_json.kinds import Mode
+from registry.avro_json.kinds import Matching
 from registry.avro_json.limits import MIB
 from registry.avro_json.nodes import Enum, Fixed, Record
 from registry.avro_json.parsing import parse
 from registry.avro_json.readers import Readers
-from registry.avro_json.values import Words
+from registry.avro_json.values import Description
 from registry.avro_json.writers import Writers
 
 # A caller that passes no budget trusts both the schema and the values.
@@ -44,9 +44,9 @@ class AvroSchema:
             writers = Writers(
                 latin1_bytes=latin1_bytes, ignore_unknown_fields=ignore_unknown_fields, most_bytes=most_bytes
             )
-            self._write = writers.of(self._node, Mode.LENIENT)
+            self._write = writers.writer(self._node, Matching.LENIENT)
             writers.settle_defaults()
-            self._read = Readers(writers.unions, latin1_bytes=latin1_bytes).of(self._node)
+            self._read = Readers(writers.unions, latin1_bytes=latin1_bytes).reader(self._node)
         except RecursionError:
             raise InvalidAvroSchema("the schema or a default in it is nested too deeply") from None
 
@@ -94,7 +94,7 @@ class AvroSchema:
         value = self._read(cursor)
         left = len(cursor.data) - cursor.place
         if left:
-            raise Refusal("the end of the data", Words(f"{left} more bytes"))
+            raise Refusal("the end of the data", Description(f"{left} more bytes"))
         return value
 
 

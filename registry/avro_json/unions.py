@@ -74,7 +74,7 @@ class UnionWriter:
 
     def _contenders(self, value: Any) -> Iterable[Choice]:
         trials = self._trials.get(type(value))
-        return () if trials is None else trials.of(value)
+        return () if trials is None else trials.candidates(value)
 
     def _remembering(self, value: Any, named: Choice | None, out: Output) -> None:
         """Choose a branch with a cache: without it, nested unions could double the trials with every level."""

@@ -13,13 +13,13 @@ class NumberText(str):
     __slots__ = ()
 
 
-class Words(str):
+class Description(str):
     """A description of what was found instead of a JSON value, such as the end of the data."""
 
     __slots__ = ()
 
 
-NOTHING = Words("nothing")
+NOTHING = Description("nothing")
 
 # Integers of any length decode to int, other numbers to their text, because decimals must not be rounded.
 decoder = msgspec.json.Decoder(float_hook=NumberText)
@@ -36,7 +36,7 @@ def shown(value: object) -> str:
 
 
 def _pieces(value: object, depth: int) -> Iterator[str]:
-    if isinstance(value, NumberText | Words):
+    if isinstance(value, NumberText | Description):
         yield value
     elif isinstance(value, str):
         yield msgspec.json.encode(value[: MOST_SHOWN + 1]).decode()
