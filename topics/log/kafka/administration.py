@@ -24,7 +24,7 @@ CALL_SECONDS = 10.0
 # The client waits for a leader even if there will be none.
 LEADER_SECONDS = 3.0
 # A topic and a partition number.
-Place = tuple[str, int]
+PartitionKey = tuple[str, int]
 # Kafka's value for unlimited retention.
 FOR_EVER = "-1"
 
@@ -69,7 +69,7 @@ class Administration:
                 found[resource.name] = DEFAULT_CONFIG
         return found
 
-    def bounds(self, places: Collection[Place]) -> dict[Place, PartitionInfo]:
+    def bounds(self, places: Collection[PartitionKey]) -> dict[PartitionKey, PartitionInfo]:
         """Return the first offset and high watermark of each partition. Raises TopicNotFound, Leaderless."""
         asked = [TopicPartition(*place) for place in places]
         first, end = (
@@ -96,7 +96,7 @@ class Administration:
         places: list[TopicPartition],
         spec: OffsetSpec,
         isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
-    ) -> dict[Place, int]:
+    ) -> dict[PartitionKey, int]:
         """List offsets, retrying while a partition has no leader, because one is being elected."""
         deadline = time.monotonic() + CALL_SECONDS
         while True:
@@ -113,7 +113,7 @@ class Administration:
         spec: OffsetSpec,
         isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
         seconds: float = CALL_SECONDS,
-    ) -> dict[Place, int]:
+    ) -> dict[PartitionKey, int]:
         if not places:
             return {}
         asked = self._admin.list_offsets(

@@ -31,7 +31,7 @@ def _properties() -> Iterator[checks.CheckMessage]:
         properties.new_consumer({"bootstrap.servers": ""}).close()
     except KafkaException as error:
         yield checks.Error(
-            f"librdkafka rejects the KAFKA_ properties: {errors.of(error).str()}.",
+            f"librdkafka rejects the KAFKA_ properties: {errors.kafka_error(error).str()}.",
             hint="https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md",
             id="takhin.E006",
         )
@@ -61,7 +61,7 @@ def _reachable() -> Iterator[checks.CheckMessage]:
     except KafkaException as error:
         yield checks.Warning(
             f"No broker of KAFKA_BOOTSTRAP_SERVERS={settings.KAFKA['bootstrap.servers']} answers: "
-            f"{errors.of(error).str()}.",
+            f"{errors.kafka_error(error).str()}.",
             id="takhin.W002",
         )
 

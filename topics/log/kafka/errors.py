@@ -70,7 +70,7 @@ _FORBIDDEN = {
 }
 
 
-def of(error: KafkaException | KafkaError) -> KafkaError:
+def kafka_error(error: KafkaException | KafkaError) -> KafkaError:
     """Return the KafkaError of an exception."""
     if isinstance(error, KafkaError):
         return error
@@ -99,7 +99,7 @@ def of_record(error: KafkaError, is_queued: bool = True) -> StorageError:
 
 def of_call(error: KafkaException, topic: str = "") -> StorageError:
     """Return the log's error for a failed call about a topic or the cluster; such calls write no records."""
-    kafka = of(error)
+    kafka = kafka_error(error)
     code = kafka.code()
     if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_ID):
         return TopicNotFound(topic)
@@ -125,7 +125,7 @@ _LEADERLESS = {
 
 def is_leaderless(error: KafkaException) -> bool:
     """Tell whether a partition had no leader, or its leader had changed."""
-    return of(error).code() in _LEADERLESS
+    return kafka_error(error).code() in _LEADERLESS
 
 
 def is_transient(error: KafkaError) -> bool:

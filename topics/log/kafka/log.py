@@ -22,7 +22,7 @@ from topics.log.contract import (
 )
 from topics.log.errors import DeliveryFailed, NotAttempted, QueueFull, ReservedTopic, TopicNotFound
 from topics.log.kafka import producers
-from topics.log.kafka.administration import CALL_SECONDS, FOR_EVER, Leaderless, Place, config_of
+from topics.log.kafka.administration import CALL_SECONDS, FOR_EVER, Leaderless, PartitionKey, config_of
 from topics.log.kafka.cluster import Cluster, is_hidden
 from topics.log.kafka.sessions import KafkaSession
 from topics.log.records import DEFAULT_CONFIG, PartitionInfo, Record, StoredRecord, TopicConfig, TopicInfo, Write
@@ -89,7 +89,7 @@ class KafkaLog(Log):
             also(results)
         return results
 
-    def _send(self, topic: str, writes: Sequence[Write], deadline: float) -> list[producers.Outcome]:
+    def _send(self, topic: str, writes: Sequence[Write], deadline: float) -> list[producers.DeliveryResult]:
         """Return every record's outcome, in order. Records rejected with their batch are sent again individually."""
         cluster = self.cluster
         records: list[tuple[int, Record]] = [(write.partition, record) for write in writes for record in write.records]
@@ -107,7 +107,7 @@ class KafkaLog(Log):
 
     def _alone(
         self, topic: str, records: list[tuple[int, Record]], codec: str, deadline: float
-    ) -> list[producers.Outcome]:
+    ) -> list[producers.DeliveryResult]:
         """Send each record in its own batch and return the outcomes; NotAttempted if no time is left."""
         if time.monotonic() > deadline - ALONE_SECONDS:
             return [NotAttempted("too many records before it were rejected", retriable=True)] * len(records)
@@ -156,7 +156,7 @@ class KafkaLog(Log):
             for name, count in counts.items()
         ]
 
-    def _bounds(self, places: Collection[Place]) -> dict[Place, PartitionInfo]:
+    def _bounds(self, places: Collection[PartitionKey]) -> dict[PartitionKey, PartitionInfo]:
         """Return the bounds of partitions. Offline partitions have unknown bounds and are not waited for."""
         watch, deadline = self.cluster.watch, time.monotonic() + CALL_SECONDS
         if not all(watch.has_leader(*place) for place in places):

@@ -15,7 +15,7 @@ from topics.log.kafka import errors
 from topics.log.kafka.properties import Properties
 from topics.log.records import Record, RecordMetadata
 
-Outcome = RecordMetadata | StorageError
+DeliveryResult = RecordMetadata | StorageError
 # A record and its partition.
 Placed = tuple[int, Record]
 METADATA_SECONDS = 2.0
@@ -51,7 +51,7 @@ class Delivery:
     """The outcomes of one request's records. They share one event: a future per record would cost more than sending."""
 
     def __init__(self, count: int) -> None:
-        self.outcomes: list[Outcome | None] = [None] * count
+        self.outcomes: list[DeliveryResult | None] = [None] * count
         self._reported: list[int] = []
         self._of_batch: list[int] = []
         self._expected = -1
@@ -92,7 +92,7 @@ class Delivery:
         then()
         self._done.set()
 
-    def settle(self, deadline: float) -> "list[Outcome]":
+    def settle(self, deadline: float) -> "list[DeliveryResult]":
         """Return every record's outcome, once all are reported or the deadline has passed."""
         self._done.wait(max(0.0, deadline - time.monotonic()))
         return [UNREPORTED if outcome is None else outcome for outcome in self.outcomes]
@@ -118,12 +118,12 @@ class Delivery:
         return any(map(is_final, self.outcomes))
 
 
-def is_final(outcome: Outcome | None) -> TypeGuard[DeliveryFailed]:
+def is_final(outcome: DeliveryResult | None) -> TypeGuard[DeliveryFailed]:
     """Tell whether the same record would be rejected again."""
     return isinstance(outcome, DeliveryFailed) and not outcome.retriable
 
 
-def is_innocent(outcome: Outcome | None) -> bool:
+def is_innocent(outcome: DeliveryResult | None) -> bool:
     """Tell whether the record was rejected because of others in its batch."""
     return isinstance(outcome, DeliveryFailed) and outcome.code == INNOCENT
 
@@ -167,8 +167,8 @@ def _queue(
         except BufferError:
             delivery.outcomes[index] = errors.of_record(KafkaError(KafkaError._QUEUE_FULL))
         except KafkaException as error:
-            delivery.outcomes[index] = errors.of_record(errors.of(error), is_queued=False)
-            if errors.of(error).code() in errors.UNKNOWN_PLACE:
+            delivery.outcomes[index] = errors.of_record(errors.kafka_error(error), is_queued=False)
+            if errors.kafka_error(error).code() in errors.UNKNOWN_PLACE:
                 unknown.append((index, (partition, record)))
     return queued, unknown
 

@@ -15,7 +15,7 @@ from topics.log.contract import Entry, RefusedTogether, Results, Session
 from topics.log.errors import NotAttempted
 from topics.log.kafka import properties
 from topics.log.kafka.cluster import RECEIPTS, Cluster
-from topics.log.kafka.producers import Delivery, Outcome, Placed, is_final, is_innocent
+from topics.log.kafka.producers import Delivery, DeliveryResult, Placed, is_final, is_innocent
 from topics.log.kafka.receipts import Receipts
 from topics.log.kafka.transactions import TransactionalProducer, failures_of
 from topics.log.records import Record, Write
@@ -24,7 +24,7 @@ from topics.log.records import Record, Write
 REFUSALS_SECONDS = 10.0
 # Indexes of records within an entry.
 Group = list[int]
-Refused = dict[int, Outcome]
+Refused = dict[int, DeliveryResult]
 
 
 class KafkaSession(Session):
@@ -67,7 +67,7 @@ class KafkaSession(Session):
             self._producer.abort()
             raise StorageUnavailable("Kafka rejected records that it had accepted before")
         late = NotAttempted() if entry.strict else NotAttempted("too many records before it were rejected", True)
-        outcomes: list[Outcome | None] = [refused.get(index, late) for index in range(len(records))]
+        outcomes: list[DeliveryResult | None] = [refused.get(index, late) for index in range(len(records))]
         for group, delivery in zip(groups, deliveries, strict=True):
             for index, outcome in zip(group, delivery.outcomes, strict=True):
                 outcomes[index] = outcome
@@ -131,7 +131,7 @@ class KafkaSession(Session):
                 refused[group[0]] = outcome
         return groups
 
-    def _commit(self, entries: Sequence[Entry], outcomes: Sequence[Sequence[Outcome | None]]) -> list[Results]:
+    def _commit(self, entries: Sequence[Entry], outcomes: Sequence[Sequence[DeliveryResult | None]]) -> list[Results]:
         results = [_results(entry, one) for entry, one in zip(entries, outcomes, strict=True)]
         now_ms = time.time_ns() // 1_000_000
         receipts = [
@@ -171,7 +171,7 @@ def _not_taken(deliveries: Sequence[Delivery]) -> StorageUnavailable:
     return StorageUnavailable(f"Kafka did not accept the records: {failures[0] if failures else 'no response'}")
 
 
-def _results(entry: Entry, outcomes: Sequence[Outcome | None]) -> Results:
+def _results(entry: Entry, outcomes: Sequence[DeliveryResult | None]) -> Results:
     rest = iter(outcomes)
     results: Results = []
     for write in entry.writes:

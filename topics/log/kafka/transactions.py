@@ -107,5 +107,5 @@ def failures_of(deliveries: Sequence[Delivery]) -> list[StorageError]:
 
 
 def _over(error: KafkaException) -> OutcomeUnknown:
-    kafka = errors.of(error)
+    kafka = errors.kafka_error(error)
     return OutcomeUnknown(f"the transaction was not decided ({kafka.name()}: {kafka.str()})")

@@ -139,7 +139,7 @@ class Watch:
             if not self.answers:
                 self._breaker.unreachable()
             if self._unanswered in (MOST_UNANSWERED, MOST_UNANSWERED + 1):
-                log.warning("the Kafka cluster does not answer", error=errors.of(error).str())
+                log.warning("the Kafka cluster does not answer", error=errors.kafka_error(error).str())
             return
         if not self.answers:
             log.info("the Kafka cluster answers", brokers=len(metadata.brokers), topics=len(metadata.topics))
