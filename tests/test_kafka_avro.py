@@ -79,3 +79,19 @@ def test_it_works(kafka: KafkaCluster, server: LiveServer, is_async: str) -> Non
         assert refused["code"] == "serialization_failed"
         found = consumed(kafka, registry, topic, places)
     assert found == [(record["key"], record["value"]) for record in records]
+
+
+def test_a_topic_may_forbid_to_register(server: LiveServer) -> None:
+    url = f"{server.url}/api/topics"
+    created = server.http.post(url, json={"name": "closed", "partitions": 1, "registersSchemas": False}, timeout=30)
+    body = {"valueSchema": "string", "records": [{"value": "a"}]}
+
+    refused = server.http.post(f"{url}/closed/produce?value.format=avro", json=body, timeout=30)
+    before = server.http.get(f"{url}/closed", timeout=30).json()
+    changed = server.http.patch(f"{url}/closed", json={"registersSchemas": True}, timeout=30).json()
+    accepted = server.http.post(f"{url}/closed/produce?value.format=avro", json=body, timeout=30)
+
+    assert created.status_code == 201
+    assert (created.json()["registersSchemas"], refused.json()["code"]) == (False, "registration_forbidden")
+    assert accepted.status_code == 200
+    assert changed | {"registersSchemas": False} == before
