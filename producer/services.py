@@ -16,7 +16,7 @@ from core.database import transactions
 from core.errors import OutcomeUnknown, StorageUnavailable
 from producer.errors import RecordFailure
 from producer.formats import AVRO
-from producer.models import ApiKey, Mode, Outcome, ProduceRequest, Scope
+from producer.models import ApiKey, Outcome, ProduceRequest, RequestMode, Scope
 from producer.options import Options
 from producer.pipeline import decode
 from producer.pipeline.decode import InboundRecord, InlineSchemas
@@ -76,7 +76,7 @@ def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
 
     Raises TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
-    row = _row(inbound, Mode.SYNC)
+    row = _row(inbound, RequestMode.SYNC)
     plan = _plan(topic_log, inbound.topic, inbound.records, inbound.options, row)
     seconds = None if inbound.options.timeout_ms is None else inbound.options.timeout_ms / 1000
     began = time.monotonic()
@@ -130,7 +130,7 @@ def _keep_if_possible(keep: Callable[[Outcomes], None], outcomes: Outcomes) -> N
 
 def submit(inbound: Inbound) -> ProduceRequest:
     """Accept a request for a worker. When this returns, the request is durable. Raises StorageUnavailable."""
-    row = _row(inbound, Mode.ASYNC)
+    row = _row(inbound, RequestMode.ASYNC)
     row.keep_body(inbound.body.data)
     transactions.commit(row.insert)
     wakeups.work_arrived()
@@ -223,7 +223,7 @@ def append(
     return kept[-1]
 
 
-def _row(inbound: Inbound, mode: Mode) -> ProduceRequest:
+def _row(inbound: Inbound, mode: RequestMode) -> ProduceRequest:
     return ProduceRequest(
         http_request_id=inbound.http_request_id,
         topic=inbound.topic,

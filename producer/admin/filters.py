@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 
-from producer.models import Mode, ProduceRequest, Status, id_at
+from producer.models import ProduceRequest, RequestMode, Status, id_at
 from topics.admin.filters import TopicNameFilter
 
 Requests = QuerySet[ProduceRequest]
@@ -54,7 +54,7 @@ class ModeFilter(admin.SimpleListFilter):
     parameter_name = "mode"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(mode.value, str(mode.label)) for mode in Mode]
+        return [(mode.value, str(mode.label)) for mode in RequestMode]
 
     def queryset(self, request: HttpRequest, queryset: Requests) -> Requests:
         return among_newest(queryset.filter(mode=self.value())) if self.value() else queryset

@@ -83,7 +83,7 @@ class Status(models.TextChoices):
     FAILED = "failed", "Failed"
 
 
-class Mode(models.TextChoices):
+class RequestMode(models.TextChoices):
     SYNC = "sync", "Sync"
     ASYNC = "async", "Async"
 
@@ -103,7 +103,7 @@ class ProduceRequest(models.Model):
     id = models.CharField(primary_key=True, max_length=36, default=new_request_id, editable=False)
     http_request_id = models.CharField("X-Request-Id", max_length=128, db_index=True)
     topic = models.CharField(max_length=249)
-    mode = models.CharField(max_length=5, choices=Mode.choices)
+    mode = models.CharField(max_length=5, choices=RequestMode.choices)
     status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
     api_key = models.ForeignKey(ApiKey, models.SET_NULL, null=True, db_index=False)
     options = models.TextField()
@@ -237,7 +237,7 @@ class ProduceRequest(models.Model):
         return bool(
             failed.update(
                 status=Status.PENDING,
-                mode=Mode.ASYNC,
+                mode=RequestMode.ASYNC,
                 attempts=0,
                 error="",
                 outcomes=None,
