@@ -13,7 +13,7 @@ from django.core.wsgi import get_wsgi_application
 
 django_application = get_wsgi_application()
 
-from producer.queue import background, waits
+from producer.queue import finished_elsewhere, threads
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -42,8 +42,8 @@ def _break_cycles(response: Any) -> None:
         context.clear()
 
 
-background.start()
-waits.start()
+threads.start()
+finished_elsewhere.start()
 # Freeze the objects of startup and collect less often: a full collection would cost some request 23 ms.
 gc.collect()
 gc.freeze()

@@ -19,7 +19,7 @@ from core.formatting import moment
 from producer.admin.screens import lasted
 from producer.models import ApiKey, ProduceRequest, Status, id_at
 from producer.options import Options
-from producer.queue.worker import Worker
+from producer.queue.threads import new_worker
 from tests.conftest import Api
 from topics.admin.rendering import show
 from topics.log import current_log
@@ -270,7 +270,7 @@ def test_a_failed_request_is_retried_and_succeeds(admin: Client, api: Api) -> No
     api.create_topic("orders")
     assert api.produce("orders", [{"value": 1}], async_="true").status_code == 202
     api.client.delete("/api/topics/orders")
-    Worker().run_once()
+    new_worker().work_once()
     row = ProduceRequest.objects.get()
     assert row.status == Status.FAILED
     api.create_topic("orders")
@@ -279,7 +279,7 @@ def test_a_failed_request_is_retried_and_succeeds(admin: Client, api: Api) -> No
     page = _act(admin, "retry_failed", [row, completed])
 
     assert "1 request pending again. 1 skipped: not failed, no stored body, or possibly written." in page
-    Worker().run_once()
+    new_worker().work_once()
     row.refresh_from_db()
     assert row.status == Status.COMPLETED
     assert "1 / 0" in _text(admin.get(REQUESTS, {"q": row.pk}))

@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 from django.db import connections
 from django.db.models.functions import Now
+from structlog.testing import capture_logs
 
 from core import wakeups
 from core.database import transactions
-from core.errors import StorageFull
-from producer import services
-from producer.models import MAX_ATTEMPTS, Overtaken, ProduceRequest, Status
+from core.errors import StorageFull, StorageUnavailable
+from producer.models import MAX_ATTEMPTS, ProduceRequest, Status
 from producer.models import requests as requests_module
-from producer.queue import worker as worker_module
-from producer.queue.worker import Worker
+from producer.queue import loop
+from producer.queue.endings import Ending, end
+from producer.queue.jobs import Job
+from producer.queue.threads import new_worker
+from producer.queue.writers import DirectWriter
 from tests.conftest import Api
 from topics.log import current_log
 from topics.log.contract import Log
@@ -48,7 +51,7 @@ def test_it_works(api: Api, topic: str) -> None:
     pending = status(api, body["requestId"])
     assert pending["status"] == "pending"
     assert "offsets" not in pending
-    assert Worker().run_once() == 1
+    assert new_worker().work_once() == 1
     completed = status(api, body["requestId"])
     assert completed["status"] == "completed"
     assert completed["topic"] == topic
@@ -65,7 +68,7 @@ def test_pending_carries_retry_after_and_completed_does_not(api: Api, topic: str
     path = f"/api/produce/status/{request_id}"
 
     assert api.get(path)["Retry-After"] == "1"
-    Worker().run_once()
+    new_worker().work_once()
     assert "Retry-After" not in api.get(path).headers
 
 
@@ -92,7 +95,7 @@ def test_what_can_be_known_at_once_is_not_deferred(api: Api, topic: str, body: s
 
 def test_a_record_that_fails_stands_in_its_place(api: Api, topic: str) -> None:
     request_id = submit(api, topic, [{"value": "AA=="}, {"value": "?"}], value_format="binary")
-    Worker().run_once()
+    new_worker().work_once()
 
     found = status(api, request_id)
 
@@ -103,7 +106,7 @@ def test_a_record_that_fails_stands_in_its_place(api: Api, topic: str) -> None:
 
 def test_it_failed_when_no_record_was_written(api: Api, topic: str) -> None:
     request_id = submit(api, topic, [{"value": "?"}, {"value": "!"}], value_format="binary")
-    Worker().run_once()
+    new_worker().work_once()
 
     found = status(api, request_id)
 
@@ -114,7 +117,7 @@ def test_it_failed_when_no_record_was_written(api: Api, topic: str) -> None:
 
 def test_strict_holds_for_async_too(api: Api, topic: str) -> None:
     request_id = submit(api, topic, [{"value": "AA=="}, {"value": "?"}], value_format="binary", strict="true")
-    Worker().run_once()
+    new_worker().work_once()
 
     assert [failure["code"] for failure in status(api, request_id)["offsets"]] == [
         "not_attempted",
@@ -126,7 +129,7 @@ def test_strict_holds_for_async_too(api: Api, topic: str) -> None:
 def test_the_topic_was_deleted_meanwhile(api: Api, topic: str) -> None:
     request_id = submit(api, topic, [{"value": 1}])
     api.client.delete(f"/api/topics/{topic}")
-    Worker().run_once()
+    new_worker().work_once()
 
     found = status(api, request_id)
 
@@ -138,7 +141,7 @@ def test_ndjson_is_run_as_it_was_sent(api: Api, topic: str) -> None:
     answer = api.post(
         f"/api/topics/{topic}/produce?async=true", b'{"value": 1.10}\n{"value":2}\n', "application/x-ndjson"
     )
-    Worker().run_once()
+    new_worker().work_once()
 
     assert [record["value"] for record in api.messages(topic)] == ["1.10", "2"]
     assert status(api, answer.json()["requestId"])["recordCount"] == 2
@@ -147,7 +150,7 @@ def test_ndjson_is_run_as_it_was_sent(api: Api, topic: str) -> None:
 def test_timestamps_are_those_of_acceptance(api: Api, topic: str) -> None:
     request_id = submit(api, topic, [{"value": 1}])
     created = ProduceRequest.objects.get(pk=request_id).created_at
-    Worker().run_once()
+    new_worker().work_once()
 
     assert api.messages(topic)[0]["timestamp"] == int(created.timestamp() * 1000)
 
@@ -162,7 +165,7 @@ def test_wait_answers_as_soon_as_it_is_done(api: Api, topic: str) -> None:
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    Worker().run_once()
+    new_worker().work_once()
     waiting.join(20)
 
     assert found[0]["status"] == "completed"
@@ -190,6 +193,15 @@ def claim() -> list[ProduceRequest]:
     return transactions.commit(lambda: ProduceRequest.objects.claim(16))
 
 
+def write(row: ProduceRequest) -> Ending:
+    """Write a claimed request, as a worker does."""
+    writer, job = DirectWriter(current_log()), Job(row)
+    assert job.advance(current_log(), 10)
+    ((_, ending, error),) = writer.write([job])
+    end(row, ending, error)
+    return ending
+
+
 def test_a_claimed_request_is_not_claimed_again_until_its_lease_ends(api: Api, topic: str) -> None:
     submit(api, topic, [{"value": 1}])
 
@@ -201,16 +213,13 @@ def test_a_claimed_request_is_not_claimed_again_until_its_lease_ends(api: Api, t
 
 def test_a_worker_that_was_overtaken_rolls_back(api: Api, topic: str) -> None:
     """A worker paused past its lease must not append what another worker has appended since."""
-    from producer import services
-
     request_id = submit(api, topic, [{"value": 1}])
     (mine,) = claim()
     expire_leases()
     (theirs,) = claim()
-    services.run(current_log(), theirs)
+    assert write(theirs) is Ending.WRITTEN
 
-    with pytest.raises(Overtaken):
-        services.run(current_log(), mine)
+    assert write(mine) is Ending.OVERTAKEN
 
     assert len(api.messages(topic)) == 1
     assert RecordBatch.objects.count() == 1
@@ -222,16 +231,57 @@ def test_a_renewed_lease_keeps_others_away(api: Api, topic: str) -> None:
     (mine,) = claim()
     expire_leases()
 
-    transactions.commit(mine.renew)
+    transactions.commit(lambda: ProduceRequest.objects.renew([mine]))
 
     assert claim() == []
+
+
+def test_renewing_what_is_finished_meanwhile_is_no_news(api: Api, topic: str) -> None:
+    """The lease thread of a busy worker warned that requests were overtaken, although the worker had written them."""
+    for value in range(3):
+        submit(api, topic, [{"value": value}])
+    rows = claim()
+    assert [write(row) for row in rows[:2]] == [Ending.WRITTEN, Ending.WRITTEN]
+    expire_leases()
+
+    with capture_logs() as lines:
+        DirectWriter(current_log()).renew(rows)
+
+    assert lines == []
+    assert [row.pk for row in ProduceRequest.objects.filter(lease_until__gt=Now())] == [rows[2].pk]
+
+
+def test_a_database_that_is_down_is_one_line_and_not_a_traceback_each_round(
+    api: Api, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(api, topic, [{"value": 1}])
+    rounds = threading.Semaphore(0)
+
+    def fail(*_: Any) -> Any:
+        rounds.release()
+        raise StorageUnavailable("another process keeps the database locked")
+
+    monkeypatch.setattr(loop, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(DirectWriter, "claim", fail)
+    worker = new_worker()
+    thread = threading.Thread(target=worker.loop)
+    with capture_logs() as lines:
+        thread.start()
+        for _ in range(5):
+            assert rounds.acquire(timeout=10)
+        worker.stop()
+        thread.join()
+
+    (line,) = (line for line in lines if line["event"] == "worker waits")
+    assert line["error"] == "another process keeps the database locked"
+    assert not [line for line in lines if "exc_info" in line]
 
 
 @pytest.fixture
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> float:
     """Seconds of a lease, for those who look at what a worker does while one runs out."""
     lease = timedelta(seconds=1.2)
-    for module in (requests_module, worker_module):
+    for module in (requests_module, loop):
         monkeypatch.setattr(module, "LEASE", lease)
     return lease.total_seconds()
 
@@ -241,16 +291,14 @@ def test_a_worker_that_takes_longer_than_a_lease_keeps_what_it_has(
 ) -> None:
     """It renews its leases in time: a second worker finds nothing to claim, and each record is written once."""
     begun, released = threading.Event(), threading.Event()
-    check_online = services.check_online
 
     def slowly(*arguments: Any) -> None:
         begun.set()
         released.wait(20)
-        check_online(*arguments)
 
-    monkeypatch.setattr(services, "check_online", slowly)
+    monkeypatch.setattr(type(current_log()), "check_online", slowly)
     request_id = submit(api, topic, [{"value": 1}])
-    worker = Worker()
+    worker = new_worker()
     thread = threading.Thread(target=worker.loop)
     thread.start()
     assert begun.wait(10)
@@ -279,9 +327,10 @@ def test_a_worker_that_failed_holds_nothing_any_more(
 
     submit(api, topic, [{"value": 1}])
     with monkeypatch.context() as patch:
-        patch.setattr(worker_module, "take", fail)
-        patch.setattr(Worker, "_is_work_waiting", lambda self: not failed.is_set())
-        worker = Worker()
+        patch.setattr(loop, "has_given_up", fail)
+        claimable = DirectWriter.claim
+        patch.setattr(DirectWriter, "claim", lambda self, most: [] if failed.is_set() else claimable(self, most))
+        worker = new_worker()
         thread = threading.Thread(target=worker.loop)
         thread.start()
         assert failed.wait(10)
@@ -303,8 +352,8 @@ def test_whoever_waits_is_told_when_a_request_ends(api: Api, topic: str) -> None
     for request_id in (done, failed):
         wakeups.when_finished(request_id, functools.partial(told.append, request_id))
 
-    worker = Worker()
-    while worker.run_once():
+    worker = new_worker()
+    while worker.work_once():
         pass
 
     assert sorted(told) == sorted([done, failed])
@@ -319,8 +368,8 @@ def test_a_poison_request_is_given_up_after_five_attempts(api: Api, topic: str) 
         expire_leases()
     neighbour = submit(api, topic, [{"value": 2}])
 
-    worker = Worker()
-    while worker.run_once():
+    worker = new_worker()
+    while worker.work_once():
         pass
 
     assert status(api, poison)["status"] == "failed"
@@ -342,15 +391,15 @@ def test_a_log_that_is_down_costs_no_attempt(api: Api, topic: str, monkeypatch: 
     """A disk full for a minute must not use up the attempts of what was accepted."""
     request_id = submit(api, topic, [{"value": 1}])
 
-    def full(*args: Any) -> Any:
+    def full(*args: Any, **kwargs: Any) -> Any:
         raise StorageFull("the disk of the embedded log is full or failing")
 
     with monkeypatch.context() as patch:
         patch.setattr(type(current_log()), "append", full)
         for _ in range(MAX_ATTEMPTS + 2):
-            Worker().run_once()
+            new_worker().work_once()
             expire_leases()
-    Worker().run_once()
+    new_worker().work_once()
 
     assert status(api, request_id)["status"] == "completed"
 
@@ -360,13 +409,13 @@ def test_an_unexpected_error_is_tried_again_with_its_reason_kept(
 ) -> None:
     request_id = submit(api, topic, [{"value": 1}])
 
-    def broken(*args: Any) -> Any:
+    def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("no luck")
 
     with monkeypatch.context() as patch:
         patch.setattr(type(current_log()), "append", broken)
         for _ in range(MAX_ATTEMPTS + 1):
-            Worker().run_once()
+            new_worker().work_once()
             expire_leases()
 
     found = status(api, request_id)
@@ -375,15 +424,12 @@ def test_an_unexpected_error_is_tried_again_with_its_reason_kept(
 
 
 def test_cancel_ends_a_pending_request_and_overtakes_its_worker(api: Api, topic: str) -> None:
-    from producer import services
-
     request_id = submit(api, topic, [{"value": 1}])
     (running,) = claim()
 
     assert transactions.commit(ProduceRequest.objects.get(pk=request_id).cancel)
 
-    with pytest.raises(Overtaken):
-        services.run(current_log(), running)
+    assert write(running) is Ending.OVERTAKEN
     assert status(api, request_id)["status"] == "failed"
     assert status(api, request_id)["error"] == "cancelled"
     assert api.messages(topic) == []
@@ -395,7 +441,7 @@ def test_retry_runs_a_failed_request_again(api: Api, topic: str) -> None:
     transactions.commit(row.cancel)
 
     assert transactions.commit(row.retry)
-    Worker().run_once()
+    new_worker().work_once()
 
     assert status(api, request_id)["status"] == "completed"
     assert not transactions.commit(row.retry)
@@ -404,9 +450,9 @@ def test_retry_runs_a_failed_request_again(api: Api, topic: str) -> None:
 
 def test_stopping_gives_unstarted_requests_back(api: Api, topic: str) -> None:
     submit(api, topic, [{"value": 1}])
-    worker = Worker()
+    worker = new_worker()
     worker.stop()
-    worker.run_once()
+    worker.work_once()
 
     row = ProduceRequest.objects.get()
     assert (row.status, row.attempts) == (Status.PENDING, 0)

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 
-from producer.queue.worker import Worker
+from producer.queue.threads import new_worker
 from tests.conftest import Api
 from topics.models import RecordBatch
 
@@ -273,7 +273,7 @@ def test_async_keeps_the_schema_that_was_meant_when_it_was_accepted(api: Api, us
     accepted = api.produce(users, [{"value": {"name": "Ada"}}], value_format="avro", async_="true").json()
     newer = {**USER, "fields": [*USER["fields"], {"name": "city", "type": "string", "default": ""}]}
     register(api, "users-value", newer)
-    Worker().run_once()
+    new_worker().work_once()
 
     status = api.get(f"/api/produce/status/{accepted['requestId']}").json()
 

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from devservers.takhin import LiveServer
-from producer import services
 from producer.models import ProduceRequest
-from producer.pipeline import plan
-from producer.queue import worker as worker_module
-from producer.queue.worker import Worker
+from producer.pipeline import plan, produce
+from producer.queue import jobs, loop
+from producer.queue.threads import new_worker
 from registry import framing
 from registry.avro_json import AvroSchema, Budget, OutOfTime, TooLarge
 from registry.sources import compiled
@@ -170,7 +169,7 @@ def test_a_requests_time_ends_serialization(api: Api, monkeypatch: pytest.Monkey
     register(api, "t-value", "int")
     clock = Clock()
     monkeypatch.setattr(plan, "time", clock)
-    monkeypatch.setattr(services, "time", clock)
+    monkeypatch.setattr(produce, "time", clock)
 
     answer = api.produce("t", body("1", '"x"', *["3"] * 100), value_format="avro", timeout="1000", strict=strict)
 
@@ -200,22 +199,23 @@ def slow(api: Api, monkeypatch: pytest.MonkeyPatch) -> str:
     api.create_topic("t", 1)
     register(api, "t-value", "int")
     monkeypatch.setattr(plan, "time", Clock())
-    monkeypatch.setattr(services, "SLICE_SECONDS", 0.15)
+    for module in (produce, loop):
+        monkeypatch.setattr(module, "SLICE_SECONDS", 0.15)
     return "t"
 
 
 def test_async_requests_take_turns(api: Api, slow: str) -> None:
     """A request of many records was written to its end before the next one was looked at."""
     many = submit(api, *["1"] * 50)
-    worker = Worker()
-    assert worker.run_once() == 1
+    worker = new_worker()
+    assert worker.work_once() == 1
     one = submit(api, "2")
 
-    assert worker.run_once() == 2
+    assert worker.work_once() == 2
 
     assert status(api, one)["status"] == "completed"
     assert status(api, many)["status"] == "pending"
-    while worker.run_once():
+    while worker.work_once():
         pass
     found = status(api, many)
     assert found["status"] == "completed"
@@ -226,22 +226,22 @@ def test_async_requests_take_turns(api: Api, slow: str) -> None:
 
 def test_a_request_under_way_is_renewed_and_given_back_when_the_worker_stops(api: Api, slow: str) -> None:
     many = submit(api, *["1"] * 50)
-    worker = Worker()
-    worker.run_once()
+    worker = new_worker()
+    worker.work_once()
     ProduceRequest.objects.update(lease_until=None)
 
-    worker._renew()
+    worker.renew()
     renewed = ProduceRequest.objects.get().lease_until
     worker.stop()
-    worker.run_once()
+    worker.work_once()
 
     assert renewed is not None
     row = ProduceRequest.objects.get()
     assert (row.status, row.attempts) == ("pending", 0)
     assert not RecordBatch.objects.exists()
-    other = Worker()
+    other = new_worker()
     ProduceRequest.objects.update(lease_until=None)
-    while other.run_once():
+    while other.work_once():
         pass
     assert len(status(api, many)["offsets"]) == 50
     assert RecordBatch.objects.count() == 1
@@ -249,13 +249,13 @@ def test_a_request_under_way_is_renewed_and_given_back_when_the_worker_stops(api
 
 def test_a_request_under_way_that_another_worker_took_is_written_once(api: Api, slow: str) -> None:
     many = submit(api, *["1"] * 20)
-    paused, other = Worker(), Worker()
-    paused.run_once()
+    paused, other = new_worker(), new_worker()
+    paused.work_once()
     ProduceRequest.objects.update(lease_until=None)
-    while other.run_once():
+    while other.work_once():
         pass
 
-    while paused.run_once():
+    while paused.work_once():
         pass
 
     assert status(api, many)["status"] == "completed"
@@ -270,25 +270,25 @@ def test_a_worker_keeps_few_unfinished_requests(
     api: Api, slow: str, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, kept: int
 ) -> None:
     """Each may hold tens of megabytes; those beyond are given back, and are begun anew later."""
-    monkeypatch.setattr(worker_module, limit, most)
+    monkeypatch.setattr(loop, limit, most)
     many = [submit(api, *["1"] * 20) for _ in range(8)]
-    worker = Worker()
-    worker.run_once()
+    worker = new_worker()
+    worker.work_once()
 
-    assert len(worker._jobs) == kept
+    assert len(worker._held) == kept
     for _ in range(200):
         ProduceRequest.objects.filter(lease_until__isnull=False, attempts=0).update(lease_until=None)
-        worker.run_once()
+        worker.work_once()
     assert {status(api, request_id)["status"] for request_id in many} == {"completed"}
     assert RecordBatch.objects.count() == len(many)
 
 
 def test_an_async_request_that_takes_too_long_is_ended(api: Api, slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "MOST_SERIALIZING_SECONDS", 2.0)
+    monkeypatch.setattr(jobs, "MOST_SERIALIZING_SECONDS", 2.0)
     many = submit(api, *["1"] * 1000)
-    worker = Worker()
+    worker = new_worker()
 
-    while worker.run_once():
+    while worker.work_once():
         pass
 
     found = status(api, many)

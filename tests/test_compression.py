@@ -8,7 +8,7 @@ import pytest
 from aiokafka.record.default_records import DefaultRecordBatch as AiokafkaBatch
 
 from producer.models import ProduceRequest
-from producer.queue.worker import Worker
+from producer.queue.threads import new_worker
 from tests.conftest import Api
 from topics.models import RecordBatch
 
@@ -159,7 +159,7 @@ def test_an_async_request_is_stored_the_same_way(api: Api, topic: str, codec: st
     assert answer.status_code == 202
     assert not RecordBatch.objects.exists()
 
-    Worker().run_once()
+    new_worker().work_once()
 
     assert ProduceRequest.objects.get().status == "completed"
     for found in read_all(bytes(only_batch().payload)):

@@ -11,7 +11,7 @@ from django.test import Client
 
 from devservers.takhin import LiveServer
 from producer.models import ApiKey, ProduceRequest
-from producer.queue.worker import Worker
+from producer.queue.threads import new_worker
 from takhin_site import problems
 from tests.conftest import Api
 
@@ -258,7 +258,7 @@ def test_a_null_character_in_records_is_kept_and_told(api: Api, topic: str) -> N
     for is_async in ("false", "true"):
         answer = api.post(f"/api/topics/orders/produce?value.format=avro&async={is_async}", body)
         assert answer.status_code == (202 if is_async == "true" else 422)
-    Worker().run_once()
+    new_worker().work_once()
 
     assert {row.status for row in ProduceRequest.objects.all()} == {"failed"}
     assert all("a\\x00" in row.error for row in ProduceRequest.objects.all())

@@ -13,8 +13,8 @@ from django.db import connection
 from devservers import ROOT
 from devservers.takhin import LiveServer, database_of
 from producer.api import checkup
-from producer.queue import background
-from producer.queue.worker import Worker
+from producer.queue import threads
+from producer.queue.threads import new_worker
 from tests.conftest import Api
 
 
@@ -108,8 +108,8 @@ def test_a_fresh_data_folder_is_alive_but_not_ready(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_is_stuck_is_not_ready(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    stuck = Worker()
-    monkeypatch.setattr(background, "_workers", [Worker(), stuck])
+    stuck = new_worker()
+    monkeypatch.setattr(threads, "_workers", [new_worker(), stuck])
     assert api.get("/api/health/ready").status_code == 200
 
     stuck._seen -= 1000

@@ -16,7 +16,7 @@ from core.api.errors import InvalidBody
 from core.nesting import is_deeper
 from producer.models import ProduceRequest
 from producer.pipeline.decode import decode
-from producer.queue.worker import Worker
+from producer.queue.threads import new_worker
 from tests.conftest import Api
 from topics.models import RecordBatch
 
@@ -394,7 +394,7 @@ def test_half_a_pair_fails_its_own_record_alone(api: Api, avro: str, query: str,
 
 def finished(api: Api, answer: Any) -> Any:
     assert answer.status_code == 202, answer.content
-    Worker().run_once()
+    new_worker().work_once()
     status = api.get(f"/api/produce/status/{answer.json()['requestId']}").json()
     assert status["status"] == "completed", status
     return status["offsets"]

@@ -7,16 +7,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 from confluent_kafka import KafkaError
 from django.db import connections
+from structlog.testing import capture_logs
 
+from core.errors import StorageUnavailable
 from devservers.mock_kafka import ApiKey, MockCluster
-from producer.models import ProduceRequest, Status, WorkerSlot
-from producer.queue.session_worker import SessionWorker
+from producer.models import MAX_ATTEMPTS, ProduceRequest, Status, WorkerSlot
+from producer.queue.loop import Worker
+from producer.queue.session_writer import SlotLost
+from producer.queue.threads import new_worker
 from tests.conftest import Api
 from topics import log
 from topics.log import current_log
 from topics.log.kafka.log import KafkaLog
+from topics.log.kafka.reader import Reader
+from topics.log.kafka.transactions import TransactionalProducer
 
 KAFKA = "topics.log.kafka.log.KafkaLog"
 
@@ -110,12 +117,12 @@ def test_a_topic_made_elsewhere_is_seen(cluster: MockCluster, api: Api) -> None:
 def test_a_partition_that_was_added_is_written_at_once(cluster: MockCluster, api: Api, is_async: bool) -> None:
     """The gateway chose it, and its client refused it for five minutes, until it looked for new partitions."""
     cluster.create_topic("_takhin_outcomes", 16)
-    worker = SessionWorker(current_log())
+    worker = new_worker()
 
     def produce(partition: int) -> Any:
         answer = api.produce("fresh", [{"partition": partition, "value": 1}], async_=str(is_async).lower())
         if is_async:
-            worker.run_once()
+            worker.work_once()
             answer = api.get(answer["Location"])
         return answer.json()
 
@@ -379,30 +386,112 @@ def test_a_clusters_topic_is_closed_to_new_schemas(cluster: MockCluster, api: Ap
 def test_a_worker_that_has_lost_its_slot_claims_nothing_for_it(cluster: MockCluster, api: Api) -> None:
     """What it claimed waited in that slot until its new owner ended."""
     cluster.create_topic("_takhin_outcomes", 16)
-    worker = SessionWorker(current_log())
+    worker = new_worker()
     api.produce("orders", [{"value": 1}], async_="true")
-    assert worker.run_once() == 1
+    assert worker.work_once() == 1
     assert ProduceRequest.objects.get().status == Status.COMPLETED
 
     WorkerSlot.objects.update(owner="another worker")
     api.produce("orders", [{"value": 2}], async_="true")
 
-    assert worker.run_once() == 0
+    with pytest.raises(SlotLost):
+        worker.work_once()
     left = ProduceRequest.objects.latest("id")
     assert (left.status, left.slot, left.attempts) == (Status.PENDING, None, 0)
     # It goes on in a slot of its own.
-    assert worker.run_once() == 1
+    assert worker.work_once() == 1
     assert set(ProduceRequest.objects.values_list("status", flat=True)) == {Status.COMPLETED}
+
+
+@pytest.fixture
+def receipts(cluster: MockCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The topic of receipts, which the mock cluster cannot search by time."""
+    cluster.create_topic("_takhin_outcomes", 16)
+    monkeypatch.setattr(Reader, "offset_at", lambda *_: 0)
+
+
+def run_dry(worker: Worker) -> None:
+    for _ in range(20):
+        worker.work_once()
+
+
+def test_an_unexpected_error_after_the_commit_writes_nothing_twice(
+    receipts: None, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = new_worker()
+    commit = TransactionalProducer.commit
+    api.produce("orders", [{"value": "once"}], async_="true")
+
+    def commit_and_fail(*args: Any) -> None:
+        commit(*args)
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TransactionalProducer, "commit", commit_and_fail)
+        worker.work_once()
+    assert ProduceRequest.objects.get().status == Status.PENDING
+    run_dry(worker)
+
+    assert ProduceRequest.objects.get().status == Status.COMPLETED
+    assert [message["value"] for message in api.messages("orders")] == ['"once"']
+
+
+def test_a_request_that_always_fails_in_a_session_is_given_up(
+    receipts: None, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = new_worker()
+    api.produce("orders", [{"value": 1}], async_="true")
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TransactionalProducer, "send", fail)
+        run_dry(worker)
+
+    row = ProduceRequest.objects.get()
+    assert (row.status, row.attempts) == (Status.FAILED, MAX_ATTEMPTS + 1)
+    assert row.error.startswith("gave up after 5 attempts")
+    assert api.messages("orders") == []
+
+
+def test_the_database_down_after_the_commit_writes_nothing_twice(
+    receipts: None, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = new_worker()
+    api.produce("orders", [{"value": "once"}], async_="true")
+
+    def fail(*_: Any) -> None:
+        raise StorageUnavailable("the database cannot be reached or is busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProduceRequest, "complete", fail)
+        worker.work_once()
+    run_dry(worker)
+
+    assert ProduceRequest.objects.get().status == Status.COMPLETED
+    assert len(api.messages("orders")) == 1
+
+
+def test_every_line_of_a_session_worker_names_its_request(receipts: None, api: Api) -> None:
+    worker = new_worker()
+    body = {"records": [{"value": 1}]}
+    api.post("/api/topics/orders/produce?async=true", body, **{"X-Request-Id": "one-of-mine"})
+
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        worker.work_once()
+
+    assert [line["requestId"] for line in lines if line["event"] == "ran"] == ["one-of-mine"]
 
 
 def test_async_requests_of_very_many_records_are_written(cluster: MockCluster, api: Api) -> None:
     """Together they are more records than the client queues: none of them was ever written."""
     cluster.create_topic("_takhin_outcomes", 16)
-    worker = SessionWorker(current_log())
+    worker = new_worker()
     body = "\n".join(['{"value":1}'] * 10_000)
     for _ in range(12):
         answer = api.post("/api/topics/orders/produce?async=true", body, "application/x-ndjson")
         assert answer.status_code == 202
-    worker.run_once()
+    worker.work_once()
 
     assert set(ProduceRequest.objects.values_list("status", "written_count")) == {(Status.COMPLETED, 10_000)}

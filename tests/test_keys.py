@@ -20,7 +20,7 @@ from devservers import ROOT
 from devservers.takhin import LiveServer
 from producer import authentication
 from producer.models import ApiKey
-from producer.queue.worker import Worker
+from producer.queue.threads import new_worker
 from tests.conftest import Api
 
 
@@ -418,7 +418,7 @@ def test_a_status_belongs_to_its_key(required: Api, settings: Any) -> None:
     mine, other = make_key(name="mine"), make_key(name="other")
     answer = call(required, "POST", "/api/topics/orders/produce?async=true", mine, '{"records":[{}]}')
     path = answer["Location"]
-    Worker().run_once()
+    new_worker().work_once()
 
     assert call(required, "GET", path, mine).json()["status"] == "completed"
     for query in ("", "?wait=1"):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from devservers.mock_kafka import MockCluster
 from topics.log.compression import CODECS
@@ -124,15 +125,14 @@ def test_append_is_all_or_nothing(log: Log) -> None:
     assert log.read("orders", 0, 0, 10) == []
 
 
-def test_also_gets_the_results(log: Log) -> None:
-    seen: list[Any] = []
+def test_append_returns_what_its_bookkeeping_returns(log: Log) -> None:
+    def count(results: Any) -> tuple[bool, int]:
+        return connection.in_atomic_block, len(results[0])
 
-    results = log.append("orders", [Write(0, [record(b"a")])], seen.append)
-
-    assert seen == [results]
+    assert log.append("orders", [Write(0, [record(b"a"), record(b"b")])], count) == (True, 2)
 
 
-def test_what_also_raises_undoes_the_append_where_there_are_transactions(log: Log) -> None:
+def test_what_the_bookkeeping_raises_undoes_the_append_where_there_are_transactions(log: Log) -> None:
     def refuse(results: Any) -> None:
         raise RuntimeError("no")
 

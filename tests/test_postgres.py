@@ -27,7 +27,7 @@ from core.errors import StorageDamaged, StorageFull, StorageReadOnly
 from devservers.postgres import PostgresServer, create_database
 from devservers.takhin import LiveServer
 from producer.models import ProduceRequest
-from producer.queue import background
+from producer.queue import housekeeping
 from tests.conftest import Api
 from tests.test_configuration import manage, refusal
 from tests.test_crash import Client, finished
@@ -182,7 +182,7 @@ def test_several_processes_may_keep_house(api: Api) -> None:
         make_older(row.pk, timedelta(hours=2), completed_at=Now() - timedelta(hours=1))
 
     def keep_house(number: int) -> tuple[int, int]:
-        return log.enforce_retention(0), background.purge(timedelta(minutes=30))
+        return log.enforce_retention(0), housekeeping.purge(timedelta(minutes=30))
 
     expired, purged = zip(*at_once(6, keep_house), strict=True)
 

@@ -9,8 +9,8 @@ from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
 
 from producer.models import ProduceRequest, id_at
-from producer.queue import background
-from producer.queue.worker import Worker
+from producer.queue import housekeeping
+from producer.queue.threads import new_worker
 from tests.conftest import Api
 
 
@@ -26,7 +26,7 @@ def requests(api: Api, topic: str) -> dict[str, str]:
     made = {}
     for name in ("old", "fresh"):
         made[name] = api.produce(topic, [{"value": 1}], async_="true").json()["requestId"]
-    Worker().run_once()
+    new_worker().work_once()
     made["pending"] = api.produce(topic, [{"value": 1}], async_="true").json()["requestId"]
     made["old"] = make_older(made["old"], timedelta(minutes=40), completed_at=Now() - timedelta(minutes=31))
     made["pending"] = make_older(made["pending"], timedelta(days=9))
@@ -88,13 +88,13 @@ def test_a_wrong_age_says_so(age: str) -> None:
 
 
 def test_it_goes_in_steps(api: Api, requests: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "PURGE_STEP", 2)
+    monkeypatch.setattr(housekeeping, "PURGE_STEP", 2)
     row = ProduceRequest.objects.get(pk=requests["old"])
     for number in range(5):
         row.pk = f"req_00{number}"
         row.save(force_insert=True)
     steps: list[Any] = []
 
-    assert background.purge(timedelta(minutes=30), steps.append) == 6
+    assert housekeeping.purge(timedelta(minutes=30), steps.append) == 6
     assert steps == [2, 2, 2]
     assert ProduceRequest.objects.count() == 2

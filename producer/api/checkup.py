@@ -11,7 +11,7 @@ from django.db.migrations.executor import MigrationExecutor
 from core.database import transactions
 from core.errors import StorageUnavailable
 from producer.models import ProduceRequest
-from producer.queue import background
+from producer.queue import threads
 from registry.errors import RegistryUnavailable
 from registry.sources import current_source
 from topics.log import current_log
@@ -53,7 +53,7 @@ def _migrations() -> str | None:
 
 
 def _workers() -> str | None:
-    return None if background.workers_are_alive() else "a worker has been stuck for a minute, or the log rejects it"
+    return None if threads.workers_are_alive() else "a worker has been stuck for a minute, or the log rejects it"
 
 
 def _schema_registry() -> None:

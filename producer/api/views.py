@@ -1,6 +1,8 @@
 """The views for produce requests and their status."""
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -11,21 +13,25 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from core import wakeups
 from core.api import bodies, problems
 from core.database import transactions
 from core.errors import OutcomeUnknown
 from core.wakeups import Waiting
-from producer import options, services
+from producer import options
 from producer.api import openapi
 from producer.api.serializers import WaitParameters
 from producer.authentication import key_of
-from producer.errors import RequestNotFound
+from producer.errors import RecordFailure, RequestNotFound
 from producer.models import ProduceRequest
 from producer.options import Options
 from producer.pipeline import decode
 from producer.pipeline.plan import Outcomes
+from producer.pipeline.produce import Inbound, produce
+from producer.pipeline.schemas import with_schemas
+from producer.queue.accept import accept
 from topics.log import current_log
-from topics.log.errors import TopicNotFound
+from topics.log.errors import TopicExists, TopicNotFound
 
 # Under gunicorn, waiting holds a thread. At least half of the threads stay free for other requests.
 _waiting = threading.BoundedSemaphore(max(1, settings.TAKHIN_THREADS // 2))
@@ -42,18 +48,18 @@ class ProduceViewSet(ViewSet):
         body = bodies.read(http)
         decoded = decode.decode(body.data, body.ndjson)
         api_key = key_of(request)
-        inbound = services.Inbound(
+        inbound = Inbound(
             topic=topic,
             records=decoded.records,
-            options=services.with_schemas(topic, chosen, decoded.schemas, api_key),
+            options=with_schemas(topic, chosen, decoded.schemas, api_key),
             body=body,
             api_key=api_key,
             http_request_id=http.META["HTTP_X_REQUEST_ID"],
         )
         preferred = _prefers_async(http)
         if chosen.is_async or preferred:
-            return _accepted(services.submit(inbound), preferred)
-        return _answer(http, services.produce(current_log(), inbound), inbound.options)
+            return _accepted(accept(inbound), preferred)
+        return _answer(http, produce(current_log(), inbound), inbound.options)
 
 
 class StatusViewSet(ViewSet):
@@ -87,9 +93,18 @@ def _waited(request: Request, find: Callable[[], ProduceRequest], row: ProduceRe
     if not _waiting.acquire(blocking=False):
         return row
     try:
-        return services.wait_until_finished(find, wait)
+        return _wait_until_finished(find, wait)
     finally:
         _waiting.release()
+
+
+def _wait_until_finished(find: Callable[[], ProduceRequest], seconds: float) -> ProduceRequest:
+    deadline = time.monotonic() + seconds
+    row = find()
+    while not row.is_finished and (left := deadline - time.monotonic()) > 0:
+        wakeups.wait_finished(row.pk, min(left, 0.25))
+        row = find()
+    return row
 
 
 def _find_or_create_topic(topic: str) -> None:
@@ -98,7 +113,13 @@ def _find_or_create_topic(topic: str) -> None:
     except TopicNotFound:
         if not settings.TAKHIN_AUTO_CREATE_TOPICS:
             raise
-        services.create_topic_if_absent(current_log(), topic)
+        _create_topic_if_absent(topic)
+
+
+def _create_topic_if_absent(topic: str) -> None:
+    """Create the topic, unless another request has just created it. Raises InvalidTopic."""
+    with contextlib.suppress(TopicExists):
+        current_log().create_topic(topic, settings.TAKHIN_DEFAULT_PARTITIONS)
 
 
 def _prefers_async(request: HttpRequest) -> bool:
@@ -123,16 +144,30 @@ def _schema_ids(chosen: Options) -> dict[str, int]:
 
 def _answer(request: HttpRequest, outcomes: Outcomes, chosen: Options) -> Response:
     """Return 200 if at least one record was written, else a problem that includes each record's error."""
-    if services.any_written(outcomes):
+    if _any_written(outcomes):
         return Response({"offsets": outcomes, **_schema_ids(chosen)})
     where = "each record's error is at its index in offsets"
-    if services.any_in_doubt(outcomes):
+    if _any_in_doubt(outcomes):
         response = problems.respond(request, 504, OutcomeUnknown.code, "outcome unknown", where)
     else:
-        status = 503 if services.all_retriable(outcomes) else 422
+        status = 503 if _all_retriable(outcomes) else 422
         response = problems.respond(request, status, "no_record_written", "no record was written", where)
     response.data["offsets"] = outcomes
     return response
+
+
+def _any_written(outcomes: Outcomes) -> bool:
+    return not all(isinstance(outcome, RecordFailure) for outcome in outcomes)
+
+
+def _any_in_doubt(outcomes: Outcomes) -> bool:
+    """Return whether it is unknown if some record was written."""
+    return any(isinstance(outcome, RecordFailure) and outcome.code == OutcomeUnknown.code for outcome in outcomes)
+
+
+def _all_retriable(outcomes: Outcomes) -> bool:
+    """Return whether every record failed and may succeed if sent again unchanged."""
+    return all(isinstance(outcome, RecordFailure) and outcome.retriable for outcome in outcomes)
 
 
 def _find_own(request: Request, request_id: str) -> ProduceRequest:

@@ -1,6 +1,7 @@
 """Tracked produce requests. The row of a pending request is its entry in the queue."""
 
 import functools
+import operator
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -75,6 +76,12 @@ class ProduceRequestQuerySet(models.QuerySet["ProduceRequest"]):
             row.attempts += 1
             row.claims += 1
         return chosen
+
+    def renew(self, rows: Sequence["ProduceRequest"]) -> None:
+        """Extend the claims of these requests by another lease, except those that were finished or claimed since."""
+        if rows:
+            mine = functools.reduce(operator.or_, (Q(pk=row.pk, claims=row.claims) for row in rows))
+            self.pending().filter(mine).update(lease_until=Now() + LEASE)
 
 
 class Status(models.TextChoices):
@@ -192,10 +199,6 @@ class ProduceRequest(models.Model):
     def _finish(self, **columns: Any) -> None:
         ended = {"status": self.status, "error": self.error, "completed_at": Now(), "lease_until": None, "slot": None}
         self._while_claimed(**ended, **columns)
-
-    def renew(self) -> None:
-        """Extend the claim by another lease. Raises Overtaken."""
-        self._while_claimed(lease_until=Now() + LEASE)
 
     def postpone(self, seconds: float, reason: str) -> None:
         """Release the claim after a failed attempt; it may be claimed again after `seconds`. Raises Overtaken."""

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 
-import msgspec
 from django.conf import settings
 
 from core.errors import StorageError
@@ -20,8 +19,6 @@ from topics.log.errors import DeliveryFailed, NotAttempted, UnknownPartition
 from topics.log.records import Record, Write
 
 Outcomes = list[Outcome]
-REQUEST_HEADER = "takhin-request-id"
-INDEX_HEADER = "takhin-record"
 # Two characters of JSON become at most eight bytes (0 as a double). Only schema defaults can make more than this.
 TIMES_LARGER = 4
 
@@ -122,19 +119,6 @@ class Plan:
     def size(self) -> int:
         """Total bytes of the records to write."""
         return sum(record.size for write in self.writes for record in write.records)
-
-    def mark(self, request_id: str) -> None:
-        """Add two headers to every record, so that a consumer can detect one that was written twice."""
-        for write in self.writes:
-            for number, record in enumerate(write.records):
-                write.records[number] = msgspec.structs.replace(
-                    record,
-                    headers=[
-                        *record.headers,
-                        (REQUEST_HEADER, request_id.encode()),
-                        (INDEX_HEADER, b"%d/%d" % (write.partition, number)),
-                    ],
-                )
 
     def outcomes(self, results: Results) -> Outcomes:
         """Return one outcome per record, in order, from the log's results for `writes`."""

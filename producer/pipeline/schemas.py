@@ -8,14 +8,17 @@ from django.conf import settings
 from core.api.errors import InvalidBody, InvalidParameter
 from producer.errors import RegistrationForbidden, SchemaRequired
 from producer.formats import AVRO
+from producer.models import ApiKey, Scope
 from producer.options import Options
 from producer.pipeline.decode import InlineSchemas
+from registry import topic_settings
 from registry.avro_json import InvalidAvroSchema
 from registry.avro_json.naming import full_name
 from registry.canonical import NAMED
 from registry.errors import InvalidSchema, SchemaNotFound
 from registry.sources.base import SchemaSource
 from registry.sources.compiled import compile_text
+from registry.sources.guarded import source_for
 
 TOPIC, RECORD, TOPIC_RECORD = "topic", "record", "topic-record"
 STRATEGIES = (TOPIC, RECORD, TOPIC_RECORD)
@@ -39,6 +42,21 @@ def resolve(source: SchemaSource, topic: str, options: Options, inline: InlineSc
         if schema_id is not None:
             source.schema(schema_id)
     return msgspec.structs.replace(options, key_schema_id=ids[0], value_schema_id=ids[1])
+
+
+def with_schemas(topic: str, options: Options, inline: InlineSchemas, api_key: ApiKey | None) -> Options:
+    """Return the options with schema ids resolved. Registers inline schemas if that is allowed."""
+
+    def registrar() -> str | None:
+        if api_key is not None and not api_key.has_scope(Scope.SCHEMAS):
+            return None
+        if not topic_settings.registers_schemas(topic):
+            return None
+        return "" if api_key is None else api_key.prefix
+
+    if AVRO not in (options.key_format, options.value_format) and inline == InlineSchemas():
+        return options
+    return resolve(source_for(api_key), topic, options, inline, registrar)
 
 
 class _Part(msgspec.Struct, frozen=True):

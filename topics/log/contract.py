@@ -3,22 +3,42 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 import msgspec
+import structlog
 
-from core.errors import StorageError
+from core.database import transactions
+from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from topics.log.errors import InvalidTopic, LogRefused, OffsetOutOfRange, UnknownPartition
 from topics.log.records import DEFAULT_CONFIG, Record, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
 
+log = structlog.get_logger("takhin.log")
+T = TypeVar("T")
 # For each write, the result of each record: its metadata or an error.
 Results = list[list[RecordMetadata | StorageError]]
-Also = Callable[[Results], None]
+# What the caller saves in the database about an append, given its results.
+Bookkeeping = Callable[[Results], T]
 
 # Kafka's rule: org.apache.kafka.common.internals.Topic
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 MAX_PARTITIONS = 1000
 # Limits the memory of one read, like Kafka's fetch.max.bytes. A single larger record is still returned.
 MAX_READ_BYTES = 8 * 1024 * 1024
+
+
+# The headers of records that a log outside the database may write twice: the request's id, and the record's partition
+# and index within it.
+REQUEST_HEADER = "takhin-request-id"
+INDEX_HEADER = "takhin-record"
+
+
+class BookkeepingFailed(StorageError):
+    """The records were appended, with these results, but the database did not save the caller's bookkeeping."""
+
+    def __init__(self, results: Results, reason: StorageError) -> None:
+        super().__init__(str(reason))
+        self.results = results
 
 
 class RefusedTogether(Exception):
@@ -62,13 +82,18 @@ class Session(ABC):
         """Release the session's resources in this process."""
 
 
+def as_is(results: Results) -> Results:
+    """The bookkeeping of a caller that saves nothing."""
+    return results
+
+
 class Log(ABC):
     """A partitioned log. Every method may raise StorageUnavailable, which means that nothing was changed.
 
     Instances are thread-safe; each process uses one.
     """
 
-    # Whether `append` runs `also` in the same transaction.
+    # Whether `append` and its bookkeeping are one transaction.
     supports_transactions = False
     # Whether `enforce_retention` deletes expired records.
     supports_retention = False
@@ -78,14 +103,22 @@ class Log(ABC):
 
     @abstractmethod
     def append(
-        self, topic: str, writes: Sequence[Write], also: Also | None = None, seconds: float | None = None
-    ) -> Results:
-        """Append the writes of one request within `seconds`; all or nothing if the log `supports_transactions`.
+        self,
+        topic: str,
+        writes: Sequence[Write],
+        bookkeeping: Bookkeeping[T] = as_is,  # type: ignore[assignment]
+        seconds: float | None = None,
+        request_id: str | None = None,
+    ) -> T:
+        """Append the writes of one request within `seconds`, run `bookkeeping` and return what it returns.
 
-        Returns, for each write in order, the metadata of its records in order. If the log does not support
-        transactions, a record may have an error instead. `also(results)` is a callback for the caller's bookkeeping. It
-        runs in the same transaction if the log `supports_transactions` (it may then run again after a rollback, and an
-        exception rolls back the append), otherwise after the append. Raises TopicNotFound, UnknownPartition.
+        `bookkeeping` gets, for each write in order, the metadata of its records in order, and returns them by default.
+        It runs in a database transaction: in the append's own if the log `supports_transactions`. It may run again
+        after a rollback, and an exception rolls the append back. Otherwise it runs after the append, whose results may
+        contain errors. If the database does not save it, BookkeepingFailed has the results. Such a log adds
+        `request_id` to the records' headers, because a repeated request may write its records twice.
+
+        Raises TopicNotFound, UnknownPartition.
         """
 
     def check_record(self, record: Record) -> None:  # noqa: B027
@@ -151,6 +184,55 @@ class Log(ABC):
 
     def close(self) -> None:  # noqa: B027
         """Finish pending work and release all resources. Call this before a fork and at process exit."""
+
+
+class LogOutsideDatabase(Log):
+    """A log that cannot share a transaction with the database, where requests are tracked."""
+
+    @abstractmethod
+    def send(self, topic: str, writes: Sequence[Write], seconds: float | None) -> Results:
+        """Append the writes and return their results. Raises TopicNotFound, UnknownPartition, StorageUnavailable."""
+
+    def append(
+        self,
+        topic: str,
+        writes: Sequence[Write],
+        bookkeeping: Bookkeeping[T] = as_is,  # type: ignore[assignment]
+        seconds: float | None = None,
+        request_id: str | None = None,
+    ) -> T:
+        if request_id is not None:
+            writes = [_marked(write, request_id) for write in writes]
+        try:
+            results = self.send(topic, writes, seconds)
+        except StorageUnavailable as error:
+            log.warning("append failed", topic=topic, error=str(error), exc_info=error.__cause__)
+            results = [[error for _ in write.records] for write in writes]
+        if bookkeeping is as_is:
+            return bookkeeping(results)
+        try:
+            return transactions.commit(lambda: bookkeeping(results))
+        except (StorageUnavailable, OutcomeUnknown) as error:
+            raise BookkeepingFailed(results, error) from error
+
+
+def _marked(write: Write, request_id: str) -> Write:
+    """Return the write with two more headers on every record, by which a consumer detects one that was repeated."""
+    return Write(
+        write.partition,
+        [
+            msgspec.structs.replace(
+                record,
+                headers=[
+                    *record.headers,
+                    (REQUEST_HEADER, request_id.encode()),
+                    (INDEX_HEADER, b"%d/%d" % (write.partition, number)),
+                ],
+            )
+            for number, record in enumerate(write.records)
+        ],
+        write.codec,
+    )
 
 
 def is_topic_name(name: str) -> bool:

@@ -5,7 +5,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from core.errors import StorageError
-from topics.log.contract import Also, Log, Results, check_partition, resolve_offset, validate_topic, within_bytes
+from topics.log.contract import (
+    LogOutsideDatabase,
+    Results,
+    check_partition,
+    resolve_offset,
+    validate_topic,
+    within_bytes,
+)
 from topics.log.errors import TopicExists, TopicNotFound
 from topics.log.records import (
     DEFAULT_CONFIG,
@@ -24,22 +31,17 @@ class _Topic:
     config: TopicConfig
 
 
-class MemoryLog(Log):
+class MemoryLog(LogOutsideDatabase):
     def __init__(self) -> None:
         self._topics: dict[str, _Topic] = {}
         self._lock = threading.Lock()
 
-    def append(
-        self, topic: str, writes: Sequence[Write], also: Also | None = None, seconds: float | None = None
-    ) -> Results:
+    def send(self, topic: str, writes: Sequence[Write], seconds: float | None) -> Results:
         with self._lock:
             partitions = self._find(topic).partitions
             for write in writes:
                 check_partition(write.partition, len(partitions))
-            results: Results = [_extend(partitions[write.partition], write) for write in writes]
-        if also is not None:
-            also(results)
-        return results
+            return [_extend(partitions[write.partition], write) for write in writes]
 
     def partition_count(self, topic: str) -> int:
         return len(self._find(topic).partitions)

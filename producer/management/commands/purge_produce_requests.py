@@ -7,10 +7,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from core.durations import parse_duration
-from producer import services
 from producer.models import ProduceRequest
-from producer.queue import background
-from topics.log import current_log
+from producer.queue import housekeeping
 
 
 class Command(BaseCommand):
@@ -33,8 +31,8 @@ class Command(BaseCommand):
             return f"Would delete {_requests(total)} older than {age}."
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("Deleting", total=total)
-            deleted = background.purge(age, lambda step: progress.advance(task, step))
-        expired = current_log().enforce_retention(services.now_ms())
+            deleted = housekeeping.purge(age, lambda step: progress.advance(task, step))
+        expired = housekeeping.enforce_retention()
         records = "1 record" if expired == 1 else f"{expired} records"
         return f"Deleted {_requests(deleted)} older than {age} and {records} past retention."
 

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from core.database.checks import refuse_unsafe_database
-from producer.queue.background import new_worker
+from producer.queue.threads import new_worker
 
 
 class Command(BaseCommand):

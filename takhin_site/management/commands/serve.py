@@ -21,7 +21,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection, connections
 
 from core.database import transactions
-from producer.queue import background
+from producer.queue import threads
 from takhin_site.server import serving, supervisor
 from topics.log import current_log
 
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         connections.close_all()
         listen(listener)
         started = start_demo if has_demo else lambda: None
-        grace = settings.TAKHIN_PRODUCE_TIMEOUT + background.STOP_SECONDS + GRACE_SECONDS
+        grace = settings.TAKHIN_PRODUCE_TIMEOUT + threads.STOP_SECONDS + GRACE_SECONDS
         sys.exit(supervisor.run(listener, serve, started, grace))
 
     def made_demo_topic(self) -> bool:
@@ -166,7 +166,7 @@ def serve(listener: socket.socket, parent: int) -> None:
     from takhin_site.wsgi import application
 
     serving.serve(application, listener, parent)
-    background.stop()
+    threads.stop()
     current_log().close()
 
 

@@ -11,9 +11,11 @@ from core.database import transactions
 from core.errors import OutcomeUnknown, StorageDamaged, StorageError, StorageUnavailable
 from topics.log import batches, current_log
 from topics.log.contract import (
-    Also,
+    Bookkeeping,
     Log,
     Results,
+    T,
+    as_is,
     check_partition,
     is_topic_name,
     resolve_offset,
@@ -71,17 +73,22 @@ class EmbeddedLog(Log):
         self._partition_ids: dict[str, tuple[float, list[int]]] = {}
 
     def append(
-        self, topic: str, writes: Sequence[Write], also: Also | None = None, seconds: float | None = None
-    ) -> Results:
+        self,
+        topic: str,
+        writes: Sequence[Write],
+        bookkeeping: Bookkeeping[T] = as_is,  # type: ignore[assignment]
+        seconds: float | None = None,
+        request_id: str | None = None,
+    ) -> T:
         try:
-            return self._append(topic, writes, also, seconds)
+            return self._append(topic, writes, bookkeeping, seconds)
         except TopicNotFound:
             # The topic may have been deleted and recreated since its partitions were cached.
             if self._partition_ids.pop(topic, None) is None:
                 raise
-            return self._append(topic, writes, also, seconds)
+            return self._append(topic, writes, bookkeeping, seconds)
 
-    def _append(self, topic: str, writes: Sequence[Write], also: Also | None, seconds: float | None) -> Results:
+    def _append(self, topic: str, writes: Sequence[Write], bookkeeping: Bookkeeping[T], seconds: float | None) -> T:
         ids = self._ids(topic)
         for write in writes:
             check_partition(write.partition, len(ids))
@@ -89,13 +96,11 @@ class EmbeddedLog(Log):
         # Every transaction locks partitions in the same order, to avoid deadlocks.
         in_lock_order = sorted(range(len(prepared)), key=lambda index: prepared[index].partition_id)
 
-        def job() -> Results:
+        def job() -> T:
             results: Results = [[] for _ in prepared]
             for index in in_lock_order:
                 results[index] = _insert(topic, prepared[index])
-            if also is not None:
-                also(results)
-            return results
+            return bookkeeping(results)
 
         return transactions.commit(job, seconds)
 

@@ -11,8 +11,7 @@ from django.conf import settings
 
 from core.errors import OutcomeUnknown, StorageUnavailable
 from topics.log.contract import (
-    Also,
-    Log,
+    LogOutsideDatabase,
     Results,
     Session,
     check_partition,
@@ -37,7 +36,7 @@ MOST_COUNTED_BACK = 1000
 MOST_STEPS_BACK = 4
 
 
-class KafkaLog(Log):
+class KafkaLog(LogOutsideDatabase):
     supports_sessions = True
 
     def __init__(self) -> None:
@@ -60,9 +59,7 @@ class KafkaLog(Log):
                     self._at_exit = multiprocessing.util.Finalize(None, self._opened.close, exitpriority=10)
         return self._opened
 
-    def append(
-        self, topic: str, writes: Sequence[Write], also: Also | None = None, seconds: float | None = None
-    ) -> Results:
+    def send(self, topic: str, writes: Sequence[Write], seconds: float | None) -> Results:
         """Reject records for offline partitions, queue all others, and wait for all acknowledgements together."""
         most = float(settings.TAKHIN_PRODUCE_TIMEOUT)
         budget = most if seconds is None else min(seconds, most)
@@ -74,22 +71,19 @@ class KafkaLog(Log):
         cluster.breaker.admit(budget)
         offline = [write.partition for write in writes if not cluster.watch.has_leader(topic, write.partition)]
         online = [write for write in writes if write.partition not in offline]
-        outcomes = self._send(topic, online, deadline) if online else []
+        outcomes = self._deliver(topic, online, deadline) if online else []
         if not all(isinstance(outcome, OutcomeUnknown) for outcome in outcomes):
             cluster.breaker.succeeded()
         elif outcomes and budget == most:
             # A failure within a shorter time does not prove that the cluster is down.
             cluster.breaker.failed()
         rest = iter(outcomes)
-        results: Results = [
+        return [
             [_offline(topic, write.partition) if write.partition in offline else next(rest) for _ in write.records]
             for write in writes
         ]
-        if also is not None:
-            also(results)
-        return results
 
-    def _send(self, topic: str, writes: Sequence[Write], deadline: float) -> list[producers.DeliveryResult]:
+    def _deliver(self, topic: str, writes: Sequence[Write], deadline: float) -> list[producers.DeliveryResult]:
         """Return every record's outcome, in order. Records rejected with their batch are sent again individually."""
         cluster = self.cluster
         records: list[tuple[int, Record]] = [(write.partition, record) for write in writes for record in write.records]

@@ -1,0 +1,49 @@
+"""Run the workers and housekeeping as threads of the server process."""
+
+import multiprocessing.util
+import threading
+
+from django.conf import settings
+
+from producer.queue.housekeeping import keep_house_forever
+from producer.queue.loop import Worker
+from producer.queue.session_writer import SessionWriter
+from producer.queue.writers import DirectWriter
+from topics.log import current_log
+
+STOP_SECONDS = 10.0
+
+_workers: list[Worker] = []
+
+
+def new_worker() -> Worker:
+    """Return a worker with the writer that the configured log needs."""
+    topic_log = current_log()
+    if topic_log.supports_sessions and settings.TAKHIN_KAFKA_EXACTLY_ONCE:
+        return Worker(SessionWriter(topic_log))
+    return Worker(DirectWriter(topic_log))
+
+
+def start() -> None:
+    """Start TAKHIN_WORKERS workers, and housekeeping if TAKHIN_HOUSEKEEPING_INTERVAL is not 0."""
+    current_log().warm()
+    # Not atexit, which does not run in a server's worker process forked by multiprocessing. Runs before the log closes.
+    multiprocessing.util.Finalize(None, stop, exitpriority=20)
+    for number in range(settings.TAKHIN_WORKERS):
+        worker = new_worker()
+        _workers.append(worker)
+        threading.Thread(target=worker.loop, name=f"takhin-worker-{number}", daemon=True).start()
+    if settings.TAKHIN_HOUSEKEEPING_INTERVAL:
+        threading.Thread(target=keep_house_forever, name="takhin-housekeeping", daemon=True).start()
+
+
+def stop() -> None:
+    """Stop the workers after their current requests."""
+    for worker in _workers:
+        worker.stop()
+    for worker in _workers:
+        worker.wait_until_ended(STOP_SECONDS)
+
+
+def workers_are_alive() -> bool:
+    return all(worker.is_alive for worker in _workers)

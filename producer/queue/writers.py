@@ -1,0 +1,99 @@
+"""The interface of writers, which claim requests for a worker and write them, and the writer without sessions."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+from core.database import transactions
+from core.errors import OutcomeUnknown
+from producer.errors import RecordFailure
+from producer.models import ProduceRequest
+from producer.pipeline.plan import Outcomes
+from producer.queue.endings import Ending, Unfinished, ending_of
+from producer.queue.jobs import Job
+from topics.log.contract import Log, Results
+
+Ended = tuple[Job, Ending, Exception | None]
+
+
+class Writer(ABC):
+    """Writes requests to one log. Except for `renew`, only the worker's thread calls it."""
+
+    # How many complete plans `write` takes at a time.
+    most_at_once = 1
+    # False if the log rejects this writer, so that an operator has to act.
+    is_healthy = True
+
+    def __init__(self, topic_log: Log) -> None:
+        self.log = topic_log
+
+    def open(self) -> bool:
+        """Get ready to claim and write. Return whether it is ready. Raises StorageUnavailable, OutcomeUnknown."""
+        return True
+
+    def claim(self, most: int) -> list[ProduceRequest]:
+        """Claim pending requests. Raises StorageUnavailable, OutcomeUnknown."""
+        with transactions.translated():
+            if not ProduceRequest.objects.claimable().exists():
+                return []
+        return self._claim(most)
+
+    @abstractmethod
+    def _claim(self, most: int) -> list[ProduceRequest]: ...
+
+    @abstractmethod
+    def write(self, jobs: Sequence[Job]) -> Iterator[Ended]:
+        """Write requests whose plans are complete, and yield how each ended.
+
+        The caller saves the ending, unless it is WRITTEN: then the row is complete.
+        """
+
+    @abstractmethod
+    def renew(self, rows: Sequence[ProduceRequest]) -> None:
+        """Extend the claims by another lease. The worker's lease thread calls this."""
+
+    def drop(self) -> None:  # noqa: B027
+        """Forget all claims after an error. Nobody renews them any more."""
+
+    def close(self) -> None:  # noqa: B027
+        """Give back what other workers may use. The worker has ended."""
+
+
+class DirectWriter(Writer):
+    """Writes each request in the transaction of its append.
+
+    On a log outside the database, the row is completed in a transaction of its own after the append. If that fails, the
+    request is written again: each record has the request's id in a header, so that consumers can tell.
+    """
+
+    def _claim(self, most: int) -> list[ProduceRequest]:
+        return transactions.commit(lambda: ProduceRequest.objects.claim(most))
+
+    def write(self, jobs: Sequence[Job]) -> Iterator[Ended]:
+        for job in jobs:
+            try:
+                self._write(job)
+            except Exception as error:
+                yield job, ending_of(error), error
+            else:
+                yield job, Ending.WRITTEN, None
+
+    def _write(self, job: Job) -> None:
+        row, plan = job.row, job.plan
+        assert plan is not None
+
+        def complete(results: Results) -> None:
+            outcomes = plan.outcomes(results)
+            _check_finished(outcomes)
+            row.complete(outcomes)
+
+        self.log.append(row.topic, plan.writes, complete, request_id=row.pk)
+
+    def renew(self, rows: Sequence[ProduceRequest]) -> None:
+        transactions.commit(lambda: ProduceRequest.objects.renew(rows))
+
+
+def _check_finished(outcomes: Outcomes) -> None:
+    """Raise Unfinished if a record is in doubt or may be written later, because an accepted record must not be lost."""
+    for outcome in outcomes:
+        if isinstance(outcome, RecordFailure) and (outcome.retriable or outcome.code == OutcomeUnknown.code):
+            raise Unfinished(outcome.error)
