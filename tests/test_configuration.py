@@ -186,6 +186,22 @@ def test_the_example_lists_every_variable_and_its_default() -> None:
     assert all(not line or line.startswith("#") for line in lines)
 
 
+DEPLOYED = [
+    ROOT / "Dockerfile",
+    *ROOT.glob("compose*.yml"),
+    *(ROOT / "deploy").rglob("*.*"),
+    *(ROOT / "docs").glob("*.md"),
+]
+
+
+@pytest.mark.parametrize("file", DEPLOYED, ids=lambda file: str(file.relative_to(ROOT)))
+def test_pages_and_deployments_name_only_variables_that_exist(file: Path) -> None:
+    named = set(re.findall(r"\b(?:TAKHIN|SCHEMA_REGISTRY)_[A-Z_]*[A-Z]\b", file.read_text()))
+
+    # These two configure the example clients.
+    assert {name.removesuffix("_FILE") for name in named} - {"TAKHIN_URL", "TAKHIN_KEY"} <= READ.keys()
+
+
 def test_the_examples_defaults_are_the_defaults(tmp_path: Path) -> None:
     """Uncommented as it stands, the example changes nothing."""
     lines = (ROOT / ".env.example").read_text().splitlines()
