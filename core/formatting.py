@@ -19,4 +19,9 @@ def moment(milliseconds: int) -> str:
         found = _EPOCH + timedelta(milliseconds=milliseconds)
     except OverflowError:
         return ""
-    return found.strftime("%Y-%m-%d %H:%M:%S.") + f"{milliseconds % 1000:03d} UTC"
+    return instant(found)
+
+
+def instant(at: datetime) -> str:
+    """Format a time in UTC, to the millisecond."""
+    return at.strftime("%Y-%m-%d %H:%M:%S.") + f"{at.microsecond // 1000:03d} UTC"

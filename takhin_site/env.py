@@ -11,20 +11,18 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from core.durations import seconds_of
+
 TRUE = ("1", "true", "yes", "on")
 FALSE = ("0", "false", "no", "off")
 DATABASES = ("sqlite", "postgres", "postgresql")
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 # Variables that Kubernetes sets for a service named kafka, and that Kafka's own scripts use.
 NOT_PROPERTIES = re.compile(r"KAFKA_(SERVICE_(HOST|PORT).*|PORT(_\d+_(TCP|UDP).*)?|HOME|[A-Z0-9_]*OPTS)")
 
-known: set[str] = set()
-
 
 def text(name: str, default: str) -> str:
     """Return the variable's text, or the default if it is unset or empty."""
-    known.add(name)
     return os.environ.get(name, "").strip() or _text_of_file(f"{name}_FILE") or default
 
 
@@ -66,10 +64,9 @@ def choice(name: str, default: str, allowed: Iterable[str]) -> str:
 def duration(name: str, default: str, minimum: int = 0) -> int:
     """Return the seconds of a number with a unit, such as `90s`, `30m`, `24h` or `7d`, or of `0`."""
     value = text(name, default)
-    match = re.fullmatch(r"(\d{1,6})([smhd])", value)
-    if match is None and value != "0":
+    seconds = 0 if value == "0" else seconds_of(value)
+    if seconds is None:
         raise _refuse(name, value, "a number with a unit, such as 30s, 5m, 24h or 7d, or 0")
-    seconds = int(match[1]) * SECONDS[match[2]] if match else 0
     if seconds < minimum:
         raise _refuse(name, value, f"at least {minimum}s")
     return seconds
