@@ -48,8 +48,8 @@ class UnsupportedCompression(InvalidParameter):
 class SchemaRequired(InvalidParameter):
     code = "schema_required"
 
-    def __init__(self, part: str, subject: str | None) -> None:
-        self.title = f"{part}.schema required when {part}.format=avro"
+    def __init__(self, part: str, name: str, subject: str | None) -> None:
+        self.title = f"{part}.schema required when {part}.format={name}"
         absent = f"there is no subject {subject!r}; " if subject is not None else ""
         super().__init__(f"{absent}add {part}.schema=SUBJECT or {part}.schema.id=ID to the query")
 

@@ -17,6 +17,8 @@ from registry.sources.guarded import source_for
 from topics.decoders import Decoded, Undecoded
 from topics.log.contract import MAX_READ_BYTES
 
+# The name of this format in requests and responses.
+FORMAT = "avro"
 _PREFIX = struct.Struct(">bI")
 # Names of fields and symbols make JSON a few times longer than Avro. A value that grows more is returned undecoded.
 TIMES_LONGER = 4
@@ -25,8 +27,10 @@ MOST_DECODED = TIMES_LONGER * MAX_READ_BYTES
 DECODE_SECONDS = 5.0
 
 
-def encoder(schema_id: int, budget: Budget) -> Callable[[bytes], bytes]:
+def encoder(schema_id: int | None, budget: Budget) -> Callable[[bytes], bytes]:
     """Return a function from JSON text to framed Avro. Raises SchemaNotFound, InvalidSchema, RegistryUnavailable."""
+    if schema_id is None:
+        raise SchemaNotFound("the request's schema is not resolved")
     encode = current_source().schema(schema_id).encode
     prefix = _PREFIX.pack(0, schema_id)
     return lambda text: prefix + encode(text, budget)
@@ -64,7 +68,7 @@ class Decoder:
         except OutOfTime:
             raise Undecoded(TOO_LONG) from None
         self._left -= len(text)
-        return Decoded(text, schema_id)
+        return Decoded(text, schema_id, FORMAT)
 
     def _schema(self, schema_id: int) -> AvroSchema | None:
         """Raises Undecoded."""

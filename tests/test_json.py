@@ -15,7 +15,7 @@ from core import json_text
 from core.api.errors import InvalidBody
 from core.nesting import is_deeper
 from producer.models import ProduceRequest
-from producer.pipeline.decode import decode
+from producer.pipeline import decode
 from producer.queue.threads import new_worker
 from tests.conftest import Api
 from topics.models import RecordBatch
@@ -698,7 +698,7 @@ def test_a_field_that_is_sent_is_kept_or_refused(sent: tuple[list[str], int | No
     body = "\n".join(records) if is_lines else f'{{"records":[{",".join(records)}]}}'
     place = f"line {(first or 0) + 1}: $:" if is_lines else f"$.records[{first}]:"
     try:
-        decoded, fault = decode(body.encode(), is_lines).records, ""
+        decoded, fault = (decode.lines if is_lines else decode.envelope)(body.encode()).records, ""
     except InvalidBody as error:
         decoded, fault = [], str(error)
 

@@ -18,6 +18,7 @@ import pytest
 from devservers import ROOT
 from devservers.takhin import LiveServer
 from producer import errors as request_errors
+from producer.pipeline.parameters import PARAMETERS
 from topics.log import errors as log_errors
 
 pytestmark = pytest.mark.no_database
@@ -149,6 +150,20 @@ def test_the_guide_says_what_to_do_about_every_code() -> None:
 
 def kinds_of(root: type[Any]) -> set[type[Any]]:
     return {kind for child in root.__subclasses__() for kind in {child, *kinds_of(child)}}
+
+
+def parameter_rows() -> str:
+    """The README's table of query parameters, as the code describes them."""
+    cells = ((one.name, one.help, ", ".join(map(code, one.values)), code(one.default)) for one in PARAMETERS)
+    return "\n".join(f"| {code(name)} | {what} | {values} | {default} |" for name, what, values, default in cells)
+
+
+def code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def test_readme_describes_every_parameter_as_the_code_does() -> None:
+    assert parameter_rows() in (ROOT / "README.md").read_text(), f"README.md must have:\n{parameter_rows()}"
 
 
 def test_readme_lists_every_variable_with_its_default() -> None:

@@ -7,10 +7,11 @@ from django.utils.module_loading import import_string
 
 
 class Decoded(NamedTuple):
-    """JSON text, and the id of the schema that the bytes were written with."""
+    """JSON text, the id of the schema that the bytes were written with, and the name of their format."""
 
     text: str
     schema_id: int
+    format: str
 
 
 class Undecoded(Exception):

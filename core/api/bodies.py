@@ -1,5 +1,7 @@
 """Read and decode a request's body, with its size bounded at every step."""
 
+from collections.abc import Collection
+
 import msgspec
 from django.conf import settings
 from django.http import HttpRequest
@@ -8,47 +10,28 @@ from django.http.request import UnreadablePostError
 from core import content_encodings, json_text
 from core.api.errors import BodyTooLarge, InvalidBody, UnsupportedContentEncoding, UnsupportedContentType
 
-JSON, NDJSON = "application/json", "application/x-ndjson"
-CONTENT_TYPES = {
-    "": JSON,
-    JSON: JSON,
-    "text/json": JSON,
+# The first one is JSON's own (RFC 8259).
+JSON_TYPES = (
+    "application/json",
+    "",
+    "text/json",
     # curl -d sends the form type by default. Accepting it makes a first curl without -H work.
-    "application/x-www-form-urlencoded": JSON,
+    "application/x-www-form-urlencoded",
     # navigator.sendBeacon sends strings as text/plain, which needs no preflight for another origin.
-    "text/plain": JSON,
-    NDJSON: NDJSON,
-    "application/ndjson": NDJSON,
-    "application/jsonl": NDJSON,
-    "application/jsonlines": NDJSON,
-    "application/x-jsonlines": NDJSON,
-}
+    "text/plain",
+)
 CHARSETS = ("", "utf-8", "utf8", "us-ascii")
 
 
 class Body(msgspec.Struct, frozen=True):
-    """A decoded body: its bytes, whether it is newline-delimited, and how many bytes were sent."""
+    """A decoded body in UTF-8, and how many bytes were sent."""
 
     data: bytes
-    ndjson: bool
     sent_bytes: int
 
 
 def read(request: HttpRequest) -> Body:
-    """Return the decoded body in UTF-8.
-
-    Raises BodyTooLarge, InvalidBody, UnsupportedContentEncoding, UnsupportedContentType.
-    """
-    content_type = _content_type(request.META.get("CONTENT_TYPE", ""))
-    data, sent_bytes = decoded(request)
-    return Body(data, content_type == NDJSON, sent_bytes)
-
-
-def decoded(request: HttpRequest) -> tuple[bytes, int]:
-    """Return the decoded body in UTF-8, and how many bytes were sent.
-
-    Raises BodyTooLarge, InvalidBody, UnsupportedContentEncoding.
-    """
+    """Return the decoded body. Raises BodyTooLarge, InvalidBody, UnsupportedContentEncoding."""
     encoding = request.META.get("HTTP_CONTENT_ENCODING", "")
     try:
         decoder = content_encodings.decoder(encoding)
@@ -62,16 +45,17 @@ def decoded(request: HttpRequest) -> tuple[bytes, int]:
         raise _too_large("decoded", limit) from None
     except (content_encodings.CorruptEncoding, json_text.InvalidJson) as error:
         raise InvalidBody(str(error)) from None
-    return data, len(sent)
+    return Body(data, len(sent))
 
 
-def _content_type(header: str) -> str:
-    media_type, _, parameters = header.partition(";")
-    known = CONTENT_TYPES.get(media_type.strip().lower())
+def media_type(content_type: str, accepted: Collection[str]) -> str:
+    """Return the media type of a Content-Type header, in lower case. Raises UnsupportedContentType."""
+    name, _, parameters = content_type.partition(";")
+    name = name.strip().lower()
     charset = parameters.lower().partition("charset=")[2].partition(";")[0].strip(' "')
-    if known is None or charset not in CHARSETS:
-        raise UnsupportedContentType(header, ", ".join(name for name in CONTENT_TYPES if name))
-    return known
+    if name not in accepted or charset not in CHARSETS:
+        raise UnsupportedContentType(content_type, ", ".join(filter(None, accepted)))
+    return name
 
 
 def _read_bounded(request: HttpRequest) -> bytes:

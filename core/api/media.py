@@ -24,7 +24,9 @@ class MsgspecParser(BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        body = bodies.read(parser_context["request"]._request)
+        request = parser_context["request"]._request
+        bodies.media_type(request.META.get("CONTENT_TYPE", ""), bodies.JSON_TYPES)
+        body = bodies.read(request)
         try:
             if is_deeper(body.data, settings.TAKHIN_MAX_NESTING):
                 raise InvalidBody(f"nested deeper than {settings.TAKHIN_MAX_NESTING} levels")

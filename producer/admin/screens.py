@@ -1,6 +1,5 @@
 """Gather the data for the admin's index and for a request's page."""
 
-import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +11,10 @@ from django.utils import timezone
 
 from core.admin.base import MOST_COUNTED, bounded_count
 from core.errors import StorageError
+from core.formatting import instant
 from producer.models import MAX_ATTEMPTS, ProduceRequest, Status, id_at
+from producer.pipeline import parameters
+from producer.pipeline.dialects import DIALECTS
 from topics.admin import browser
 from topics.admin.rendering import show
 from topics.log import current_log
@@ -47,39 +49,24 @@ def request_context(row: ProduceRequest) -> dict[str, Any]:
 
 
 def _timeline(row: ProduceRequest) -> list[tuple[str, str]]:
-    events = [("Created", _instant(row.created_at))]
+    events = [("Created", instant(row.created_at))]
     if row.started_at is not None:
-        events.append(("Last claimed" if row.attempts else "Started", _instant(row.started_at)))
+        events.append(("Last claimed" if row.attempts else "Started", instant(row.started_at)))
     if row.lease_until is not None:
         events.append(
-            ("Claimed until" if row.lease_until > timezone.now() else "Claim expired", _instant(row.lease_until))
+            ("Claimed until" if row.lease_until > timezone.now() else "Claim expired", instant(row.lease_until))
         )
     if row.completed_at is not None:
         events.append(
-            ("Cancelled" if row.error == "cancelled" else row.get_status_display(), _instant(row.completed_at))
+            ("Cancelled" if row.error == "cancelled" else row.get_status_display(), instant(row.completed_at))
         )
     events.append(("Attempts", f"{row.attempts} of {MAX_ATTEMPTS}" if row.mode == "async" else "none (synchronous)"))
     events.append(("Duration", lasted(row.created_at, row.completed_at) or "not finished"))
     return events
 
 
-def _instant(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{moment.microsecond // 1000:03d} UTC"
-
-
 def _parameters(row: ProduceRequest) -> list[tuple[str, str]]:
-    options = row.read_options()
-    shown = [
-        ("key.format", options.key_format),
-        ("key.schema", options.key_schema),
-        ("value.format", options.value_format),
-        ("value.schema", options.value_schema),
-        ("compression", options.compression),
-        ("async", json.dumps(options.is_async)),
-        ("strict", json.dumps(options.strict)),
-        ("body", "application/x-ndjson" if row.ndjson else "application/json"),
-    ]
-    return [(name, value) for name, value in shown if value]
+    return [*parameters.shown(row.read_options()), ("body", DIALECTS[row.dialect].content_types[0])]
 
 
 def _results(row: ProduceRequest) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from core.api.openapi import COMMON, PROBLEM_TYPE, PROBLEMS, SHARED, problem_example, problems
 from core.api.serializers import ProblemSerializer
 from producer.api import serializers
+from producer.pipeline.dialects import DIALECTS
 from topics.api.openapi import TOPIC
 
 F = TypeVar("F", bound=Callable[..., Any])
+_JSON, _NDJSON = (dialect.content_types[0] for dialect in DIALECTS.values())
 _ID = "req_0199b2f0c1e27d5e8f6a3b1c9d4e7f20"
 _failure = {
     "error": "record 1: serialize value: 'x' is not standard base64",
@@ -116,8 +118,8 @@ produce = extend_schema(
         *SHARED,
     ],
     request={
-        "application/json": serializers.ProduceRequestSerializer,
-        "application/x-ndjson": OpenApiTypes.STR,
+        _JSON: serializers.ProduceRequestSerializer,
+        _NDJSON: OpenApiTypes.STR,
     },
     examples=[
         OpenApiExample(
@@ -126,13 +128,13 @@ produce = extend_schema(
                 "records": [{"key": "user-1", "value": {"amount": 1.1}, "headers": [{"key": "src", "value": "web"}]}]
             },
             request_only=True,
-            media_type="application/json",
+            media_type=_JSON,
         ),
         OpenApiExample(
             "lines",
             value='{"key":"user-1","value":1}\n{"value":2}\n',
             request_only=True,
-            media_type="application/x-ndjson",
+            media_type=_NDJSON,
         ),
     ],
     responses={

@@ -6,11 +6,10 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from core.api.serializers import IntegerParameter, ParameterSerializer, ProblemSerializer, StrictSerializer
-from producer.formats import FORMAT_NAMES
 from producer.models import Status
-from producer.options import MAX_SCHEMA_ID
+from producer.pipeline.formats import WITH_SCHEMA
+from producer.pipeline.parameters import PARAMETERS, Parameter
 from topics.api.serializers import HeaderValueField
-from topics.log.compression import CODECS
 
 MAX_WAIT_SECONDS = 30
 
@@ -21,44 +20,21 @@ class AnyJsonField(serializers.JSONField):
 
 
 class ProduceParameters(ParameterSerializer):
-    """The query parameters of a produce request, which options.py parses."""
+    """The query parameters of a produce request, which pipeline/parameters.py parses."""
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        return {
-            "key.format": serializers.ChoiceField(choices=FORMAT_NAMES, default="json"),
-            "value.format": serializers.ChoiceField(choices=FORMAT_NAMES, default="json"),
-            "key.schema": _schema_field("key"),
-            "value.schema": _schema_field("value"),
-            "key.schema.id": _schema_id_field("key"),
-            "value.schema.id": _schema_id_field("value"),
-            "compression": serializers.ChoiceField(choices=list(CODECS), default="none"),
-            "async": serializers.ChoiceField(
-                choices=["true", "false"],
-                default="false",
-                help_text="Return 202 at once. Get the results from the request's status.",
-            ),
-            "strict": serializers.ChoiceField(
-                choices=["true", "false"], default="false", help_text="Write nothing if any record fails."
-            ),
-            "timeout": IntegerParameter(
-                min_value=1,
-                required=False,
-                help_text="Milliseconds to wait for the log; at most TAKHIN_PRODUCE_TIMEOUT, which is the default.",
-            ),
-        }
+        return {parameter.name: _field(parameter) for parameter in PARAMETERS}
 
 
-def _schema_field(part: str) -> serializers.CharField:
-    return serializers.CharField(
-        required=False,
-        help_text=f"With {part}.format=avro: SUBJECT, for its latest version, or SUBJECT:VERSION. The default is the "
-        f"inline schema, or else the topic's own subject.",
-    )
-
-
-def _schema_id_field(part: str) -> serializers.IntegerField:
-    return serializers.IntegerField(
-        required=False, min_value=0, max_value=MAX_SCHEMA_ID, help_text=f"With {part}.format=avro: the schema's id."
+def _field(parameter: Parameter) -> serializers.Field[Any, Any, Any, Any]:
+    if parameter.values:
+        return serializers.ChoiceField(
+            choices=list(parameter.values), default=parameter.default, help_text=parameter.help
+        )
+    if parameter.minimum is None:
+        return serializers.CharField(required=False, help_text=parameter.help)
+    return IntegerParameter(
+        min_value=parameter.minimum, max_value=parameter.maximum, required=False, help_text=parameter.help
     )
 
 
@@ -107,8 +83,8 @@ class OutcomeSerializer(serializers.Serializer[Any]):
 
 
 class SchemaIdsSerializer(serializers.Serializer[Any]):
-    keySchemaId = serializers.IntegerField(required=False, help_text="With key.format=avro.")
-    valueSchemaId = serializers.IntegerField(required=False, help_text="With value.format=avro.")
+    keySchemaId = serializers.IntegerField(required=False, help_text=f"With key.format={WITH_SCHEMA}.")
+    valueSchemaId = serializers.IntegerField(required=False, help_text=f"With value.format={WITH_SCHEMA}.")
 
 
 class ProducedSerializer(SchemaIdsSerializer):

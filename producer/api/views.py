@@ -18,14 +18,14 @@ from core.api import bodies, problems
 from core.database import transactions
 from core.errors import OutcomeUnknown
 from core.wakeups import Waiting
-from producer import options
 from producer.api import openapi
 from producer.api.serializers import WaitParameters
 from producer.authentication import key_of
 from producer.errors import RecordFailure, RequestNotFound
 from producer.models import ProduceRequest
 from producer.options import Options
-from producer.pipeline import decode
+from producer.pipeline import parameters
+from producer.pipeline.dialects import Dialect, dialect_of
 from producer.pipeline.plan import Outcomes
 from producer.pipeline.produce import Inbound, produce
 from producer.pipeline.schemas import with_schemas
@@ -44,12 +44,14 @@ class ProduceViewSet(ViewSet):
     def create(self, request: Request, topic: str) -> Response:
         http = request._request
         _find_or_create_topic(topic)
-        chosen = options.parse(http.META.get("QUERY_STRING", ""))
+        chosen = parameters.parse(http.META.get("QUERY_STRING", ""))
+        dialect = dialect_of(http.META.get("CONTENT_TYPE", ""))
         body = bodies.read(http)
-        decoded = decode.decode(body.data, body.ndjson)
+        decoded = dialect.decode(body.data)
         api_key = key_of(request)
         inbound = Inbound(
             topic=topic,
+            dialect=dialect.name,
             records=decoded.records,
             options=with_schemas(topic, chosen, decoded.schemas, api_key),
             body=body,
@@ -59,7 +61,7 @@ class ProduceViewSet(ViewSet):
         preferred = _prefers_async(http)
         if chosen.is_async or preferred:
             return _accepted(accept(inbound), preferred)
-        return _answer(http, produce(current_log(), inbound), inbound.options)
+        return _answer(http, dialect, produce(current_log(), inbound), inbound.options)
 
 
 class StatusViewSet(ViewSet):
@@ -67,9 +69,9 @@ class StatusViewSet(ViewSet):
 
     @openapi.status
     def retrieve(self, request: Request, request_id: str) -> Response:
-        parameters = WaitParameters(data=request.query_params)
-        parameters.is_valid(raise_exception=True)
-        wait = parameters.validated_data["wait"]
+        given = WaitParameters(data=request.query_params)
+        given.is_valid(raise_exception=True)
+        wait = given.validated_data["wait"]
 
         def find() -> ProduceRequest:
             return _find_own(request, request_id)
@@ -132,20 +134,14 @@ def _accepted(row: ProduceRequest, preferred: bool) -> Response:
     headers = {"Location": f"/api/produce/status/{row.pk}", "Retry-After": "1"}
     if preferred:
         headers["Preference-Applied"] = "respond-async"
-    body = {"requestId": row.pk, "status": "pending", **_schema_ids(row.read_options())}
+    body = {"requestId": row.pk, "status": "pending", **row.read_options().schema_ids()}
     return Response(body, status=202, headers=headers)
 
 
-def _schema_ids(chosen: Options) -> dict[str, int]:
-    """Return the ids of the schemas that were used for Avro keys and values."""
-    ids = {"keySchemaId": chosen.key_schema_id, "valueSchemaId": chosen.value_schema_id}
-    return {name: schema_id for name, schema_id in ids.items() if schema_id is not None}
-
-
-def _answer(request: HttpRequest, outcomes: Outcomes, chosen: Options) -> Response:
+def _answer(request: HttpRequest, dialect: Dialect, outcomes: Outcomes, chosen: Options) -> Response:
     """Return 200 if at least one record was written, else a problem that includes each record's error."""
     if _any_written(outcomes):
-        return Response({"offsets": outcomes, **_schema_ids(chosen)})
+        return Response(dialect.respond(outcomes, chosen))
     where = "each record's error is at its index in offsets"
     if _any_in_doubt(outcomes):
         response = problems.respond(request, 504, OutcomeUnknown.code, "outcome unknown", where)
@@ -188,7 +184,7 @@ def _status(row: ProduceRequest) -> dict[str, Any]:
         "topic": row.topic,
         "recordCount": row.record_count,
         "createdAt": row.created_at,
-        **_schema_ids(row.read_options()),
+        **row.read_options().schema_ids(),
     }
     if row.is_finished:
         shown["completedAt"] = row.completed_at

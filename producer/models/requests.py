@@ -102,9 +102,9 @@ def new_request_id() -> str:
 class ProduceRequest(models.Model):
     """One produce request and its result.
 
-    `id` is `req_` and a UUIDv7, so it sorts by time. `body` is kept for async requests, and for sync requests with
-    failed records. No worker may claim the request before `lease_until`. `slot` is the slot of the worker that is
-    writing it in a session.
+    `id` is `req_` and a UUIDv7, so it sorts by time. `dialect` names how the body is written. `body` is kept for async
+    requests, and for sync requests with failed records. No worker may claim the request before `lease_until`. `slot` is
+    the slot of the worker that is writing it in a session.
     """
 
     id = models.CharField(primary_key=True, max_length=36, default=new_request_id, editable=False)
@@ -114,7 +114,7 @@ class ProduceRequest(models.Model):
     status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
     api_key = models.ForeignKey(ApiKey, models.SET_NULL, null=True, db_index=False)
     options = models.TextField()
-    ndjson = models.BooleanField(default=False)
+    dialect = models.CharField(max_length=16, default="json")
     record_count = models.PositiveIntegerField()
     written_count = models.PositiveIntegerField(default=0)
     body_bytes = models.PositiveIntegerField()

@@ -7,7 +7,7 @@ records (base64, size, partition, unpaired surrogates) are not checked here.
 import io
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Annotated, Generic, TypeVar
 
@@ -100,28 +100,36 @@ _records = msgspec.json.Decoder(InboundRecord)
 _blank = re.compile(rb"\s*")
 
 
-def decode(body: bytes, ndjson: bool) -> Decoded:
-    """Return the records, in order, and the inline schemas of a UTF-8 body.
+def envelope(body: bytes) -> Decoded:
+    """Return the records, in order, and the inline schemas of a JSON object in UTF-8.
 
     Raises InvalidBody, NoRecords, TooManyRecords.
     """
-    read = _read_lines if ndjson else _read_envelope
+    return _decode(_read_envelope, body)
+
+
+def lines(body: bytes) -> Decoded:
+    """Return the records of newline-delimited JSON in UTF-8. Raises InvalidBody, NoRecords, TooManyRecords."""
+    return _decode(_read_lines, body)
+
+
+def _decode(read: Callable[[bytes], Decoded], body: bytes) -> Decoded:
     try:
         decoded = read(body)
     except InvalidJson as error:
         hidden = surrogates.hide(body)
         if hidden is None:
             raise InvalidBody(str(error)) from None
-        decoded = _read_hidden(hidden, ndjson)
+        decoded = _read_hidden(read, hidden)
     if not decoded.records:
         raise NoRecords("the body has no records; send at least one")
     return decoded
 
 
-def _read_hidden(hidden: Hidden, ndjson: bool) -> Decoded:
+def _read_hidden(read: Callable[[bytes], Decoded], hidden: Hidden) -> Decoded:
     """Decode a body with unpaired surrogates. They fail only their own record, or none: `json` stores them as sent."""
     try:
-        decoded = (_read_lines if ndjson else _read_envelope)(hidden.text)
+        decoded = read(hidden.text)
     except InvalidJson as error:
         raise InvalidBody(hidden.restore_words(str(error))) from None
     for part, schema in (("key", decoded.schemas.key), ("value", decoded.schemas.value)):

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import msgspec
 
 from producer.errors import SerializationFailed
+from registry import framing
+from registry.avro_json import Budget
 
 NAMES = {b"{": "an object", b"[": "an array", b'"': "a string", b"t": "a boolean", b"f": "a boolean"}
 
@@ -67,11 +69,29 @@ def from_base64(text: str) -> bytes:
     return data
 
 
-FORMATS: dict[str, Callable[[bytes], bytes]] = {
-    "json": to_json,
-    "string": to_string,
-    "binary": to_binary,
+class Format(msgspec.Struct, frozen=True):
+    """A format of keys or values. `compile` gets the schema's id and the budget of the request's records.
+
+    It returns the function from the JSON text to bytes, which raises SerializationFailed, AvroMismatch and TooLarge.
+    """
+
+    name: str
+    compile: Callable[[int | None, Budget], Callable[[bytes], bytes]]
+    needs_schema: bool = False
+
+
+def _without_schema(encode: Callable[[bytes], bytes]) -> Callable[[int | None, Budget], Callable[[bytes], bytes]]:
+    return lambda schema_id, budget: encode
+
+
+FORMATS = {
+    made.name: made
+    for made in (
+        Format("json", _without_schema(to_json)),
+        Format("string", _without_schema(to_string)),
+        Format("binary", _without_schema(to_binary)),
+        Format(framing.FORMAT, framing.encoder, needs_schema=True),
+    )
 }
-# Needs a schema. Listed by name, so that a request without one gets an error that says what is missing.
-AVRO = "avro"
-FORMAT_NAMES = (*FORMATS, AVRO)
+# The formats that need a schema, for messages.
+WITH_SCHEMA = " or ".join(name for name, made in FORMATS.items() if made.needs_schema)

@@ -7,10 +7,10 @@ from django.conf import settings
 
 from core.errors import StorageError
 from producer.errors import RecordError, RecordFailure, RecordTooLarge
-from producer.formats import AVRO
 from producer.models import Outcome
 from producer.options import Options
 from producer.pipeline.decode import InboundRecord
+from producer.pipeline.formats import FORMATS
 from producer.pipeline.partition import Partitioner
 from producer.pipeline.serialize import Serializer
 from registry.avro_json import OutOfTime
@@ -47,8 +47,8 @@ class Plan:
         self._serializer = Serializer(options, accepted_ms)
         self._partitioner = Partitioner(partition_count)
         self._records = records
-        # Only Avro has defaults, and records that take more than microseconds. Other formats need no turns.
-        self.is_costly = AVRO in (options.key_format, options.value_format)
+        # Only schemas have defaults, and records that take more than microseconds. Other formats need no turns.
+        self.is_costly = FORMATS[options.key_format].needs_schema or FORMATS[options.value_format].needs_schema
         self._between_looks = 1 if self.is_costly else 64
         self._most_bytes = max(TIMES_LARGER * settings.TAKHIN_MAX_BODY_BYTES, settings.TAKHIN_MAX_RECORD_BYTES)
         self._by_partition: dict[int, list[Record]] = {}

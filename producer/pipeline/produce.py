@@ -32,6 +32,7 @@ class Inbound(msgspec.Struct, frozen=True):
     """A produce request with its decoded body, as a view passes it on."""
 
     topic: str
+    dialect: str
     records: list[InboundRecord]
     options: Options
     body: Body
@@ -111,7 +112,7 @@ def new_row(inbound: Inbound, mode: RequestMode) -> ProduceRequest:
         mode=mode,
         api_key=inbound.api_key,
         options=msgspec.json.encode(inbound.options).decode(),
-        ndjson=inbound.body.ndjson,
+        dialect=inbound.dialect,
         record_count=len(inbound.records),
         body_bytes=inbound.body.sent_bytes,
         created_at=datetime.now(UTC),

@@ -7,10 +7,10 @@ from django.conf import settings
 
 from core.api.errors import InvalidBody, InvalidParameter
 from producer.errors import RegistrationForbidden, SchemaRequired
-from producer.formats import AVRO
 from producer.models import ApiKey, Scope
 from producer.options import Options
 from producer.pipeline.decode import InlineSchemas
+from producer.pipeline.formats import FORMATS, WITH_SCHEMA
 from registry import topic_settings
 from registry.avro_json import InvalidAvroSchema
 from registry.avro_json.naming import full_name
@@ -54,9 +54,13 @@ def with_schemas(topic: str, options: Options, inline: InlineSchemas, api_key: A
             return None
         return "" if api_key is None else api_key.prefix
 
-    if AVRO not in (options.key_format, options.value_format) and inline == InlineSchemas():
+    if not _needs_schema(options) and inline == InlineSchemas():
         return options
     return resolve(source_for(api_key), topic, options, inline, registrar)
+
+
+def _needs_schema(options: Options) -> bool:
+    return FORMATS[options.key_format].needs_schema or FORMATS[options.value_format].needs_schema
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -84,9 +88,9 @@ class _New(msgspec.Struct, frozen=True):
 
 def _found(source: SchemaSource, topic: str, part: _Part) -> int | _New | None:
     """Find one part's schema: the given id, the inline schema, the named subject's, or the topic's own."""
-    if part.format != AVRO:
+    if not FORMATS[part.format].needs_schema:
         if part.inline is not None:
-            raise InvalidBody(f"$.{part.name}Schema requires {part.name}.format=avro")
+            raise InvalidBody(f"$.{part.name}Schema requires {part.name}.format={WITH_SCHEMA}")
         return None
     if part.schema_id is not None:
         source.schema(part.schema_id)
@@ -98,7 +102,7 @@ def _found(source: SchemaSource, topic: str, part: _Part) -> int | _New | None:
     subject = subject_name(topic, part.name, None)
     found = None if subject is None else source.id_of(subject, None)
     if found is None:
-        raise SchemaRequired(part.name, subject)
+        raise SchemaRequired(part.name, part.format, subject)
     return found
 
 

@@ -1,14 +1,11 @@
 """Serialize an inbound record to the bytes to store, or fail with that record's error."""
 
-from collections.abc import Callable
-
 from django.conf import settings
 
 from producer.errors import RecordTooLarge, SerializationFailed
-from producer.formats import FORMATS, from_base64, to_utf8
 from producer.options import Options
 from producer.pipeline.decode import Base64Text, InboundHeader, InboundRecord
-from registry import framing
+from producer.pipeline.formats import FORMATS, from_base64, to_utf8
 from registry.avro_json import AvroMismatch, Budget, TooLarge
 from topics.log.records import Header, Record
 
@@ -22,8 +19,8 @@ class Serializer:
     def __init__(self, options: Options, accepted_ms: int) -> None:
         self._most_bytes = settings.TAKHIN_MAX_RECORD_BYTES
         self._budget = Budget(self._most_bytes)
-        self._to_key = _to_bytes(options.key_format, options.key_schema_id, self._budget)
-        self._to_value = _to_bytes(options.value_format, options.value_schema_id, self._budget)
+        self._to_key = FORMATS[options.key_format].compile(options.key_schema_id, self._budget)
+        self._to_value = FORMATS[options.value_format].compile(options.value_schema_id, self._budget)
         self._accepted_ms = accepted_ms
 
     def serialize(self, inbound: InboundRecord, deadline: float) -> Record:
@@ -48,10 +45,6 @@ class Serializer:
         if record.size > self._most_bytes:
             raise RecordTooLarge(f"has {record.size} bytes; the limit is {self._most_bytes} (TAKHIN_MAX_RECORD_BYTES)")
         return record
-
-
-def _to_bytes(name: str, schema_id: int | None, budget: Budget) -> Callable[[bytes], bytes]:
-    return FORMATS[name] if schema_id is None else framing.encoder(schema_id, budget)
 
 
 def _header(header: InboundHeader) -> Header:

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from producer.models import ProduceRequest
-from producer.pipeline import decode
+from producer.pipeline.dialects import DIALECTS
 from producer.pipeline.plan import Plan
 from producer.pipeline.produce import MOST_SERIALIZING_SECONDS, plan_of
 from topics.log.contract import Log
@@ -41,7 +41,7 @@ class Job:
 
 def _plan(topic_log: Log, row: ProduceRequest) -> Plan:
     body = row.read_body()
-    plan = plan_of(topic_log, row, decode.decode(body, row.ndjson).records, row.read_options())
+    plan = plan_of(topic_log, row, DIALECTS[row.dialect].decode(body).records, row.read_options())
     plan.body_bytes = len(body)
     return plan
 

@@ -94,7 +94,7 @@ class RegistryParser(BaseParser):
         media = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
         if media not in CONTENT_TYPES:
             raise UnsupportedContentType(media, ", ".join(sorted(CONTENT_TYPES - {""})))
-        return {"body": bodies.decoded(request)[0]}
+        return {"body": bodies.read(request).data}
 
 
 class RegistryRenderer(BaseRenderer):

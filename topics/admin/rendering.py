@@ -23,11 +23,11 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 def show(data: bytes | None, decoder: Decoder | None = None) -> Shown:
-    """Render null, Avro as JSON, UTF-8 as text (JSON indented) and the rest as base64; at most SHOWN characters."""
+    """Render bytes with a schema as JSON, UTF-8 as text, and the rest as base64; at most SHOWN characters."""
     if data is None:
         return Shown("null", "", 0)
-    if (avro := _avro(data, decoder or new_decoder())) is not None:
-        return avro
+    if (decoded := _decoded(data, decoder or new_decoder())) is not None:
+        return decoded
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -47,7 +47,7 @@ def show(data: bytes | None, decoder: Decoder | None = None) -> Shown:
     )
 
 
-def _avro(data: bytes, decoder: Decoder) -> Shown | None:
+def _decoded(data: bytes, decoder: Decoder) -> Shown | None:
     try:
         decoded = decoder.decode(data)
     except Undecoded:
@@ -55,7 +55,9 @@ def _avro(data: bytes, decoder: Decoder) -> Shown | None:
     if decoded is None:
         return None
     shown = _indented(decoded.text.encode()) or decoded.text
-    return Shown(f"Avro with schema {decoded.schema_id}", shown[:SHOWN], len(data), len(shown) > SHOWN)
+    return Shown(
+        f"{decoded.format.capitalize()} with schema {decoded.schema_id}", shown[:SHOWN], len(data), len(shown) > SHOWN
+    )
 
 
 def _indented(data: bytes) -> str | None:

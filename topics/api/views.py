@@ -173,7 +173,7 @@ def _decoded(part: str, data: bytes, decoder: Decoder) -> dict[str, Any]:
         return {f"{part}DecodeError": str(error)}
     if decoded is None:
         return {}
-    return {part: decoded.text, f"{part}Encoding": "avro", f"{part}SchemaId": decoded.schema_id}
+    return {part: decoded.text, f"{part}Encoding": decoded.format, f"{part}SchemaId": decoded.schema_id}
 
 
 def as_text(data: bytes | None) -> tuple[str | None, str]:

@@ -33,7 +33,7 @@ REQUEST_HEADER = "takhin-request-id"
 INDEX_HEADER = "takhin-record"
 
 
-class BookkeepingFailed(StorageError):
+class BookkeepingFailed(Exception):
     """The records were appended, with these results, but the database did not save the caller's bookkeeping."""
 
     def __init__(self, results: Results, reason: StorageError) -> None:

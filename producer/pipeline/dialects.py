@@ -1,0 +1,55 @@
+"""The dialects in which clients write produce requests. A new way to send records is a new row of this table."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from core.api import bodies
+from producer.options import Options
+from producer.pipeline import decode
+from producer.pipeline.decode import Decoded
+from producer.pipeline.plan import Outcomes
+
+
+class Dialect(msgspec.Struct, frozen=True):
+    """How to read a request's body, and how to respond if at least one record was written.
+
+    The request's row has the dialect's name, so that a worker reads the body as it was sent. The first content type
+    is the one that documentation names.
+    """
+
+    name: str
+    content_types: tuple[str, ...]
+    decode: Callable[[bytes], Decoded]
+    respond: Callable[[Outcomes, Options], dict[str, Any]]
+
+
+def _offsets(outcomes: Outcomes, options: Options) -> dict[str, Any]:
+    return {"offsets": outcomes, **options.schema_ids()}
+
+
+DIALECTS = {
+    dialect.name: dialect
+    for dialect in (
+        Dialect("json", bodies.JSON_TYPES, decode.envelope, _offsets),
+        Dialect(
+            "ndjson",
+            (
+                "application/x-ndjson",
+                "application/ndjson",
+                "application/jsonl",
+                "application/jsonlines",
+                "application/x-jsonlines",
+            ),
+            decode.lines,
+            _offsets,
+        ),
+    )
+}
+_BY_CONTENT_TYPE = {name: dialect for dialect in DIALECTS.values() for name in dialect.content_types}
+
+
+def dialect_of(content_type: str) -> Dialect:
+    """Return the dialect of a Content-Type header. Raises UnsupportedContentType."""
+    return _BY_CONTENT_TYPE[bodies.media_type(content_type, _BY_CONTENT_TYPE)]
