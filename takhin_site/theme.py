@@ -29,7 +29,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "Takhin HTTP Producer",
     "SITE_SYMBOL": "input",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("takhin/icon.svg")}],
-    "DASHBOARD_CALLBACK": "producer.admin.screens.dashboard",
+    "DASHBOARD_CALLBACK": "producer.admin.dashboard.dashboard",
     "STYLES": [lambda request: static("takhin/admin.css")],
     "SCRIPTS": [lambda request: static("takhin/admin.js")],
     "SIDEBAR": {

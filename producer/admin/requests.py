@@ -19,7 +19,7 @@ from core.admin.base import ReadOnlyAdmin
 from core.database import transactions
 from core.errors import StorageError
 from producer.admin.filters import CreatedFilter, ModeFilter, RequestTopicFilter, SinceFilter, StatusFilter, search
-from producer.admin.screens import lasted, request_context
+from producer.admin.request_page import lasted, request_context
 from producer.models import ProduceRequest, Status
 from topics.log import current_log
 

@@ -1,28 +1,19 @@
-"""Gather the data for the admin's index and for a request's page."""
+"""Gather what a request's page shows."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
-from django.db.models import F, Sum
-from django.http import HttpRequest
-from django.urls import reverse
 from django.utils import timezone
 
-from core.admin.base import MOST_COUNTED, bounded_count
-from core.errors import StorageError
 from core.formatting import instant
-from producer.models import MAX_ATTEMPTS, ProduceRequest, Status, id_at
+from producer.models import MAX_ATTEMPTS, ProduceRequest, Status
 from producer.pipeline import parameters
 from producer.pipeline.dialects import DIALECTS
 from topics.admin import browser
 from topics.admin.rendering import show
-from topics.log import current_log
-from topics.log.embedded.log import is_embedded
-from topics.models import Partition
 
 MOST_RESULTS = 100
-RECENT = timedelta(minutes=30)
 LEVELS = ((1.0, "ms", 1000.0), (60.0, "s", 1.0), (3600.0, "min", 1 / 60), (float("inf"), "h", 1 / 3600))
 
 
@@ -82,44 +73,3 @@ def _results(row: ProduceRequest) -> dict[str, Any]:
 
 def _address(topic: str, outcome: dict[str, Any]) -> str:
     return browser.address(topic, outcome["partition"], outcome["offset"]) if "offset" in outcome else ""
-
-
-def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Add cards to the admin's index: pending requests, results of the last half hour, and the log's contents."""
-    cards = []
-    if request.user.has_perm("producer.view_producerequest"):
-        cards += _request_cards()
-    if request.user.has_perm("topics.view_topic"):
-        try:
-            cards += _log_cards()
-        except StorageError as error:
-            context["log_error"] = str(error)
-    return context | {"cards": cards}
-
-
-def _request_cards() -> list[dict[str, str]]:
-    recent = ProduceRequest.objects.filter(id__gte=id_at(timezone.now() - RECENT))
-    counts = (
-        ("Pending", ProduceRequest.objects.pending(), "status=pending"),
-        ("Failed in the last 30 minutes", recent.filter(status=Status.FAILED), "status=failed&since=30m"),
-        ("Completed in the last 30 minutes", recent.filter(status=Status.COMPLETED), "status=completed&since=30m"),
-    )
-    address = reverse("admin:producer_producerequest_changelist")
-    return [
-        {"title": title, "value": _shown_count(bounded_count(rows)), "address": f"{address}?{query}"}
-        for title, rows, query in counts
-    ]
-
-
-def _shown_count(count: int) -> str:
-    return f"{MOST_COUNTED:,}+" if count > MOST_COUNTED else f"{count:,}"
-
-
-def _log_cards() -> list[dict[str, str]]:
-    count = len(current_log().topic_names())
-    cards = [{"title": "Topics", "value": f"{count:,}", "address": reverse("admin:topics_topic_changelist")}]
-    if is_embedded():
-        # For another log, this would take a query for every partition.
-        kept = Partition.objects.aggregate(records=Sum(F("next_offset") - F("first_offset")))["records"] or 0
-        cards.append({"title": "Records kept", "value": f"{kept:,}", "address": reverse("admin:topics_records")})
-    return cards
