@@ -10,7 +10,7 @@ import structlog
 from django.db import close_old_connections
 
 from core import wakeups
-from core.errors import OutcomeUnknown, StorageUnavailable
+from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from producer.models import LEASE
 from producer.pipeline.produce import SLICE_SECONDS
 from producer.queue.endings import Ending, back_off, end, ending_of, has_given_up, save
@@ -60,9 +60,14 @@ class Worker:
             self._seen = time.monotonic()
             self._work_or_wait()
             close_old_connections()
-        self._release_held()
-        close_old_connections()
-        self._ended.set()
+        try:
+            self._release_held()
+        except StorageError as error:
+            # The leases expire by themselves.
+            log.warning("claims not released", error=str(error))
+        finally:
+            close_old_connections()
+            self._ended.set()
 
     def _work_or_wait(self) -> None:
         try:
