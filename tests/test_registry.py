@@ -110,7 +110,7 @@ def test_an_answer(api: Api, user: int, method: str, path: str, body: Any, expec
         ("GET", "/subjects/user/versions/0", None, 422, 42202),
         ("GET", "/subjects/user/versions/first", None, 422, 42202),
         ("GET", "/subjects/user/versions/99999999999", None, 422, 42202),
-        ("GET", "/schemas/ids/999", None, 404, 40403),
+        ("GET", "/schemas/ids/999999999", None, 404, 40403),
         ("GET", "/schemas/ids/x", None, 404, 404),
         ("GET", "/schemas/ids/99999999999999999999", None, 404, 404),
         ("GET", "/config/user", None, 404, 40408),

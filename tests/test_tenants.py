@@ -18,6 +18,8 @@ from tests.test_registry import CITY, USER, schema
 
 PAY = {"type": "record", "name": "Pay", "fields": [{"name": "secret_amount", "type": "int"}]}
 PAY_2 = {**PAY, "fields": [*PAY["fields"], {"name": "more", "type": "int", "default": 0}]}
+# Ids keep growing from test to test in one process, so a small one may exist.
+UNKNOWN = 999_999_999
 
 
 class Tenant:
@@ -196,10 +198,10 @@ def test_lists_show_what_is_visible(orders: Tenant, boss: Tenant, api: Api) -> N
 def test_a_schema_by_id_is_visible_by_one_of_its_subjects(
     orders: Tenant, boss: Tenant, ids: dict[str, int], path: str
 ) -> None:
-    foreign, unknown = (orders.get(f"/schemas/ids/{number}{path}") for number in (ids["pay-value"], 999))
+    foreign, unknown = (orders.get(f"/schemas/ids/{number}{path}") for number in (ids["pay-value"], UNKNOWN))
 
     assert (foreign.status_code, foreign.json()["error_code"]) == (404, 40403)
-    assert foreign.content == unknown.content.replace(b"999", str(ids["pay-value"]).encode())
+    assert foreign.content == unknown.content.replace(b"%d" % UNKNOWN, str(ids["pay-value"]).encode())
     assert orders.get(f"/schemas/ids/{ids['orders-value']}{path}").status_code == 200
     assert boss.get(f"/schemas/ids/{ids['pay-value']}{path}").status_code == 200
 
@@ -280,12 +282,12 @@ def test_an_id_of_others_is_as_good_as_unknown(orders: Tenant, ids: dict[str, in
     def by(number: int) -> Any:
         return orders.produce("orders", body, f"value.format=avro&value.schema.id={number}{more}")
 
-    foreign, unknown, own = by(ids["pay-value"]), by(999), by(ids["orders-value"])
+    foreign, unknown, own = by(ids["pay-value"]), by(UNKNOWN), by(ids["orders-value"])
 
     assert foreign.status_code == unknown.status_code == 404
     assert foreign.json()["code"] == "schema_not_found"
     shown = foreign.json()["detail"]
-    assert shown == unknown.json()["detail"].replace("999", str(ids["pay-value"]))
+    assert shown == unknown.json()["detail"].replace(str(UNKNOWN), str(ids["pay-value"]))
     assert own.status_code in (202, 422)
 
 
@@ -328,7 +330,7 @@ def test_records_by_schemas_of_others_are_shown_undecoded(api: Api, boss: Tenant
     """With `decode=true` any record with an id in front told what that id's schema was."""
     tenants = {topics: Tenant(api, topics) for topics in ("orders", "*", "orders,pay")}
     framed = {
-        number: struct.pack(">bI", 0, number) + b"\x02" for number in (ids["pay-value"], ids["orders-value"], 999)
+        number: struct.pack(">bI", 0, number) + b"\x02" for number in (ids["pay-value"], ids["orders-value"], UNKNOWN)
     }
     records = [{"value": base64.b64encode(data).decode()} for data in framed.values()]
     assert tenants["orders"].produce("orders", {"records": records}, "value.format=binary").status_code == 200
@@ -391,7 +393,7 @@ def test_an_outside_registry_is_bounded_too(tmp_path: Path) -> None:
         named = produce(record, **{"value.schema": "pay-value"})
         inline = produce({"valueSchema": PAY_2, **record}, **{"value.schema": "pay-value"})
         foreign = produce(record, **{"value.schema.id": found["pay-value"]})
-        unknown = produce(record, **{"value.schema.id": 999})
+        unknown = produce(record, **{"value.schema.id": UNKNOWN})
         own = produce({"records": [{"value": {"name": "Ada"}}]}, **{"value.schema.id": found["orders-value"]})
         framed = base64.b64encode(struct.pack(">bI", 0, found["pay-value"]) + b"\x02").decode()
         produce({"records": [{"value": framed}]}, **{"value.format": "binary"})
@@ -404,6 +406,6 @@ def test_an_outside_registry_is_bounded_too(tmp_path: Path) -> None:
         outside.stop()
 
     assert [answer.status_code for answer in (named, inline, foreign, unknown, own)] == [403, 403, 404, 404, 200]
-    assert foreign.json()["detail"] == unknown.json()["detail"].replace("999", str(found["pay-value"]))
+    assert foreign.json()["detail"] == unknown.json()["detail"].replace(str(UNKNOWN), str(found["pay-value"]))
     assert [message["valueEncoding"] == "avro" for message in messages] == [True, False]
     assert versions == [1]
