@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from core.admin.base import MOST_COUNTED
 from core.formatting import moment
-from producer.admin.screens import lasted
+from producer.admin.request_page import lasted
 from producer.models import ApiKey, ProduceRequest, Status, id_at
 from producer.options import Options
 from producer.queue.threads import new_worker
