@@ -112,8 +112,7 @@ class LiveServer:
         assert self._process is not None
         parent = self._process.pid
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        # The demo has ended by now, and an ended process has no command line.
-        return [parent, *(int(child) for child in children if Path(f"/proc/{child}/cmdline").read_bytes())]
+        return [parent, *(int(child) for child in children if _is_running(child))]
 
     def create_topic(self, name: str, partitions: int = 3) -> None:
         answer = self.http.post(f"{self.url}/api/topics", json={"name": name, "partitions": partitions}, timeout=10)
@@ -137,3 +136,12 @@ class LiveServer:
             if not answer.json():
                 return records
             records += answer.json()
+
+
+def _is_running(pid: str) -> bool:
+    """Whether the process has a command line, which one that has ended loses before its parent reaps it."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    # Reading it raises one or the other once the parent has.
+    except (FileNotFoundError, ProcessLookupError):
+        return False
