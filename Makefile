@@ -3,6 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
+# The tests start hundreds of interpreters, which would each compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 ifdef HOST
 export TAKHIN_HOST := $(HOST)
 endif
