@@ -6,14 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 import msgspec
-import structlog
 
-from core.database import transactions
-from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
+from core.errors import StorageError
 from topics.log.errors import InvalidTopic, LogRefused, OffsetOutOfRange, UnknownPartition
 from topics.log.records import DEFAULT_CONFIG, Record, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
 
-log = structlog.get_logger("takhin.log")
 T = TypeVar("T")
 # For each write, the result of each record: its metadata or an error.
 Results = list[list[RecordMetadata | StorageError]]
@@ -25,12 +22,6 @@ _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 MAX_PARTITIONS = 1000
 # Limits the memory of one read, like Kafka's fetch.max.bytes. A single larger record is still returned.
 MAX_READ_BYTES = 8 * 1024 * 1024
-
-
-# The headers of records that a log outside the database may write twice: the request's id, and the record's partition
-# and index within it.
-REQUEST_HEADER = "takhin-request-id"
-INDEX_HEADER = "takhin-record"
 
 
 class BookkeepingFailed(Exception):
@@ -184,55 +175,6 @@ class Log(ABC):
 
     def close(self) -> None:  # noqa: B027
         """Finish pending work and release all resources. Call this before a fork and at process exit."""
-
-
-class LogOutsideDatabase(Log):
-    """A log that cannot share a transaction with the database, where requests are tracked."""
-
-    @abstractmethod
-    def send(self, topic: str, writes: Sequence[Write], seconds: float | None) -> Results:
-        """Append the writes and return their results. Raises TopicNotFound, UnknownPartition, StorageUnavailable."""
-
-    def append(
-        self,
-        topic: str,
-        writes: Sequence[Write],
-        bookkeeping: Bookkeeping[T] = as_is,  # type: ignore[assignment]
-        seconds: float | None = None,
-        request_id: str | None = None,
-    ) -> T:
-        if request_id is not None:
-            writes = [_marked(write, request_id) for write in writes]
-        try:
-            results = self.send(topic, writes, seconds)
-        except StorageUnavailable as error:
-            log.warning("append failed", topic=topic, error=str(error), exc_info=error.__cause__)
-            results = [[error for _ in write.records] for write in writes]
-        if bookkeeping is as_is:
-            return bookkeeping(results)
-        try:
-            return transactions.commit(lambda: bookkeeping(results))
-        except (StorageUnavailable, OutcomeUnknown) as error:
-            raise BookkeepingFailed(results, error) from error
-
-
-def _marked(write: Write, request_id: str) -> Write:
-    """Return the write with two more headers on every record, by which a consumer detects one that was repeated."""
-    return Write(
-        write.partition,
-        [
-            msgspec.structs.replace(
-                record,
-                headers=[
-                    *record.headers,
-                    (REQUEST_HEADER, request_id.encode()),
-                    (INDEX_HEADER, b"%d/%d" % (write.partition, number)),
-                ],
-            )
-            for number, record in enumerate(write.records)
-        ],
-        write.codec,
-    )
 
 
 def is_topic_name(name: str) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from core.errors import StorageError
 from topics.log.contract import (
-    LogOutsideDatabase,
     Results,
     check_partition,
     resolve_offset,
@@ -14,6 +13,7 @@ from topics.log.contract import (
     within_bytes,
 )
 from topics.log.errors import TopicExists, TopicNotFound
+from topics.log.outside_database import LogOutsideDatabase
 from topics.log.records import (
     DEFAULT_CONFIG,
     PartitionInfo,

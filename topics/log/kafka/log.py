@@ -11,7 +11,6 @@ from django.conf import settings
 
 from core.errors import OutcomeUnknown, StorageUnavailable
 from topics.log.contract import (
-    LogOutsideDatabase,
     Results,
     Session,
     check_partition,
@@ -24,6 +23,7 @@ from topics.log.kafka import producers
 from topics.log.kafka.administration import CALL_SECONDS, FOR_EVER, Leaderless, PartitionKey, config_of
 from topics.log.kafka.cluster import Cluster, is_hidden
 from topics.log.kafka.sessions import KafkaSession
+from topics.log.outside_database import LogOutsideDatabase
 from topics.log.records import DEFAULT_CONFIG, PartitionInfo, Record, StoredRecord, TopicConfig, TopicInfo, Write
 
 # Brokers create and delete a topic one after another.

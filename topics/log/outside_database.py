@@ -1,0 +1,67 @@
+"""What logs share that cannot append in a transaction of the database, where requests are tracked."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+
+from core.database import transactions
+from core.errors import OutcomeUnknown, StorageUnavailable
+from topics.log.contract import Bookkeeping, BookkeepingFailed, Log, Results, T, as_is
+from topics.log.records import Write
+
+log = structlog.get_logger("takhin.log")
+# The headers of records that a log outside the database may write twice: the request's id, and the record's partition
+# and index within it.
+REQUEST_HEADER = "takhin-request-id"
+INDEX_HEADER = "takhin-record"
+
+
+class LogOutsideDatabase(Log):
+    """A log whose appends and bookkeeping are two steps."""
+
+    @abstractmethod
+    def send(self, topic: str, writes: Sequence[Write], seconds: float | None) -> Results:
+        """Append the writes and return their results. Raises TopicNotFound, UnknownPartition, StorageUnavailable."""
+
+    def append(
+        self,
+        topic: str,
+        writes: Sequence[Write],
+        bookkeeping: Bookkeeping[T] = as_is,  # type: ignore[assignment]
+        seconds: float | None = None,
+        request_id: str | None = None,
+    ) -> T:
+        if request_id is not None:
+            writes = [_marked(write, request_id) for write in writes]
+        try:
+            results = self.send(topic, writes, seconds)
+        except StorageUnavailable as error:
+            log.warning("append failed", topic=topic, error=str(error), exc_info=error.__cause__)
+            results = [[error for _ in write.records] for write in writes]
+        if bookkeeping is as_is:
+            return bookkeeping(results)
+        try:
+            return transactions.commit(lambda: bookkeeping(results))
+        except (StorageUnavailable, OutcomeUnknown) as error:
+            raise BookkeepingFailed(results, error) from error
+
+
+def _marked(write: Write, request_id: str) -> Write:
+    """Return the write with two more headers on every record, by which a consumer detects one that was repeated."""
+    return Write(
+        write.partition,
+        [
+            msgspec.structs.replace(
+                record,
+                headers=[
+                    *record.headers,
+                    (REQUEST_HEADER, request_id.encode()),
+                    (INDEX_HEADER, b"%d/%d" % (write.partition, number)),
+                ],
+            )
+            for number, record in enumerate(write.records)
+        ],
+        write.codec,
+    )
