@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,33 @@ def test_a_real_server_is_ready(live: LiveServer) -> None:
         answer = live.http.get(live.url + path, timeout=10)
         assert answer.status_code == 200
         assert answer.headers["Content-Type"] == "application/json"
+
+
+def test_a_check_that_fails_after_its_caller_has_left_is_told_to_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A check that took between 0.8 and 2 seconds to fail was never reported."""
+    left, ended = threading.Event(), threading.Event()
+
+    def fail_late() -> str:
+        left.wait(10)
+        return "it failed late"
+
+    monkeypatch.setattr(checkup, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(checkup, "PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr(checkup.connections, "close_all", ended.set)
+    checks = checkup.Checkup()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkup, "CHECKS", {"database": lambda: None})
+        assert checks.reasons() == {"database": ""}
+    assert ended.wait(10)
+    ended.clear()
+    monkeypatch.setattr(checkup, "CHECKS", {"database": fail_late})
+
+    assert checks.reasons() == {"database": ""}
+    left.set()
+    assert ended.wait(10)
+    left.clear()
+
+    assert checks.reasons() == {"database": "it failed late"}
+    left.set()

@@ -112,6 +112,8 @@ class Checkup:
         """Return what is wrong, by check, within ANSWER_SECONDS."""
         with self._lock:
             if self._run is None or self._run.ended.is_set():
+                # It may have ended after its callers had left.
+                self._last = self._run.reasons if self._run is not None else self._last
                 self._run = _Run()
             run = self._run
         # Measured from the start of the checks, not of each call, because calls may follow one another.
