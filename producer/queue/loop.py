@@ -113,8 +113,10 @@ class Worker:
             # It may have been released to make room for a request that had its turn before.
             if job in self._held:
                 with structlog.contextvars.bound_contextvars(requestId=job.row.http_request_id):
-                    if self._advance(job):
-                        yield job
+                    is_complete = self._advance(job)
+                # Outside the block: what the caller logs meanwhile may be about other requests.
+                if is_complete:
+                    yield job
 
     def _advance(self, job: Job) -> bool:
         """Give a request its turn. Return whether its plan is complete."""

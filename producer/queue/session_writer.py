@@ -51,7 +51,7 @@ class SessionWriter(Writer):
         self._trouble: StorageError | None = None
 
     @property
-    def is_healthy(self) -> bool:  # type: ignore[override]
+    def is_healthy(self) -> bool:
         # A log that is down recovers by itself. A log that rejects this worker needs an operator.
         return not isinstance(self._trouble, LogRefused)
 

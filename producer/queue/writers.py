@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
+import structlog
+
 from core.database import transactions
 from core.errors import OutcomeUnknown
 from producer.errors import RecordFailure
@@ -20,11 +22,14 @@ class Writer(ABC):
 
     # How many complete plans `write` takes at a time.
     most_at_once = 1
-    # False if the log rejects this writer, so that an operator has to act.
-    is_healthy = True
 
     def __init__(self, topic_log: Log) -> None:
         self.log = topic_log
+
+    @property
+    def is_healthy(self) -> bool:
+        """False if the log rejects this writer, so that an operator has to act."""
+        return True
 
     def open(self) -> bool:
         """Get ready to claim and write. Return whether it is ready. Raises StorageUnavailable, OutcomeUnknown."""
@@ -71,7 +76,8 @@ class DirectWriter(Writer):
     def write(self, jobs: Sequence[Job]) -> Iterator[Ended]:
         for job in jobs:
             try:
-                self._write(job)
+                with structlog.contextvars.bound_contextvars(requestId=job.row.http_request_id):
+                    self._write(job)
             except Exception as error:
                 yield job, ending_of(error), error
             else:
