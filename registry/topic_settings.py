@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from core.database import transactions
 from registry.models import TopicSetting
 from topics.log import current_log
-from topics.log.errors import TopicExists
+from topics.log.errors import InvalidTopic, LogRefused, ReservedTopic, TopicExists
 
 
 def registers_schemas(topic: str) -> bool:
@@ -53,4 +53,8 @@ def creating(topic: str, registers_schemas: bool) -> Iterator[None]:
     if current_log().topics([topic]):
         raise TopicExists(topic)
     set_registers_schemas(topic, False)
-    yield
+    try:
+        yield
+    except (InvalidTopic, LogRefused, ReservedTopic):
+        forget(topic)
+        raise

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
@@ -215,3 +215,10 @@ def test_settings_move_to_the_registry_and_back(log_class: None) -> None:
 def migrate(targets: list[tuple[str, str]]) -> Any:
     """Migrate the database and return its models as they are then."""
     return MigrationExecutor(connection).migrate(targets).apps
+
+
+def test_a_topic_that_is_refused_leaves_no_setting(api: Api) -> None:
+    with pytest.raises(CommandError):
+        call_command("create_topic", "not a name", "--no-schemas")
+
+    assert not TopicSetting.objects.exists()
