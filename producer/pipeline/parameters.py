@@ -1,4 +1,4 @@
-"""The query parameters of a produce request. OpenAPI, the admin and the README's table are made from this table."""
+"""The query parameters of a produce request. OpenAPI, the admin and the README follow this table."""
 
 import functools
 import re
@@ -73,7 +73,7 @@ def _milliseconds(name: str, text: str) -> int:
     return int(text)
 
 
-_FORMAT = "How the JSON of {part}s becomes bytes."
+_FORMAT = "How the JSON of {part}s becomes bytes; `binary` is base64."
 _SCHEMA = (
     f"With `{{part}}.format={WITH_SCHEMA}`: SUBJECT, for its latest version, or SUBJECT:VERSION. The default is the "
     "inline schema, or else the topic's own subject."

@@ -106,8 +106,9 @@ class Log(ABC):
         `bookkeeping` gets, for each write in order, the metadata of its records in order, and returns them by default.
         It runs in a database transaction: in the append's own if the log `supports_transactions`. It may run again
         after a rollback, and an exception rolls the append back. Otherwise it runs after the append, whose results may
-        contain errors. If the database does not save it, BookkeepingFailed has the results. Such a log adds
-        `request_id` to the records' headers, because a repeated request may write its records twice.
+        contain errors, also that the log is unavailable. If the database does not save it, BookkeepingFailed has the
+        results. Such a log adds `request_id` to the records' headers, because a repeated request may write its records
+        twice.
 
         Raises TopicNotFound, UnknownPartition.
         """
