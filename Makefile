@@ -16,7 +16,7 @@ ifdef DATA_DIR
 export TAKHIN_DATA_DIR := $(DATA_DIR)
 endif
 
-.PHONY: help run kafka test test-kafka test-postgres test-abuse lint format docs bench requirements clean
+.PHONY: help run kafka test test-kafka test-postgres test-abuse mutants lint format docs bench requirements clean
 
 # On a loopback address no keys are required, unless the environment or .env sets the address or requires keys.
 ifeq ($(shell grep -Es '^ *(export )?TAKHIN_(HOST|REQUIRE_API_KEY)=' .env),)
@@ -39,6 +39,11 @@ test-postgres: $(VENV)/.dev ## run all tests on a private PostgreSQL
 
 test-abuse: $(VENV)/.dev ## attack a server and measure what its other clients see
 	$(BIN)/python -m pytest -m abuse -s $(ARGS)
+
+MUTANTS_MINUTES ?= 60
+mutants: $(VENV)/.dev ## change the code in many ways, and see which changes the tests notice (MUTANTS_MINUTES=60)
+	-timeout --foreground $(MUTANTS_MINUTES)m $(BIN)/mutmut run --max-children 2
+	@$(BIN)/mutmut export-cicd-stats && cat mutants/mutmut-cicd-stats.json
 
 lint: $(VENV)/.dev ## run ruff, mypy and import-linter
 	$(BIN)/ruff check .

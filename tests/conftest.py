@@ -1,6 +1,7 @@
 """What every test stands on: a real database file, the Django client, and one live server for those that need it."""
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -13,11 +14,19 @@ from django.core.management.commands import flush
 from django.db import connection
 from django.test import Client
 
+from core.database.engines.sqlite3 import base
 from devservers.takhin import LiveServer
 from producer import authentication
 from topics import log
 
 pytest_plugins = ["tests.kafka.fixtures"]
+
+
+def pytest_sessionstart() -> None:
+    """Give each session its own database file: mutmut runs several in forks of one process."""
+    if connection.vendor == "sqlite":
+        connection.settings_dict["TEST"]["NAME"] = f"{settings.TAKHIN_DATA_DIR}/test-{os.getpid()}.sqlite3"
+        base._seen.clear()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
