@@ -1,13 +1,12 @@
 """Django's settings, read from the environment. Every limit of the product is defined here."""
 
 import os
-import sqlite3
 from pathlib import Path
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from takhin_site import __version__, env, private, rest, theme
+from takhin_site import __version__, env, private, rest, sqlite, theme
 from takhin_site.accounts import *  # noqa: F403
 
 VERSION = __version__
@@ -118,14 +117,12 @@ TAKHIN_REQUEST_TTL = env.duration("TAKHIN_REQUEST_TTL", "30m")
 TAKHIN_HOUSEKEEPING_INTERVAL = env.duration("TAKHIN_HOUSEKEEPING_INTERVAL", "5m")
 TAKHIN_LOG_LEVEL = env.choice("TAKHIN_LOG_LEVEL", "info", ("debug", "info", "warning", "error"))
 
-
-def sqlite_is_free_of_wal_reset_bug(version: tuple[int, int, int]) -> bool:
-    """Whether WAL is safe: https://sqlite.org/wal.html#walresetbug, fixed in 3.51.3 and two back-ports."""
-    return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
-
-
 DATABASES = {"default": env.database("DATABASE_URL", TAKHIN_DATA_DIR / "takhin.sqlite3")}
-TAKHIN_SQLITE_JOURNAL = "WAL" if sqlite_is_free_of_wal_reset_bug(sqlite3.sqlite_version_info) else "TRUNCATE"
+TAKHIN_SQLITE_JOURNAL = env.choice("TAKHIN_SQLITE_JOURNAL", sqlite.BEST_JOURNAL, ("WAL", "TRUNCATE"))
+if TAKHIN_SQLITE_JOURNAL == "WAL" and not sqlite.is_free_of_wal_reset_bug(sqlite.VERSION):
+    raise ImproperlyConfigured(
+        f"TAKHIN_SQLITE_JOURNAL must be TRUNCATE, because SQLite {sqlite.NAME} may corrupt a WAL database"
+    )
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     private.keep(private.database_files(DATABASES["default"]["NAME"]))
     DATABASES["default"] |= {
@@ -133,8 +130,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
             "transaction_mode": "IMMEDIATE",
             "timeout": min(10, TAKHIN_PRODUCE_TIMEOUT),
             # synchronous is set per connection, so every process must set it.
-            "init_command": f"PRAGMA journal_mode={TAKHIN_SQLITE_JOURNAL};PRAGMA synchronous=FULL;"
-            "PRAGMA foreign_keys=ON;PRAGMA journal_size_limit=67108864;",
+            "init_command": "PRAGMA synchronous=FULL;PRAGMA foreign_keys=ON;PRAGMA journal_size_limit=67108864;",
         },
         "CONN_MAX_AGE": None,
         # The writer thread has its own connection, so tests need a file too.

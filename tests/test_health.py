@@ -12,6 +12,7 @@ from django.conf import settings as django_settings
 from django.db import connection
 
 from devservers import ROOT
+from core.database.checks import describe
 from devservers.takhin import LiveServer, database_of
 from producer.api import checkup
 from producer.queue import threads
@@ -21,7 +22,7 @@ from tests.conftest import Api
 
 def test_it_works(api: Api) -> None:
     assert api.get("/api/health/live").json() == {"alive": True}
-    assert api.get("/api/health/ready").json() == {"ready": True}
+    assert api.get("/api/health/ready").json() == {"ready": True, "database": describe()}
     assert api.get("/api/health").json() == {
         "status": "ok",
         "version": django_settings.VERSION,

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError
 from django.db import connections
 from structlog.testing import capture_logs
 
+from core.database.checks import describe
 from core.errors import StorageUnavailable
 from devservers.mock_kafka import ApiKey, MockCluster
 from producer.models import MAX_ATTEMPTS, ProduceRequest, Status, WorkerSlot
@@ -273,7 +274,7 @@ def test_a_cluster_that_is_gone_is_refused_at_once_and_comes_back(cluster: MockC
     assert api.get("/api/topics/orders/messages").status_code == 503
     # Async requests are still taken, so that the gateway stays in the balance.
     assert api.produce("orders", [{"value": 3}], async_="true").status_code == 202
-    assert api.get("/api/health/ready").json() == {"ready": True, "degraded": ["log"]}
+    assert api.get("/api/health/ready").json() == {"ready": True, "database": describe(), "degraded": ["log"]}
     health = api.get("/api/health")
     assert (health.status_code, health.json()["checks"]["log"]) == (503, False)
     assert ProduceRequest.objects.filter(mode="sync", status=Status.FAILED).count() == 1
@@ -309,7 +310,7 @@ def test_a_cluster_that_never_answered_is_503_and_not_404(api: Api, settings: An
 
     assert api.produce("orders", [{"value": 1}]).status_code == 503
     # A probe is answered within a second, a check may take two before it is thought to fail.
-    degraded = {"ready": True, "degraded": ["log"]}
+    degraded = {"ready": True, "database": describe(), "degraded": ["log"]}
     until(lambda: api.get("/api/health/ready").json() == degraded, "the log is not reported")
 
 

@@ -145,7 +145,7 @@ def test_a_server_with_a_demo_starts_while_the_cluster_is_away(tmp_path: Path) -
     server = LiveServer(tmp_path / "data", TAKHIN_LOG="kafka", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:9").start("--demo")
     try:
         ready = server.http.get(f"{server.url}/api/health/ready", timeout=10)
-        assert (ready.status_code, ready.json()) == (200, {"ready": True, "degraded": ["log"]})
+        assert (ready.status_code, ready.json()["degraded"]) == (200, ["log"])
         assert "Skipping the demo" in server.log.read_text()
     finally:
         server.stop()

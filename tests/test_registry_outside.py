@@ -149,7 +149,7 @@ def test_a_registry_that_is_down(tmp_path: Path) -> None:
         assert refused.json()["code"] == "registry_unavailable"
         assert refused.json()["retriable"] is True
         assert refused.headers["Retry-After"]
-    assert (ready.status_code, ready.json()) == (200, {"ready": True, "degraded": ["schemaRegistry"]})
+    assert (ready.status_code, ready.json()["degraded"]) == (200, ["schemaRegistry"])
 
     registry.start()
     for _ in range(50):
@@ -162,7 +162,8 @@ def test_a_registry_that_is_down(tmp_path: Path) -> None:
     gateway.stop()
     registry.stop()
     assert again.status_code == 404
-    assert recovered == {"ready": True}
+    assert recovered["ready"] is True
+    assert "degraded" not in recovered
 
 
 def test_wrong_credentials_are_our_trouble_and_not_the_clients(tmp_path: Path) -> None:

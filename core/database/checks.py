@@ -11,6 +11,15 @@ from django.db import DatabaseError, connection
 from core.database import group_commit, transactions
 from core.errors import OutcomeUnknown, StorageReadOnly, StorageUnavailable
 
+
+
+def describe() -> str:
+    """Return the kind of database, such as `SQLite 3.53.4 in journal mode WAL`, for operators."""
+    if connection.vendor == "sqlite":
+        return f"SQLite {sqlite3.sqlite_version} in journal mode {settings.TAKHIN_SQLITE_JOURNAL}"
+    return "PostgreSQL"
+
+
 POSTGRES_MUST_BE_ON = ("fsync", "full_page_writes", "synchronous_commit")
 
 
@@ -38,15 +47,8 @@ def sqlite_is_durable(app_configs: Any, databases: Any = None, **kwargs: Any) ->
                 id="takhin.E002",
             )
         )
-    if journal != "WAL":
-        found.append(
-            checks.Info(
-                f"The linked SQLite {sqlite3.sqlite_version} has the WAL-reset corruption bug, so the log uses "
-                f"journal_mode={journal}. SQLite 3.51.3 or later would use WAL, which commits faster.",
-                hint="https://sqlite.org/wal.html#walresetbug",
-                id="takhin.I001",
-            )
-        )
+    hint = "" if journal == "WAL" else "WAL commits faster, and needs SQLite 3.51.3: https://sqlite.org/wal.html#walresetbug"
+    found.append(checks.Info(f"The database is {describe()}.", hint=hint or None, id="takhin.I001"))
     return found
 
 

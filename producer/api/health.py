@@ -5,6 +5,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core.database.checks import describe
 from producer.api import openapi
 from producer.api.checkup import Checkup
 from topics.log import current_log
@@ -38,7 +39,7 @@ class ReadyView(_OpenView):
             # Stay ready while the Kafka cluster is down: the server still accepts async requests.
             failing, degraded = [], ["log", *degraded]
         if not failing:
-            return Response({"ready": True, **({"degraded": degraded} if degraded else {})})
+            return Response({"ready": True, "database": describe(), **({"degraded": degraded} if degraded else {})})
         return _failing({"ready": False, "failing": failing, "reasons": {name: reasons[name] for name in failing}})
 
 

@@ -123,6 +123,7 @@ class LiveSerializer(serializers.Serializer[Any]):
 
 class ReadySerializer(serializers.Serializer[Any]):
     ready = serializers.BooleanField()
+    database = serializers.CharField(required=False, help_text="Such as `SQLite 3.53.4 in journal mode WAL`.")
     failing = serializers.ListField(child=serializers.CharField(), required=False)
     degraded = serializers.ListField(child=serializers.CharField(), required=False)
     reasons = ReasonsField(required=False)

@@ -12,6 +12,7 @@ import uvloop
 from django.conf import settings
 
 from core import wakeups
+from core.database.checks import describe
 from core.wakeups import Waiting
 from takhin_site.server import answers, deadlines, limits
 from takhin_site.server.answers import Application, Result
@@ -218,7 +219,7 @@ async def _serve(application: Application, listener: socket.socket, parent: int)
     server = Server(application, listener.getsockname()[:2], loop)
     accepting = await loop.create_server(lambda: Connection(server), sock=listener, backlog=4096)
     host, port = listener.getsockname()[:2]
-    log.info("listening", host=host, port=port)
+    log.info("listening", host=host, port=port, database=describe())
     ending = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ending.set)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db.backends.sqlite3 import base
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
@@ -60,6 +61,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             error.sqlite_errorname = "SQLITE_CANTOPEN"
             raise error
         made = super().get_new_connection(conn_params)
+        _set_journal(made, conn_params.get("timeout", 0))
         self._file = _identity(path)
         if self._file is not None:
             _seen.add(path)
@@ -76,6 +78,22 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def is_usable(self) -> bool:
         """Django calls this only after an error. Return False to reconnect, which detects a changed file."""
         return False
+
+
+def _set_journal(connection: Any, seconds: float) -> None:
+    """Set the journal mode, unless the file has it already.
+
+    SQLite does not wait for other connections here, so this does: https://sqlite.org/pragma.html#pragma_journal_mode
+    """
+    deadline = time.monotonic() + seconds
+    while connection.execute("PRAGMA journal_mode").fetchone()[0].upper() != settings.TAKHIN_SQLITE_JOURNAL:
+        try:
+            connection.execute(f"PRAGMA journal_mode={settings.TAKHIN_SQLITE_JOURNAL}").fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            if not getattr(error, "sqlite_errorname", "").startswith(_LOCKED) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)
 
 
 def _identity(path: str) -> tuple[int, int] | None:
