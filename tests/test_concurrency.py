@@ -91,9 +91,9 @@ def test_appends_that_wait_at_the_same_moment_share_a_commit(monkeypatch: pytest
     groups: list[int] = []
     attempt = group_commit.Writer._attempt
 
-    def counted(self: group_commit.Writer, group: list[Any]) -> None:
+    def counted(self: group_commit.Writer, group: list[Any], started: list[Any]) -> None:
         groups.append(len(group))
-        attempt(self, group)
+        attempt(self, group, started)
 
     monkeypatch.setattr(group_commit.Writer, "_attempt", counted)
     with waiting_together(THREADS) as pool:
@@ -144,7 +144,7 @@ def waiting_together(count: int) -> Iterator[ThreadPoolExecutor]:
         assert begun.wait(10)
         yield pool
         deadline = time.monotonic() + 10
-        while group_commit.current()._queue.qsize() < count and time.monotonic() < deadline:
+        while len(group_commit.current()._waiting) < count and time.monotonic() < deadline:
             time.sleep(0.01)
         released.set()
         holding.result()

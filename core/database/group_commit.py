@@ -1,56 +1,70 @@
 """Write to SQLite from one thread per process, with one commit for all callers that wait at the same time.
 
-SQLite allows one writer at a time and needs an fsync per commit, so the thread takes all queued jobs, commits them
+SQLite allows one writer at a time and needs an fsync per commit, so the thread takes all jobs that wait, commits them
 together, and repeats. A single caller waits only for its own commit. Processes that share a file take turns with
 `flock`, because SQLite's own busy wait polls and starves some writers for seconds.
+
+The thread is a lane: requests may run in it up to their commit. Therefore it never waits for another process.
 """
 
-import errno
-import fcntl
+import contextlib
 import os
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
-from core.database import driver_errors
-from core.errors import StorageFull, StorageReadOnly, StorageUnavailable
+from core import lane
+from core.database import driver_errors, inserts
+from core.database.file_lock import FileLock
+from core.errors import StorageUnavailable
+from core.lane import Gate, Lane
 
+log = structlog.get_logger("takhin.database")
 T = TypeVar("T")
-Job = Callable[[], Any]
 MAX_GROUP = 256
-# The interval between retries on a file that has been locked for long.
+# How long a commit waits for locks of others, such as readers in this process.
+PATIENCE_SECONDS = 0.1
+# The interval between attempts on a file that others have locked.
 AGAIN_SECONDS = 0.2
-_OF_LOCK_FILE: dict[int | None, type[StorageUnavailable]] = {
-    errno.EROFS: StorageReadOnly,
-    errno.EACCES: StorageReadOnly,
-    errno.ENOSPC: StorageFull,
-}
+# Beyond this size, the WAL is emptied as soon as no reader needs it.
+MAX_WAL_BYTES = 64 * 1024 * 1024
+WAL_SECONDS = 1.0
+
+
+class Locked(StorageUnavailable):
+    """Another process keeps the database locked. Nothing was written."""
 
 
 class _Waiter:
-    __slots__ = ("_turn", "done", "error", "has_given_up", "is_started", "job", "result")
+    __slots__ = ("_turn", "done", "error", "has_given_up", "job", "result")
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Callable[[], Any]) -> None:
         self.job = job
         self.result: Any = None
         self.error: Exception | None = None
-        self.is_started = False
         self.has_given_up = False
         self._turn = threading.Lock()
-        # A bare lock wakes its waiter faster than an Event or a Future.
-        self.done = threading.Lock()
-        self.done.acquire()
+        self.done = Gate()
+
+    @property
+    def run_together(self) -> Callable[[list[Any]], list[Any]] | None:
+        """The function that runs all jobs of this kind at once, or None if each runs by itself."""
+        return getattr(self.job, "run_together", None)
 
     def start(self) -> bool:
         """Claim the job for the writer; return False if its caller has given up."""
-        self.is_started = self.is_started or self._turn.acquire(blocking=False)
-        return self.is_started
+        return self._turn.acquire(blocking=False)
+
+    def put_back(self) -> None:
+        """Undo `start` after a rollback, so that the caller may give up."""
+        self._turn.release()
 
     def give_up(self) -> bool:
         """Cancel the job; return False if it has started, in which case the caller must wait for its end."""
@@ -61,29 +75,37 @@ class _Waiter:
 class Writer:
     """The only thread of this process that writes to SQLite.
 
-    It waits for another process's lock for as long as a caller may wait. If the lock is held longer, new callers are
-    rejected immediately, while this thread keeps trying until the lock is released.
+    If another process holds the file's lock, callers wait for it as long as they may. Once it has been held for
+    TAKHIN_PRODUCE_TIMEOUT, new callers are rejected immediately, until it is released.
     """
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
-        # Since when this thread has been waiting for the file; None if it is not waiting.
-        self._waiting_since: float | None = None
-        self._is_ending = False
-        self._queue: queue.SimpleQueue[_Waiter | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._loop, name="takhin-writer", daemon=True)
-        self._thread.start()
+        self._waiting: deque[_Waiter] = deque()
+        self._file_lock = FileLock()
+        # Since when the file has been locked by others; None if it is not.
+        self._blocked_since: float | None = None
+        # Whether SQLite itself said so.
+        self._was_locked = False
+        self._try_at = 0.0
+        self._connection: Any = None
+        self._wal_checked_at = 0.0
+        self.lane = Lane("takhin-writer", self._settle, connection.close)
 
     def run(self, job: Callable[[], T], seconds: float) -> T:
-        if threading.current_thread() is self._thread:
+        task = lane.current()
+        if task is None and threading.current_thread() is self.lane.thread:
+            # A job that runs another one.
             return job()
-        self._refuse_if_locked()
+        self._refuse_if_blocked()
         waiter = _Waiter(job)
-        self._queue.put(waiter)
-        if not waiter.done.acquire(timeout=seconds):
+        self._waiting.append(waiter)
+        if task is None:
+            self.lane.wake()
+        if not waiter.done.wait(seconds):
             if waiter.give_up():
+                self._refuse_if_blocked(seconds)
                 raise StorageUnavailable(f"the database was busy for {seconds:g} seconds")
-            waiter.done.acquire()
+            waiter.done.wait(threading.TIMEOUT_MAX)
         # The error's frames refer to the waiter and this frame. This cycle would keep the caller's whole request alive.
         error, waiter.error = waiter.error, None
         if error is not None:
@@ -94,118 +116,147 @@ class Writer:
         result: T = waiter.result
         return result
 
-    def _refuse_if_locked(self) -> None:
-        since = self._waiting_since
+    @property
+    def is_blocked(self) -> bool:
+        """Whether others have kept the file locked for longer than a commit takes."""
+        since = self._blocked_since
+        return since is not None and time.monotonic() - since > PATIENCE_SECONDS
+
+    def _refuse_if_blocked(self, at_least: float | None = None) -> None:
+        """Raises Locked."""
+        since = self._blocked_since
         if since is None:
             return
         seconds = time.monotonic() - since
-        if seconds >= settings.TAKHIN_PRODUCE_TIMEOUT:
-            raise StorageUnavailable(f"another process has kept the database locked for {seconds:.0f} s")
+        if seconds >= (settings.TAKHIN_PRODUCE_TIMEOUT if at_least is None else min(at_least, 1)):
+            raise Locked(f"another process has kept the database locked for {seconds:.0f} s")
 
-    def end(self) -> None:
-        self._is_ending = True
-        self._queue.put(None)
-        self._thread.join()
+    # In the writer's thread
 
-    def _loop(self) -> None:
-        # This thread waits for locks itself, so that others learn when one is released.
-        connection.is_patient = True  # type: ignore[attr-defined]
-        while self._serve(self._queue.get()):
-            while self._waiting_since is not None and not self._is_ending:
-                self._try_again()
-        connection.close()
+    def _settle(self) -> float | None:
+        """Commit what waits, if the file is free. Return after how many seconds to try again, or None."""
+        while self._waiting or self._blocked_since is not None:
+            now = time.monotonic()
+            if now < self._try_at:
+                return self._try_at - now
+            try:
+                if not self._file_lock.acquire(self.lane.wake):
+                    self._blocked_since = self._blocked_since or now
+                    return None
+                try:
+                    self._commit_next()
+                finally:
+                    self._file_lock.release()
+            except Exception as error:
+                # The lock file cannot be opened.
+                self._fail(self._next_group(), error)
+        return None
 
-    def _serve(self, first: _Waiter | None) -> bool:
-        """Commit all queued jobs; return False to stop. Not in the loop, so an idle writer keeps no request alive."""
-        if first is None:
-            return False
-        group = [first]
-        while len(group) < MAX_GROUP and not self._queue.empty() and (waiter := self._queue.get()) is not None:
-            group.append(waiter)
+    def _next_group(self) -> list[_Waiter]:
+        group: list[_Waiter] = []
+        while self._waiting and len(group) < MAX_GROUP:
+            waiter = self._waiting.popleft()
+            if not waiter.has_given_up:
+                group.append(waiter)
+        return group
+
+    def _commit_next(self) -> None:
         # The file may have been replaced since the last commit.
         connection.close_if_unusable_or_obsolete()
-        self._commit(group)
-        for waiter in group:
-            waiter.done.release()
-        return True
+        group = self._next_group()
+        if group or self._blocked_since is not None:
+            self._commit(group)
+            self._bound_wal()
 
     def _commit(self, group: list[_Waiter]) -> None:
-        """Run jobs and commit them together, or store the error in each."""
-        while True:
-            begun = time.monotonic()
-            try:
-                self._attempt(group)
-                return
-            except Exception as error:
-                is_locked = driver_errors.is_lock(error)
-                if driver_errors.is_unavailable(error):
-                    connection.close()
-                is_started = any(waiter.is_started for waiter in group)
-                if is_locked and not is_started and not all(waiter.has_given_up for waiter in group):
-                    continue
-                # Readers in other processes may block the commit itself.
-                self._waiting_since = (self._waiting_since or begun) if is_locked else None
-                if len(group) == 1 or is_locked or not is_started:
-                    _fail(group, error)
-                    return
-            # One bad job must not fail its neighbours.
-            for waiter in group:
-                self._commit([waiter])
-            return
-
-    def _attempt(self, group: list[_Waiter]) -> None:
-        self._waiting_since = self._waiting_since or time.monotonic()
-        with _file_lock(), transaction.atomic():
-            self._waiting_since = None
-            for waiter in group:
-                if waiter.start():
-                    waiter.result = waiter.job()
-
-    def _try_again(self) -> None:
-        """Try a commit without waiting: a commit that waits for readers would block other writers."""
+        """Run jobs and commit them together, or give each its error."""
+        begun = time.monotonic()
+        started: list[_Waiter] = []
         try:
-            with _file_lock(), connection.cursor() as cursor:
-                cursor.execute("PRAGMA busy_timeout = 0")
-                with transaction.atomic():
-                    touch(cursor)
-            self._waiting_since = None
+            self._attempt(group, started)
         except Exception as error:
+            inserts.forget()
+            if driver_errors.is_unavailable(error):
+                connection.close()
             if driver_errors.is_lock(error):
-                time.sleep(AGAIN_SECONDS)
+                self._put_back(group, started, begun)
+            elif len(started) > 1:
+                # One bad job must not fail its neighbours.
+                for waiter in started:
+                    waiter.put_back()
+                for waiter in group:
+                    self._commit([waiter])
             else:
-                self._waiting_since = None
-        finally:
-            connection.close()
+                self._fail(group, error)
+        else:
+            self._blocked_since, self._was_locked = None, False
+            for waiter in started:
+                waiter.done.open()
+
+    def _attempt(self, group: list[_Waiter], started: list[_Waiter]) -> None:
+        """Run the jobs of the group whose callers have not given up, which are `started` then, and commit."""
+        self._set_patience()
+        with transaction.atomic():
+            started += [waiter for waiter in group if waiter.start()]
+            if not started:
+                with connection.cursor() as cursor:
+                    touch(cursor)
+            kinds: dict[Any, list[_Waiter]] = {}
+            for waiter in started:
+                kinds.setdefault(waiter.run_together, []).append(waiter)
+            for run_together, waiters in kinds.items():
+                if run_together is None:
+                    for waiter in waiters:
+                        waiter.result = waiter.job()
+                else:
+                    for waiter, result in zip(waiters, run_together([one.job for one in waiters]), strict=True):
+                        waiter.result = result
+            inserts.flush()
+
+    def _put_back(self, group: list[_Waiter], started: list[_Waiter], begun: float) -> None:
+        """Let the group wait on, because others have locked the file. Nothing was written."""
+        for waiter in started:
+            waiter.put_back()
+        self._waiting.extendleft(reversed(group))
+        self._blocked_since, self._was_locked = self._blocked_since or begun, True
+        self._try_at = time.monotonic() + min(AGAIN_SECONDS, time.monotonic() - self._blocked_since)
+
+    def _fail(self, group: list[_Waiter], error: Exception) -> None:
+        self._blocked_since, self._was_locked = None, False
+        driver_errors.forget_frames(error)
+        if driver_errors.is_unavailable(error):
+            cause, error = error, driver_errors.translate(error)
+            error.__cause__ = cause
+        for waiter in group:
+            waiter.error = error
+            waiter.done.open()
+
+    def _set_patience(self) -> None:
+        """Have SQLite wait briefly for locks, and not at all while they are known to be held."""
+        seconds = 0.0 if self._was_locked else PATIENCE_SECONDS
+        # This thread waits for locks itself, so that others learn when one is released.
+        connection.is_patient = True  # type: ignore[attr-defined]
+        connection.ensure_connection()
+        if self._connection != (connection.connection, seconds):
+            connection.connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+            self._connection = (connection.connection, seconds)
+
+    def _bound_wal(self) -> None:
+        """Empty a WAL that has grown because of long readers. SQLite itself only reuses it from the start."""
+        now = time.monotonic()
+        if now - self._wal_checked_at < WAL_SECONDS or settings.TAKHIN_SQLITE_JOURNAL != "WAL":
+            return
+        self._wal_checked_at = now
+        wal = Path(f"{connection.settings_dict['NAME']}-wal")
+        if connection.connection is not None and wal.exists() and wal.stat().st_size > MAX_WAL_BYTES:
+            with contextlib.suppress(connection.Database.Error):
+                connection.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def touch(cursor: Any) -> None:
     """Write to SQLite's file without changing its content."""
     version = cursor.execute("PRAGMA user_version").fetchone()[0]
     cursor.execute(f"PRAGMA user_version = {int(version)}")
-
-
-def _fail(group: list[_Waiter], error: Exception) -> None:
-    driver_errors.forget_frames(error)
-    if driver_errors.is_unavailable(error):
-        cause, error = error, driver_errors.translate(error)
-        error.__cause__ = cause
-    for waiter in group:
-        waiter.error = error
-
-
-@contextmanager
-def _file_lock() -> Iterator[None]:
-    """Hold the lock on the database file. Raises StorageUnavailable if the lock file cannot be opened."""
-    try:
-        handle = os.open(f"{connection.settings_dict['NAME']}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        kind = _OF_LOCK_FILE.get(error.errno, StorageUnavailable)
-        raise kind(f"the lock file of the database cannot be opened ({error.strerror})") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 _current: Writer | None = None
@@ -215,9 +266,9 @@ _making = threading.Lock()
 def current() -> Writer:
     """Return this process's writer, created on first use because threads do not survive a fork."""
     global _current
-    if _current is None or _current.pid != os.getpid():
+    if _current is None or _current.lane.pid != os.getpid():
         with _making:
-            if _current is None or _current.pid != os.getpid():
+            if _current is None or _current.lane.pid != os.getpid():
                 _current = Writer()
     return _current
 
@@ -226,5 +277,5 @@ def end() -> None:
     """Stop this process's writer, if there is one."""
     global _current
     if _current is not None:
-        _current.end()
+        _current.lane.end()
         _current = None

@@ -7,7 +7,7 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import Error, connection, transaction
 
-from core.database import driver_errors, group_commit
+from core.database import driver_errors, group_commit, inserts
 from core.database.driver_errors import translated
 from core.errors import OutcomeUnknown, StorageUnavailable
 
@@ -51,7 +51,7 @@ def commit(job: Callable[[], T], seconds: float | None = None) -> T:
             result = _commit(job, seconds)
     except StorageUnavailable as error:
         # A StorageUnavailable that the job itself raised has no database error as its cause and does not count.
-        if isinstance(error.__cause__, (Error, OSError)):
+        if isinstance(error, group_commit.Locked) or isinstance(error.__cause__, (Error, OSError)):
             last_commit.failed(error)
         raise
     last_commit.succeeded()
@@ -66,6 +66,7 @@ def _commit(job: Callable[[], T], seconds: float | None) -> T:
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{max(1, int(seconds * 1000))}ms"])
             result = job()
+            inserts.flush()
             is_done = True
     except Error as error:
         if not driver_errors.is_unavailable(error):
@@ -77,6 +78,8 @@ def _commit(job: Callable[[], T], seconds: float | None) -> T:
     except Exception as error:
         driver_errors.forget_frames(error)
         raise
+    finally:
+        inserts.forget()
     return result
 
 

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from core import wakeups
+from core import lane, wakeups
 from core.api import bodies, problems
 from core.database import transactions
 from core.errors import OutcomeUnknown
@@ -28,7 +28,7 @@ from producer.pipeline import parameters
 from producer.pipeline.dialects import Dialect, dialect_of
 from producer.pipeline.plan import Outcomes
 from producer.pipeline.produce import Inbound, produce
-from producer.pipeline.schemas import with_schemas
+from producer.pipeline.schemas import needs_schema, with_schemas
 from producer.queue.accept import accept
 from topics.log import current_log
 from topics.log.errors import TopicExists, TopicNotFound
@@ -45,6 +45,9 @@ class ProduceViewSet(ViewSet):
         http = request._request
         _find_or_create_topic(topic)
         chosen = parameters.parse(http.META.get("QUERY_STRING", ""))
+        if needs_schema(chosen):
+            # Schemas may come from another server, and records with one take their time.
+            lane.leave()
         dialect = dialect_of(http.META.get("CONTENT_TYPE", ""))
         body = bodies.read(http)
         decoded = dialect.decode(body.data)

@@ -54,12 +54,13 @@ def with_schemas(topic: str, options: Options, inline: InlineSchemas, api_key: A
             return None
         return "" if api_key is None else api_key.prefix
 
-    if not _needs_schema(options) and inline == InlineSchemas():
+    if not needs_schema(options) and inline == InlineSchemas():
         return options
     return resolve(source_for(api_key), topic, options, inline, registrar)
 
 
-def _needs_schema(options: Options) -> bool:
+def needs_schema(options: Options) -> bool:
+    """Whether keys or values are written with a schema."""
     return FORMATS[options.key_format].needs_schema or FORMATS[options.value_format].needs_schema
 
 

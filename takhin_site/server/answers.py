@@ -11,6 +11,7 @@ import structlog
 import uuid_utils
 
 from core.api.problems import CONTENT_TYPE, Problem
+from core.lane import Elsewhere
 from core.wakeups import Waiting
 from takhin_site import headers
 from takhin_site.server.incoming import BodyPending
@@ -30,8 +31,8 @@ class Answer(NamedTuple):
     body: bytes
 
 
-# The result of running the application: a response, or it needs the body first, or it waits for an event.
-Result = Answer | type[BodyPending] | Waiting
+# The result of running the application: a response, or it needs the body first, or a thread, or waits for an event.
+Result = Answer | type[BodyPending] | type[Elsewhere] | Waiting
 
 
 def run(application: Application, make_environ: MakeEnviron) -> Result:
@@ -54,6 +55,8 @@ def run(application: Application, make_environ: MakeEnviron) -> Result:
         return Answer(*started[-1], body)
     except BodyPending:
         return BodyPending
+    except Elsewhere:
+        return Elsewhere
     except Waiting as waiting:
         return waiting.with_traceback(None)
     except BaseException:

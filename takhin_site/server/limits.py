@@ -45,3 +45,6 @@ SEND_SECONDS = 30.0
 
 # How often deadlines are checked, which is also their precision.
 SWEEP_SECONDS = 0.5
+
+# Bodies up to this size are decoded beside other requests in one thread.
+MAX_SHORT_BODY_BYTES = 32 * KIB

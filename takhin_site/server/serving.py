@@ -10,9 +10,12 @@ from typing import Any
 import structlog
 import uvloop
 from django.conf import settings
+from django.db import connection
 
 from core import wakeups
+from core.database import group_commit
 from core.database.checks import describe
+from core.database.group_commit import Writer
 from core.wakeups import Waiting
 from takhin_site.server import answers, deadlines, limits
 from takhin_site.server.answers import Application, Result
@@ -20,6 +23,7 @@ from takhin_site.server.connection import Connection
 from takhin_site.server.incoming import Incoming
 from takhin_site.server.resources import connections_allowed, return_memory
 from takhin_site.server.threads import Threads
+from topics.log import current_log
 
 log = structlog.get_logger("takhin.server")
 LIVE = "/api/health/live"
@@ -49,7 +53,7 @@ class Server:
         self._sending: set[Connection] = set()
         self._held_bytes = self._unsent_bytes = 0
         self._waits: dict[Connection, Callable[[], None]] = {}
-        self._threads = Threads(application, settings.TAKHIN_THREADS, self._wake)
+        self._threads = Threads(application, settings.TAKHIN_THREADS, self._wake, _writer())
         self._sweep()
 
     # Connections
@@ -124,8 +128,11 @@ class Server:
         base = {**connection.base, "takhin.wait": "later"}
         if request.path.rstrip("/") == LIVE:
             return answers.run(self.application, partial(request.environ, base))
-        is_probe = request.path.rstrip("/") in PROBES
-        self._threads.submit(partial(request.environ, base), partial(connection.finish, request), is_probe=is_probe)
+        make_environ, done = partial(request.environ, base), partial(connection.finish, request)
+        if _is_short(request):
+            self._threads.submit_short(make_environ, done)
+        else:
+            self._threads.submit(make_environ, done, is_probe=request.path.rstrip("/") in PROBES)
         return None
 
     def _refuse(self, connection: Connection, request: Incoming) -> Result:
@@ -163,6 +170,7 @@ class Server:
     def _sweep(self) -> None:
         # Schedule the next sweep first: without it, no deadline would be enforced.
         self.loop.call_later(limits.SWEEP_SECONDS, self._sweep)
+        self._threads.rescue()
         now = self.now()
         for connection in list(self.connections):
             deadlines.enforce(connection, now)
@@ -192,6 +200,21 @@ class Server:
     def _stop_when_done(self) -> None:
         if self.is_stopping and not self.connections and not self.stopped.done():
             self.stopped.set_result(None)
+
+
+def _writer() -> Writer | None:
+    """Return the writer whose lane runs short requests, or None if they may have to wait for something else."""
+    return group_commit.current() if connection.vendor == "sqlite" and current_log().waits_only_to_commit else None
+
+
+def _is_short(request: Incoming) -> bool:
+    """Whether it is a produce request whose records take about a millisecond. The view makes sure of the rest."""
+    return (
+        request.size <= limits.MAX_SHORT_BODY_BYTES
+        and request.method == "POST"
+        and request.path.startswith("/api/topics/")
+        and "HTTP_CONTENT_ENCODING" not in request.fields
+    )
 
 
 def _base_environ(host: str, port: int) -> dict[str, Any]:

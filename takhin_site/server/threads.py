@@ -1,4 +1,4 @@
-"""Run the application in threads, for complete requests and for checks of requests that are still arriving."""
+"""Run the application: short requests in the writer's lane, all others in threads."""
 
 import queue
 import threading
@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from django.db import close_old_connections
 
+from core.database.group_commit import Writer
+from core.lane import Elsewhere
 from takhin_site.server import answers
 from takhin_site.server.answers import Answer, Application, MakeEnviron, Result
 
@@ -15,10 +17,16 @@ Jobs = queue.SimpleQueue[tuple[MakeEnviron, Done]]
 
 
 class Threads:
-    """A pool of threads. They call `wake` when there are results for `deliver`, which the event loop's thread calls."""
+    """A pool of threads, beside the lane of a writer, if there is one.
 
-    def __init__(self, application: Application, count: int, wake: Callable[[], object]) -> None:
+    They call `wake` when there are results for `deliver`, which the event loop's thread calls.
+    """
+
+    def __init__(
+        self, application: Application, count: int, wake: Callable[[], object], writer: Writer | None = None
+    ) -> None:
         self._application = application
+        self._writer = writer
         self._wake = wake
         self._jobs = Jobs()
         # Probes have their own thread, because all others may be waiting for the database that a probe checks.
@@ -31,6 +39,20 @@ class Threads:
 
     def submit(self, make_environ: MakeEnviron, done: Done, *, is_probe: bool = False) -> None:
         (self._probes if is_probe else self._jobs).put((make_environ, done))
+
+    def submit_short(self, make_environ: MakeEnviron, done: Done) -> None:
+        """Run a request that takes little time, in the lane unless that is held up."""
+        if self._writer is None or self._writer.is_blocked or self._writer.lane.is_stuck:
+            self.submit(make_environ, done)
+        else:
+            self._writer.lane.start(_Short(self, make_environ, done))
+
+    def rescue(self) -> None:
+        """Run what waits in a lane that is held up in threads."""
+        if self._writer is not None and self._writer.lane.is_stuck:
+            for task in self._writer.lane.take_back():
+                assert isinstance(task, _Short)
+                self.submit(task.make_environ, task.done)
 
     def deliver(self) -> None:
         """Deliver all available results."""
@@ -46,7 +68,19 @@ class Threads:
 
     def _run(self, make_environ: MakeEnviron, done: Done) -> None:
         """Run one job. Separate from the loop, so that an idle thread keeps no reference to a body."""
-        result = answers.run(self._application, make_environ)
+        self._finish(answers.run(self._application, make_environ), done)
+
+    def run_short(self, make_environ: MakeEnviron, done: Done) -> None:
+        environ = make_environ()
+        result = answers.run(self._application, environ.copy)
+        if result is Elsewhere:
+            close_old_connections()
+            environ["wsgi.input"].seek(0)
+            self.submit(lambda: environ, done)
+        else:
+            self._finish(result, done)
+
+    def _finish(self, result: Result, done: Done) -> None:
         if not isinstance(result, Answer):
             # Django cleans up its connections when a response is closed, and there is none.
             close_old_connections()
@@ -54,3 +88,17 @@ class Threads:
         if not self._is_waking:
             self._is_waking = True
             self._wake()
+
+
+class _Short:
+    """A short request, as a task of the lane."""
+
+    __slots__ = ("_threads", "done", "make_environ")
+
+    def __init__(self, threads: Threads, make_environ: MakeEnviron, done: Done) -> None:
+        self._threads = threads
+        self.make_environ = make_environ
+        self.done = done
+
+    def __call__(self) -> None:
+        self._threads.run_short(self.make_environ, self.done)

@@ -86,6 +86,8 @@ class Log(ABC):
 
     # Whether `append` and its bookkeeping are one transaction.
     supports_transactions = False
+    # Whether `append` waits for nothing but `transactions.commit`.
+    waits_only_to_commit = False
     # Whether `enforce_retention` deletes expired records.
     supports_retention = False
 

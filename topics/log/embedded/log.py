@@ -23,6 +23,7 @@ from topics.log.contract import (
     within_bytes,
 )
 from topics.log.embedded import reading, retention, writability
+from topics.log.embedded.appends import Append, Batch
 from topics.log.errors import CorruptRecord, TopicExists, TopicNotFound
 from topics.log.records import (
     DEFAULT_CONFIG,
@@ -39,14 +40,6 @@ log = structlog.get_logger("takhin.log")
 # Appends notice a topic that another process has deleted, so this limits only how late a 404 can be.
 CACHE_SECONDS = 5.0
 
-_CLAIM = """
-UPDATE topics_partition SET next_offset = next_offset + %s, stored_bytes = stored_bytes + %s
-WHERE id = %s AND topic_id IS NOT NULL RETURNING next_offset
-"""
-_INSERT = """
-INSERT INTO topics_recordbatch (partition_id, base_offset, record_count, codec, max_timestamp, stored_bytes, payload)
-VALUES (%s, %s, %s, %s, %s, %s, %s)
-"""
 # Reads each table from the root page down to where rows are added, and the index of offsets.
 _TOUCHED_BY_APPEND = (
     "SELECT name FROM topics_topic ORDER BY id DESC LIMIT 1",
@@ -56,17 +49,9 @@ _TOUCHED_BY_APPEND = (
 )
 
 
-class _Prepared(msgspec.Struct, frozen=True):
-    """A write whose records are encoded and compressed before its offsets are known."""
-
-    partition_id: int
-    write: Write
-    batch: bytearray
-    max_timestamp: int
-
-
 class EmbeddedLog(Log):
     supports_transactions = True
+    waits_only_to_commit = True
     supports_retention = True
 
     def __init__(self) -> None:
@@ -92,17 +77,8 @@ class EmbeddedLog(Log):
         ids = self._ids(topic)
         for write in writes:
             check_partition(write.partition, len(ids))
-        prepared = [_prepare(ids[write.partition], write) for write in writes]
-        # Every transaction locks partitions in the same order, to avoid deadlocks.
-        in_lock_order = sorted(range(len(prepared)), key=lambda index: prepared[index].partition_id)
-
-        def job() -> T:
-            results: Results = [[] for _ in prepared]
-            for index in in_lock_order:
-                results[index] = _insert(topic, prepared[index])
-            return bookkeeping(results)
-
-        return transactions.commit(job, seconds)
+        prepared = [_batch(ids[write.partition], write) for write in writes]
+        return transactions.commit(Append(topic, prepared, bookkeeping), seconds)
 
     def _ids(self, topic: str) -> list[int]:
         """Return the primary keys of the topic's partitions, by number."""
@@ -204,32 +180,10 @@ class EmbeddedLog(Log):
         writability.check()
 
 
-def _prepare(partition_id: int, write: Write) -> _Prepared:
+def _batch(partition_id: int, write: Write) -> Batch:
     """Do as much work as possible before the transaction, which blocks all other writers."""
     max_timestamp = max(record.timestamp for record in write.records)
-    return _Prepared(partition_id, write, batches.encode(write.records, write.codec), max_timestamp)
-
-
-def _insert(topic: str, prepared: _Prepared) -> list[RecordMetadata | StorageError]:
-    write = prepared.write
-    count, size = len(write.records), len(prepared.batch)
-    with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, [count, size, prepared.partition_id])
-        row = cursor.fetchone()
-        if row is None:
-            raise TopicNotFound(topic)
-        base = row[0] - count
-        payload = bytes(batches.place(prepared.batch, base))
-        row = [prepared.partition_id, base, count, write.codec, prepared.max_timestamp, size, payload]
-        try:
-            cursor.execute(_INSERT, row)
-        except IntegrityError as error:
-            raise StorageDamaged(
-                f"partition {write.partition} of topic {topic} already has a batch at its next offset {base}; "
-                "run takhin check_log to find out what is wrong"
-            ) from error
-    number = write.partition
-    return [RecordMetadata(number, base + index, record.timestamp) for index, record in enumerate(write.records)]
+    return Batch(partition_id, write, batches.encode(write.records, write.codec), max_timestamp)
 
 
 def _partition(topic: str, number: int) -> Partition:

@@ -14,6 +14,7 @@ from django.db.backends.sqlite3 import base
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
 
+from core import lane
 from core.database.engines.outage import Outage
 
 _LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED")
@@ -50,7 +51,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return super()._cursor(name)  # type: ignore[misc]
 
     def waited_in_vain(self) -> None:
-        if not self.is_patient:
+        if self.is_patient:
+            # A request that shares the writer's connection has read. In a thread of its own it may wait.
+            lane.leave()
+        else:
             _probed.path = str(self.settings_dict["NAME"])
             outage.suspect()
 
