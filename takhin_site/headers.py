@@ -1,6 +1,7 @@
 """The headers of every response, and what each kind of page may load and do in a browser."""
 
-from django.http import HttpResponse
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
 
 EVERY = {
     "X-Content-Type-Options": "nosniff",
@@ -13,6 +14,7 @@ EVERY = {
 # JSON, errors, redirects and static files load nothing, and may not be framed.
 NO_PAGE = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 WITHOUT_PAGE = {**EVERY, "Content-Security-Policy": NO_PAGE}
+_PREPARED = {name.lower(): (name, value) for name, value in WITHOUT_PAGE.items()}
 _PAGE = (
     "default-src 'none'; connect-src 'self'; font-src 'self'; img-src 'self' data:; "
     "style-src 'self' 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'; "
@@ -26,12 +28,18 @@ REDOC = _PAGE + "script-src 'self'; worker-src blob:; form-action 'none'"
 PAGES = {"/admin/": ADMIN, "/swagger/": SWAGGER, "/redoc/": REDOC}
 
 
-def add(path: str, response: HttpResponse) -> None:
-    """Add the headers that the response lacks. Django sets most of them, but not on errors and static files."""
+def add(request: HttpRequest, response: HttpResponse) -> None:
+    """Add the headers that the response lacks. Django sets most of them on pages, but not on errors and static files."""
     headers = response.headers
-    headers["Content-Security-Policy"] = NO_PAGE if path.startswith("/api/") else policy(path)
-    for name, value in EVERY.items():
-        headers.setdefault(name, value)
+    if request.path_info.startswith("/api/"):
+        # Where Django keeps them. Its own way checks and encodes each value, which takes longer than to parse a record.
+        headers._store |= _PREPARED  # type: ignore[attr-defined]
+    else:
+        headers["Content-Security-Policy"] = policy(request.path_info)
+        for name, value in EVERY.items():
+            headers.setdefault(name, value)
+    if settings.SECURE_HSTS_SECONDS and request.is_secure():
+        headers.setdefault("Strict-Transport-Security", f"max-age={settings.SECURE_HSTS_SECONDS}")
 
 
 def policy(path: str) -> str:

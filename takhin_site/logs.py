@@ -6,13 +6,16 @@ import contextlib
 import encodings.unicode_escape  # noqa: F401
 import logging.config
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import structlog
 
+from core.tracing import add_request_id
+
 _SHARED: list[Any] = [
-    structlog.contextvars.merge_contextvars,
+    add_request_id,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso"),
 ]
@@ -34,14 +37,45 @@ class _Stderr:
             sys.stderr.flush()
 
 
+_stderr = _Stderr()
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def request_answered(
+    *, method: str | None, path: str, status: int, milliseconds: float, client: str, key: str | None, request_id: str
+) -> None:
+    """Write the line of one request. structlog would take ten times as long."""
+    if _level > logging.INFO:
+        return
+    line = _encode(
+        {
+            "method": method,
+            "path": path,
+            "status": status,
+            "milliseconds": milliseconds,
+            "client": client,
+            "key": key,
+            "event": "request",
+            "requestId": request_id,
+            "level": "info",
+            "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        }
+    )
+    _stderr.write(f"{line.decode()}\n")
+
+
+_level = logging.INFO
+
+
 def configure(options: dict[str, Any]) -> None:
     """Set up structlog and the standard library's logging. Django calls this with LOGGING."""
     renderer = structlog.processors.JSONRenderer(serializer=_to_json)
-    level = getattr(logging, options["level"].upper())
+    global _level
+    level = _level = getattr(logging, options["level"].upper())
     structlog.configure(
         processors=[*_SHARED, structlog.processors.format_exc_info, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(_Stderr()),  # type: ignore[arg-type]
+        logger_factory=structlog.WriteLoggerFactory(_stderr),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
     logging.config.dictConfig(

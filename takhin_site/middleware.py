@@ -1,20 +1,19 @@
 """Middleware for every request: its id, the client's address, response headers, and one log line."""
 
+import functools
 import re
 import time
 from collections.abc import Callable
 from typing import Any
 
-import structlog
 import uuid_utils
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.http.request import validate_host
+from django.http.request import split_domain_port, validate_host
 
-from core import addresses
-from takhin_site import headers, pages
+from core import addresses, tracing
+from takhin_site import headers, logs, pages
 
-log = structlog.get_logger("takhin.request")
 GetResponse = Callable[[HttpRequest], HttpResponse]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 UNDERSCORED = re.compile(r"([a-z0-9._-]+)(?::[0-9]+)?")
@@ -28,30 +27,37 @@ class RequestLog:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         started = time.perf_counter()
-        given = request.META.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else uuid_utils.uuid7().hex
-        request.META["HTTP_X_REQUEST_ID"] = request_id
+        request_id = request.META.get("HTTP_X_REQUEST_ID", "")
+        if not REQUEST_ID.fullmatch(request_id):
+            request_id = request.META["HTTP_X_REQUEST_ID"] = request.META["takhin.new_id"] = uuid_utils.uuid7().hex
         client = addresses.client_of(request.META)
         if settings.TAKHIN_TRUSTED_PROXIES and not addresses.comes_from_trusted_proxy(request.META):
             request.META.pop("HTTP_X_FORWARDED_PROTO", None)
         if request.path_info.startswith("/api/") and request.path_info.endswith("/"):
             request.path_info = request.path_info.rstrip("/")
-        with structlog.contextvars.bound_contextvars(requestId=request_id):
+        with tracing.about(request_id):
             response = self.get_response(request)
             response.headers["X-Request-Id"] = request_id
-            headers.add(request.path_info, response)
+            headers.add(request, response)
             if not response.streaming and "Content-Length" not in response.headers:
                 response.headers["Content-Length"] = str(len(response.content))
-            log.info(
-                "request",
-                method=request.method,
-                path=request.path,
-                status=response.status_code,
-                milliseconds=round((time.perf_counter() - started) * 1000, 2),
-                client=client,
-                key=request.META.get("takhin.key"),
-            )
+        logs.request_answered(
+            method=request.method,
+            path=request.path,
+            status=response.status_code,
+            milliseconds=round((time.perf_counter() - started) * 1000, 2),
+            client=client,
+            key=request.META.get("takhin.key"),
+            request_id=request_id,
+        )
         return response
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_known(host: str, allowed: tuple[str, ...]) -> bool:
+    """Whether Django, which takes its time, would accept this host."""
+    name, _ = split_domain_port(host)
+    return bool(name) and not settings.DEBUG and validate_host(name, allowed)
 
 
 class KnownHost:
@@ -61,7 +67,10 @@ class KnownHost:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        host = request.META.get("HTTP_HOST", "").lower()
+        given = request.META.get("HTTP_HOST", "")
+        if _is_known(given, tuple(settings.ALLOWED_HOSTS)):
+            return self.get_response(request)
+        host = given.lower()
         # Compose generates such names. Django rejects them even if it allows any host, as invalid in DNS (RFC 1034).
         if "_" in host and (name := UNDERSCORED.fullmatch(host)) and validate_host(name[1], settings.ALLOWED_HOSTS):
             request.get_host = lambda: host  # type: ignore[method-assign]

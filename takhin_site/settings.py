@@ -113,6 +113,7 @@ RECORD_DECODER = "registry.framing.Decoder"
 
 # Tracked requests and the threads behind the server
 TAKHIN_WORKERS = env.integer("TAKHIN_WORKERS", 1, 0, 64)
+TAKHIN_TRACK_SYNC = env.choice("TAKHIN_TRACK_SYNC", "all", ("all", "failed"))
 TAKHIN_REQUEST_TTL = env.duration("TAKHIN_REQUEST_TTL", "30m")
 TAKHIN_HOUSEKEEPING_INTERVAL = env.duration("TAKHIN_HOUSEKEEPING_INTERVAL", "5m")
 TAKHIN_LOG_LEVEL = env.choice("TAKHIN_LOG_LEVEL", "info", ("debug", "info", "warning", "error"))
@@ -188,11 +189,16 @@ INSTALLED_APPS = [
     "producer",
     "takhin_site",
 ]
-# Django's three middlewares here cost an API request 10 microseconds. Those of the admin skip API requests.
-MIDDLEWARE = [
+# The middleware of requests for the API, which comes first for all others too.
+API_MIDDLEWARE = [
     "takhin_site.middleware.RequestLog",
     "takhin_site.middleware.KnownHost",
     "takhin_site.middleware.CompleteBody",
+]
+if CORS_ALLOWED_ORIGINS:
+    API_MIDDLEWARE.insert(1, "corsheaders.middleware.CorsMiddleware")
+MIDDLEWARE = [
+    *API_MIDDLEWARE,
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "takhin_site.methods.AnswerOptions",
@@ -218,8 +224,6 @@ if TAKHIN_ADMIN:
         "takhin_site.admin_only.AdminLogin",
         "axes.middleware.AxesMiddleware",
     ]
-if CORS_ALLOWED_ORIGINS:
-    MIDDLEWARE.insert(1, "corsheaders.middleware.CorsMiddleware")
 CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ALLOWED_ORIGINS
 CORS_ALLOWED_ORIGINS = [origin for origin in CORS_ALLOWED_ORIGINS if origin != "*"]
 CORS_URLS_REGEX = r"^/api/"

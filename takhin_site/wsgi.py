@@ -1,5 +1,6 @@
 """The WSGI application, for `manage.py serve` and gunicorn."""
 
+import functools
 import gc
 import io
 import os
@@ -8,12 +9,58 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "takhin_site.settings")
 
+import django
 from django.conf import settings
-from django.core.wsgi import get_wsgi_application
+from django.core.handlers.wsgi import WSGIHandler
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections, connection, reset_queries
+from django.http import HttpRequest
+from django.urls import ResolverMatch, get_resolver
 
-django_application = get_wsgi_application()
+django.setup(set_prefix=False)
 
 from producer.queue import finished_elsewhere, threads
+
+
+@functools.lru_cache(maxsize=1024)
+def _resolved(path: str) -> ResolverMatch:
+    return get_resolver().resolve(path)
+
+
+class Handler(WSGIHandler):
+    """Passes requests for the API through API_MIDDLEWARE only. The rest of the middleware is for pages."""
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        every = settings.MIDDLEWARE
+        settings.MIDDLEWARE = settings.API_MIDDLEWARE
+        super().load_middleware(is_async)
+        for_api = self._middleware_chain
+        settings.MIDDLEWARE = every
+        super().load_middleware(is_async)
+        for_pages = self._middleware_chain
+        self._middleware_chain = lambda request: (
+            for_api(request) if request.path_info.startswith("/api/") else for_pages(request)
+        )
+
+    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
+        """Look up most paths only once, because Django tries one pattern after the other."""
+        request.resolver_match = _resolved(request.path_info)
+        return request.resolver_match
+
+
+def _tidy(**_: Any) -> None:
+    """Close this thread's connection if it failed or is not to be kept."""
+    if settings.DEBUG:
+        reset_queries()
+    connection.close_if_unusable_or_obsolete()
+
+
+# Django's own receivers look at all connections, twice, which takes as long as a record's way to the log.
+request_started.disconnect(reset_queries)
+request_started.disconnect(close_old_connections)
+request_finished.disconnect(close_old_connections)
+request_finished.connect(_tidy)
+django_application = Handler()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

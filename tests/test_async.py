@@ -7,12 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import structlog
 from django.db import connections
 from django.db.models.functions import Now
 from structlog.testing import capture_logs
 
-from core import wakeups
+from core import tracing, wakeups
 from core.database import transactions
 from core.errors import StorageFull, StorageUnavailable
 from producer.models import MAX_ATTEMPTS, ProduceRequest, Status
@@ -281,23 +280,22 @@ def test_a_database_that_is_down_is_one_line_and_not_a_traceback_each_round(
 def test_a_line_about_a_request_names_that_one_alone(api: Api, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A generator kept a request's id bound while its caller went on to others."""
     submit(api, topic, [{"value": 1}])
-    seen: list[dict[str, Any]] = []
+    seen: list[str] = []
     write_all, append = DirectWriter.write, type(current_log()).append
 
     def writing(self: DirectWriter, jobs: Any) -> Any:
-        seen.append(structlog.contextvars.get_contextvars())
+        seen.append(tracing.request_id.get())
         return write_all(self, jobs)
 
     def appending(*args: Any, **kwargs: Any) -> Any:
-        seen.append(structlog.contextvars.get_contextvars())
+        seen.append(tracing.request_id.get())
         return append(*args, **kwargs)
 
     monkeypatch.setattr(DirectWriter, "write", writing)
     monkeypatch.setattr(type(current_log()), "append", appending)
-    structlog.contextvars.clear_contextvars()
     new_worker().work_once()
 
-    assert seen == [{}, {"requestId": ProduceRequest.objects.get().http_request_id}]
+    assert seen == ["", ProduceRequest.objects.get().trace_id]
 
 
 @pytest.fixture

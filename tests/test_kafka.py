@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 from confluent_kafka import KafkaError
 from django.db import connections
 from structlog.testing import capture_logs
 
+from core import tracing
 from core.database.checks import describe
 from core.errors import StorageUnavailable
 from devservers.mock_kafka import ApiKey, MockCluster
@@ -479,7 +479,7 @@ def test_every_line_of_a_session_worker_names_its_request(receipts: None, api: A
     body = {"records": [{"value": 1}]}
     api.post("/api/topics/orders/produce?async=true", body, **{"X-Request-Id": "one-of-mine"})
 
-    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+    with capture_logs(processors=[tracing.add_request_id]) as lines:
         worker.work_once()
 
     assert [line["requestId"] for line in lines if line["event"] == "ran"] == ["one-of-mine"]

@@ -67,7 +67,7 @@ def _read_bounded(request: HttpRequest) -> bytes:
     if declared > limit:
         raise _too_large("sent", limit)
     try:
-        body = request.body
+        body = request.read()
     except UnreadablePostError:
         raise InvalidBody("the body ended before its Content-Length") from None
     if len(body) < declared:

@@ -3,6 +3,7 @@
 import functools
 import threading
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
@@ -14,6 +15,11 @@ class _Rows(threading.local):
 
 
 _rows = _Rows()
+
+
+@functools.cache
+def is_sqlite() -> bool:
+    return connection.vendor == "sqlite"
 
 
 def add(statement: str, row: Sequence[Any]) -> None:
@@ -40,7 +46,12 @@ def forget() -> None:
     _rows.by_statement = {}
 
 
+def moment(value: datetime) -> datetime | str:
+    """Return a time in UTC as the driver takes it and Django reads it."""
+    return str(value.replace(tzinfo=None)) if is_sqlite() else value
+
+
 @functools.cache
 def native(statement: str) -> str:
     """Return the statement with the placeholders of the driver."""
-    return statement.replace("%s", "?") if connection.vendor == "sqlite" else statement
+    return statement.replace("%s", "?") if is_sqlite() else statement

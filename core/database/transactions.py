@@ -9,6 +9,7 @@ from django.db import Error, connection, transaction
 
 from core.database import driver_errors, group_commit, inserts
 from core.database.driver_errors import translated
+from core.database.inserts import is_sqlite
 from core.errors import OutcomeUnknown, StorageUnavailable
 
 __all__ = ["close", "commit", "last_commit", "translated"]
@@ -45,7 +46,7 @@ def commit(job: Callable[[], T], seconds: float | None = None) -> T:
     lost during the commit.
     """
     try:
-        if connection.vendor == "sqlite":
+        if is_sqlite():
             result = group_commit.current().run(job, seconds or settings.TAKHIN_PRODUCE_TIMEOUT)
         else:
             result = _commit(job, seconds)

@@ -30,6 +30,7 @@ def among_newest(rows: Requests) -> Requests:
 def search(rows: Requests, term: str) -> Requests:
     """Return the requests whose X-Request-Id is `term`, or else those whose id starts with it."""
     # Query one index at a time: in a combined query, SQLite sorts all rows that start with a short term.
+    # An id that the server has made is also the request's.
     traced = list(ProduceRequest.objects.filter(http_request_id=term).values_list("pk", flat=True)[:MOST_TRACED])
     digits = term.removeprefix("req_").lower()
     if traced or not set(digits) <= _HEX:

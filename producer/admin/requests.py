@@ -56,7 +56,7 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
             "Request",
             {
                 "fields": (
-                    ("id", "http_request_id"),
+                    ("id", "trace_id"),
                     ("shown_status", "topic", "mode"),
                     ("record_count", "written_count", "failed_count"),
                     ("shown_bytes", "codec", "key"),
@@ -149,6 +149,10 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
     @admin.display(description="ok / failed")
     def shown_records(self, row: ProduceRequest) -> str:
         return f"{row.written_count:,} / {row.failed_count:,}" if row.is_finished else f"of {row.record_count:,}"
+
+    @admin.display(description="X-Request-Id")
+    def trace_id(self, row: ProduceRequest) -> str:
+        return row.trace_id
 
     @admin.display(description="key")
     def key(self, row: ProduceRequest) -> str:

@@ -21,12 +21,11 @@ from core.wakeups import Waiting
 from producer.api import openapi
 from producer.api.serializers import WaitParameters
 from producer.authentication import key_of
-from producer.errors import RecordFailure, RequestNotFound
-from producer.models import ProduceRequest
+from producer.errors import RequestNotFound
+from producer.models import Outcomes, ProduceRequest, new_request_id
 from producer.options import Options
 from producer.pipeline import parameters
 from producer.pipeline.dialects import Dialect, dialect_of
-from producer.pipeline.plan import Outcomes
 from producer.pipeline.produce import Inbound, produce
 from producer.pipeline.schemas import needs_schema, with_schemas
 from producer.queue.accept import accept
@@ -40,6 +39,11 @@ _waiting = threading.BoundedSemaphore(max(1, settings.TAKHIN_THREADS // 2))
 class ProduceViewSet(ViewSet):
     scopes: ClassVar[dict[str, str]] = {"create": "produce"}
 
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        # Django REST framework would look for all methods again on each request.
+        return {"Allow": "POST, OPTIONS"}
+
     @openapi.produce
     def create(self, request: Request, topic: str) -> Response:
         http = request._request
@@ -52,6 +56,7 @@ class ProduceViewSet(ViewSet):
         body = bodies.read(http)
         decoded = dialect.decode(body.data)
         api_key = key_of(request)
+        new_id = http.META.get("takhin.new_id")
         inbound = Inbound(
             topic=topic,
             dialect=dialect.name,
@@ -59,11 +64,13 @@ class ProduceViewSet(ViewSet):
             options=with_schemas(topic, chosen, decoded.schemas, api_key),
             body=body,
             api_key=api_key,
-            http_request_id=http.META["HTTP_X_REQUEST_ID"],
+            request_id=new_request_id(new_id),
+            http_request_id=None if new_id else http.META["HTTP_X_REQUEST_ID"],
         )
         preferred = _prefers_async(http)
         if chosen.is_async or preferred:
-            return _accepted(accept(inbound), preferred)
+            accept(inbound)
+            return _accepted(inbound, preferred)
         return _answer(http, dialect, produce(current_log(), inbound), inbound.options)
 
 
@@ -133,40 +140,26 @@ def _prefers_async(request: HttpRequest) -> bool:
     return "respond-async" in (preference.partition(";")[0].strip() for preference in preferences)
 
 
-def _accepted(row: ProduceRequest, preferred: bool) -> Response:
-    headers = {"Location": f"/api/produce/status/{row.pk}", "Retry-After": "1"}
+def _accepted(inbound: Inbound, preferred: bool) -> Response:
+    headers = {"Location": f"/api/produce/status/{inbound.request_id}", "Retry-After": "1"}
     if preferred:
         headers["Preference-Applied"] = "respond-async"
-    body = {"requestId": row.pk, "status": "pending", **row.read_options().schema_ids()}
+    body = {"requestId": inbound.request_id, "status": "pending", **inbound.options.schema_ids()}
     return Response(body, status=202, headers=headers)
 
 
 def _answer(request: HttpRequest, dialect: Dialect, outcomes: Outcomes, chosen: Options) -> Response:
     """Return 200 if at least one record was written, else a problem that includes each record's error."""
-    if _any_written(outcomes):
+    if outcomes.written_count:
         return Response(dialect.respond(outcomes, chosen))
     where = "each record's error is at its index in offsets"
-    if _any_in_doubt(outcomes):
+    if outcomes.is_in_doubt:
         response = problems.respond(request, 504, OutcomeUnknown.code, "outcome unknown", where)
     else:
-        status = 503 if _all_retriable(outcomes) else 422
+        status = 503 if outcomes.are_all_retriable else 422
         response = problems.respond(request, status, "no_record_written", "no record was written", where)
-    response.data["offsets"] = outcomes
+    response.data["offsets"] = msgspec.Raw(outcomes.json)
     return response
-
-
-def _any_written(outcomes: Outcomes) -> bool:
-    return not all(isinstance(outcome, RecordFailure) for outcome in outcomes)
-
-
-def _any_in_doubt(outcomes: Outcomes) -> bool:
-    """Return whether it is unknown if some record was written."""
-    return any(isinstance(outcome, RecordFailure) and outcome.code == OutcomeUnknown.code for outcome in outcomes)
-
-
-def _all_retriable(outcomes: Outcomes) -> bool:
-    """Return whether every record failed and may succeed if sent again unchanged."""
-    return all(isinstance(outcome, RecordFailure) and outcome.retriable for outcome in outcomes)
 
 
 def _find_own(request: Request, request_id: str) -> ProduceRequest:

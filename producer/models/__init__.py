@@ -1,10 +1,11 @@
 """The producer's tables: API keys, produce requests, and worker slots."""
 
 from producer.models.keys import ApiKey, Scope, check_patterns, check_scopes, digest_of
+from producer.models.new_requests import NewRequest, new_request
+from producer.models.outcomes import Outcome, Outcomes
 from producer.models.requests import (
     LEASE,
     MAX_ATTEMPTS,
-    Outcome,
     Overtaken,
     ProduceRequest,
     RequestMode,
@@ -19,7 +20,9 @@ __all__ = [
     "MAX_ATTEMPTS",
     "SLOT_LEASE",
     "ApiKey",
+    "NewRequest",
     "Outcome",
+    "Outcomes",
     "Overtaken",
     "ProduceRequest",
     "RequestMode",
@@ -30,5 +33,6 @@ __all__ = [
     "check_scopes",
     "digest_of",
     "id_at",
+    "new_request",
     "new_request_id",
 ]

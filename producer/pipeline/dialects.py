@@ -9,7 +9,7 @@ from core.api import bodies
 from producer.options import Options
 from producer.pipeline import decode
 from producer.pipeline.decode import Decoded
-from producer.pipeline.plan import Outcomes
+from producer.models import Outcomes
 
 
 class Dialect(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class Dialect(msgspec.Struct, frozen=True):
 
 
 def _offsets(outcomes: Outcomes, options: Options) -> dict[str, Any]:
-    return {"offsets": outcomes, **options.schema_ids()}
+    return {"offsets": msgspec.Raw(outcomes.json), **options.schema_ids()}
 
 
 DIALECTS = {

@@ -7,7 +7,7 @@ from django.conf import settings
 
 from core.errors import StorageError
 from producer.errors import RecordError, RecordFailure, RecordTooLarge
-from producer.models import Outcome
+from producer.models import Outcomes
 from producer.options import Options
 from producer.pipeline.decode import InboundRecord
 from producer.pipeline.formats import FORMATS
@@ -18,7 +18,6 @@ from topics.log.contract import Results
 from topics.log.errors import DeliveryFailed, NotAttempted, UnknownPartition
 from topics.log.records import Record, Write
 
-Outcomes = list[Outcome]
 # Two characters of JSON become at most eight bytes (0 as a double). Only schema defaults can make more than this.
 TIMES_LARGER = 4
 
@@ -77,7 +76,7 @@ class Plan:
     def give_up(self, reason: NotAttempted) -> None:
         """Write nothing, because there is no time to write everything."""
         self._places += [_failure(index, reason) for index in range(len(self._places), len(self._records))]
-        self._places = list(self.failed(reason))
+        self._places = list(self._failed(reason))
         self._by_partition, self.writes = {}, []
 
     def _place(self, index: int, last: float) -> int | RecordFailure:
@@ -106,7 +105,7 @@ class Plan:
 
     def _settle(self) -> None:
         if self.strict and any(isinstance(place, RecordFailure) for place in self._places):
-            self._places = list(self.failed(NotAttempted()))
+            self._places = list(self._failed(NotAttempted()))
             self._by_partition = {}
         self.writes = [Write(partition, batch, self._codec) for partition, batch in self._by_partition.items()]
 
@@ -123,14 +122,17 @@ class Plan:
     def outcomes(self, results: Results) -> Outcomes:
         """Return one outcome per record, in order, from the log's results for `writes`."""
         written = {write.partition: iter(metadata) for write, metadata in zip(self.writes, results, strict=True)}
-        found: Outcomes = []
-        for index, place in enumerate(self._places):
-            outcome = place if isinstance(place, RecordFailure) else next(written[place])
-            found.append(_failure(index, outcome) if isinstance(outcome, StorageError) else outcome)
-        return found
+        found = [place if type(place) is RecordFailure else next(written[place]) for place in self._places]
+        for index, outcome in enumerate(found):
+            if isinstance(outcome, StorageError):
+                found[index] = _failure(index, outcome)
+        return Outcomes(found)
 
-    def failed(self, reason: RecordError | StorageError) -> list[RecordFailure]:
+    def failed(self, reason: RecordError | StorageError) -> Outcomes:
         """Return every record as failed, with its own error or else with `reason`."""
+        return Outcomes(self._failed(reason))
+
+    def _failed(self, reason: RecordError | StorageError) -> list[RecordFailure]:
         return [
             place if isinstance(place, RecordFailure) else _failure(index, reason)
             for index, place in enumerate(self._places)

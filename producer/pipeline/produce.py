@@ -11,10 +11,10 @@ from django.conf import settings
 
 from core.api.bodies import Body
 from core.errors import OutcomeUnknown, StorageUnavailable
-from producer.models import ApiKey, ProduceRequest, RequestMode
+from producer.models import ApiKey, NewRequest, Outcomes, new_request
 from producer.options import Options
 from producer.pipeline.decode import InboundRecord
-from producer.pipeline.plan import Outcomes, Plan
+from producer.pipeline.plan import Plan
 from topics.log.contract import BookkeepingFailed, Log, Results
 from topics.log.errors import NotAttempted
 
@@ -37,7 +37,9 @@ class Inbound(msgspec.Struct, frozen=True):
     options: Options
     body: Body
     api_key: ApiKey | None
-    http_request_id: str
+    request_id: str
+    # The X-Request-Id, if the client sent one.
+    http_request_id: str | None
 
 
 def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
@@ -49,36 +51,35 @@ def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
 
     Raises TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
-    row = new_row(inbound, RequestMode.SYNC)
-    row.started_at = row.created_at
-    plan = plan_of(topic_log, row, inbound.records, inbound.options)
+    now = datetime.now(UTC)
+    plan = plan_of(topic_log, inbound.topic, now, inbound.records, inbound.options)
     seconds = None if inbound.options.timeout_ms is None else inbound.options.timeout_ms / 1000
     began = time.monotonic()
     if not _serialize(plan, seconds or settings.TAKHIN_PRODUCE_TIMEOUT):
         plan.give_up(NotAttempted("the request timed out while its records were being serialized", retriable=True))
     if seconds is not None:
         seconds = max(seconds - (time.monotonic() - began), LEAST_SECONDS)
-    return _append(topic_log, row, plan, inbound.body.data, seconds)
+    return _append(topic_log, inbound, now, plan, seconds)
 
 
-def _append(topic_log: Log, row: ProduceRequest, plan: Plan, body: bytes, seconds: float | None) -> Outcomes:
+def _append(topic_log: Log, inbound: Inbound, now: datetime, plan: Plan, seconds: float | None) -> Outcomes:
     def save(results: Results) -> Outcomes:
         outcomes = plan.outcomes(results)
-        row.settle(outcomes)
-        if row.written_count < row.record_count:
-            row.keep_body(body)
-        row.completed_at = datetime.now(UTC)
-        row.insert()
+        if outcomes.failures or settings.TAKHIN_TRACK_SYNC == "all":
+            row = new_row(inbound, now)
+            if outcomes.failures:
+                row.keep_body(inbound.body.data)
+            row.finish(outcomes)
         return outcomes
 
     try:
-        return topic_log.append(row.topic, plan.writes, save, seconds)
+        return topic_log.append(inbound.topic, plan.writes, save, seconds)
     except BookkeepingFailed as error:
         log.warning("the request's outcome is not tracked", error=str(error))
         return plan.outcomes(error.results)
     except (StorageUnavailable, OutcomeUnknown) as error:
-        log.warning("append failed", topic=row.topic, error=str(error), exc_info=error.__cause__)
-        return list(plan.failed(error))
+        log.warning("append failed", topic=inbound.topic, error=str(error), exc_info=error.__cause__)
+        return plan.failed(error)
 
 
 def _serialize(plan: Plan, seconds: float) -> bool:
@@ -96,24 +97,26 @@ def _serialize(plan: Plan, seconds: float) -> bool:
     return done
 
 
-def plan_of(topic_log: Log, row: ProduceRequest, records: Sequence[InboundRecord], options: Options) -> Plan:
+def plan_of(
+    topic_log: Log, topic: str, accepted_at: datetime, records: Sequence[InboundRecord], options: Options
+) -> Plan:
     """Return a request's plan, for `Plan.serialize` to complete.
 
     Raises TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
-    accepted_ms = int(row.created_at.timestamp() * 1000)
-    return Plan(records, options, topic_log.partition_count(row.topic), accepted_ms, topic_log.check_record)
+    accepted_ms = int(accepted_at.timestamp() * 1000)
+    return Plan(records, options, topic_log.partition_count(topic), accepted_ms, topic_log.check_record)
 
 
-def new_row(inbound: Inbound, mode: RequestMode) -> ProduceRequest:
-    return ProduceRequest(
-        http_request_id=inbound.http_request_id,
-        topic=inbound.topic,
-        mode=mode,
-        api_key=inbound.api_key,
-        options=msgspec.json.encode(inbound.options).decode(),
-        dialect=inbound.dialect,
-        record_count=len(inbound.records),
-        body_bytes=inbound.body.sent_bytes,
-        created_at=datetime.now(UTC),
+def new_row(inbound: Inbound, now: datetime) -> NewRequest:
+    return new_request(
+        inbound.request_id,
+        inbound.http_request_id,
+        inbound.topic,
+        inbound.api_key,
+        inbound.options,
+        inbound.dialect,
+        len(inbound.records),
+        inbound.body.sent_bytes,
+        now,
     )

@@ -41,7 +41,8 @@ class Job:
 
 def _plan(topic_log: Log, row: ProduceRequest) -> Plan:
     body = row.read_body()
-    plan = plan_of(topic_log, row, DIALECTS[row.dialect].decode(body).records, row.read_options())
+    records = DIALECTS[row.dialect].decode(body).records
+    plan = plan_of(topic_log, row.topic, row.created_at, records, row.read_options())
     plan.body_bytes = len(body)
     return plan
 

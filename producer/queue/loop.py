@@ -9,7 +9,7 @@ from operator import attrgetter
 import structlog
 from django.db import close_old_connections
 
-from core import wakeups
+from core import tracing, wakeups
 from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from producer.models import LEASE
 from producer.pipeline.produce import SLICE_SECONDS
@@ -112,7 +112,7 @@ class Worker:
             self._seen = time.monotonic()
             # It may have been released to make room for a request that had its turn before.
             if job in self._held:
-                with structlog.contextvars.bound_contextvars(requestId=job.row.http_request_id):
+                with tracing.about(job.row.trace_id):
                     is_complete = self._advance(job)
                 # Outside the block: what the caller logs meanwhile may be about other requests.
                 if is_complete:
@@ -138,7 +138,7 @@ class Worker:
         for job, ending, error in self._writer.write(jobs):
             self._seen = time.monotonic()
             self._let_go(job)
-            with structlog.contextvars.bound_contextvars(requestId=job.row.http_request_id):
+            with tracing.about(job.row.trace_id):
                 end(job.row, ending, error)
                 if ending is Ending.WRITTEN:
                     took = round((time.perf_counter() - job.started) * 1000, 2)

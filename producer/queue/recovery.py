@@ -9,7 +9,7 @@ from datetime import timedelta
 import structlog
 from django.db.models.functions import Now
 
-from core import wakeups
+from core import tracing, wakeups
 from core.database import transactions
 from core.errors import StorageError
 from producer.models import ProduceRequest, WorkerSlot
@@ -69,7 +69,7 @@ def _resolve(session: Session, slot: WorkerSlot) -> None:
     since = min(row.started_at for row in rows if row.started_at is not None) - CLOCKS_DIFFER
     receipts = session.receipts([row.pk for row in rows], int(since.timestamp() * 1000))
     for row in rows:
-        with structlog.contextvars.bound_contextvars(requestId=row.http_request_id):
+        with tracing.about(row.trace_id):
             _resolve_one(row, receipts.get(row.pk), row.pk in expired)
     log.info("slot resolved", slot=slot.number, written=len(receipts), given_back=len(rows) - len(receipts))
 

@@ -188,7 +188,7 @@ def _codec(job: Job) -> str:
 def _entry(job: Job) -> Entry:
     row, plan = job.row, job.plan
     assert plan is not None
-    return Entry(row.pk, row.topic, plan.writes, plan.strict, lambda results: row.receipt(plan.outcomes(results)))
+    return Entry(row.pk, row.topic, plan.writes, plan.strict, lambda results: plan.outcomes(results).packed)
 
 
 def _complete(part: list[Job], results: list[Results]) -> list[Job]:

@@ -3,13 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
-import structlog
-
+from core import tracing
 from core.database import transactions
 from core.errors import OutcomeUnknown
-from producer.errors import RecordFailure
-from producer.models import ProduceRequest
-from producer.pipeline.plan import Outcomes
+from producer.models import Outcomes, ProduceRequest
 from producer.queue.endings import Ending, Unfinished, ending_of
 from producer.queue.jobs import Job
 from topics.log.contract import Log, Results
@@ -76,7 +73,7 @@ class DirectWriter(Writer):
     def write(self, jobs: Sequence[Job]) -> Iterator[Ended]:
         for job in jobs:
             try:
-                with structlog.contextvars.bound_contextvars(requestId=job.row.http_request_id):
+                with tracing.about(job.row.trace_id):
                     self._write(job)
             except Exception as error:
                 yield job, ending_of(error), error
@@ -100,6 +97,6 @@ class DirectWriter(Writer):
 
 def _check_finished(outcomes: Outcomes) -> None:
     """Raise Unfinished if a record is in doubt or may be written later, because an accepted record must not be lost."""
-    for outcome in outcomes:
-        if isinstance(outcome, RecordFailure) and (outcome.retriable or outcome.code == OutcomeUnknown.code):
-            raise Unfinished(outcome.error)
+    for failure in outcomes.failures:
+        if failure.retriable or failure.code == OutcomeUnknown.code:
+            raise Unfinished(failure.error)
