@@ -10,12 +10,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import structlog
 from greenlet import getcurrent, greenlet
 
 log = structlog.get_logger("takhin.lane")
+T = TypeVar("T")
 Task = Callable[[], object]
 # How many requests start before those that wait are served.
 ROUND = 64
@@ -203,6 +205,18 @@ def current() -> Lane | None:
     """Return the lane that the caller is a task of, or None."""
     lane: Lane | None = getattr(_here, "lane", None)
     return lane if lane is not None and lane.is_task() else None
+
+
+def blocking(call: Callable[[], T]) -> T:
+    """Return what a call that may block returns, while other tasks go on."""
+    if current() is None:
+        return call()
+    with ThreadPoolExecutor(1) as pool:
+        gate = Gate()
+        future = pool.submit(call)
+        future.add_done_callback(lambda _: gate.open())
+        gate.wait(threading.TIMEOUT_MAX)
+        return future.result()
 
 
 def leave() -> None:

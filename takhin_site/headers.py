@@ -29,11 +29,11 @@ PAGES = {"/admin/": ADMIN, "/swagger/": SWAGGER, "/redoc/": REDOC}
 
 
 def add(request: HttpRequest, response: HttpResponse) -> None:
-    """Add the headers that the response lacks. Django sets most of them on pages, but not on errors and static files."""
+    """Add the headers that the response lacks. Django sets most of them on pages, not on errors and static files."""
     headers = response.headers
     if request.path_info.startswith("/api/"):
         # Where Django keeps them. Its own way checks and encodes each value, which takes longer than to parse a record.
-        headers._store |= _PREPARED  # type: ignore[attr-defined]
+        headers._store |= _PREPARED
     else:
         headers["Content-Security-Policy"] = policy(request.path_info)
         for name, value in EVERY.items():

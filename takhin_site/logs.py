@@ -5,6 +5,7 @@ import contextlib
 # Django imports it when it logs its first error, which fails in a process that has run out of file descriptors.
 import encodings.unicode_escape  # noqa: F401
 import logging.config
+import os
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -61,7 +62,8 @@ def request_answered(
             "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
         }
     )
-    _stderr.write(f"{line.decode()}\n")
+    with contextlib.suppress(OSError):
+        os.write(sys.stderr.fileno(), line + b"\n")
 
 
 _level = logging.INFO

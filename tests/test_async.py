@@ -281,21 +281,18 @@ def test_a_line_about_a_request_names_that_one_alone(api: Api, topic: str, monke
     """A generator kept a request's id bound while its caller went on to others."""
     submit(api, topic, [{"value": 1}])
     seen: list[str] = []
-    write_all, append = DirectWriter.write, type(current_log()).append
+    write_all = DirectWriter.write
 
     def writing(self: DirectWriter, jobs: Any) -> Any:
         seen.append(tracing.request_id.get())
         return write_all(self, jobs)
 
-    def appending(*args: Any, **kwargs: Any) -> Any:
-        seen.append(tracing.request_id.get())
-        return append(*args, **kwargs)
-
     monkeypatch.setattr(DirectWriter, "write", writing)
-    monkeypatch.setattr(type(current_log()), "append", appending)
-    new_worker().work_once()
+    with capture_logs(processors=[tracing.add_request_id]) as lines:
+        new_worker().work_once()
 
-    assert seen == ["", ProduceRequest.objects.get().trace_id]
+    assert seen == [""]
+    assert [line["requestId"] for line in lines if line["event"] == "ran"] == [ProduceRequest.objects.get().trace_id]
 
 
 @pytest.fixture
@@ -434,7 +431,7 @@ def test_an_unexpected_error_is_tried_again_with_its_reason_kept(
         raise RuntimeError("no luck")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(current_log()), "append", broken)
+        patch.setattr(type(current_log()), "append_each", broken)
         for _ in range(MAX_ATTEMPTS + 1):
             new_worker().work_once()
             expire_leases()

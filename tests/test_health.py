@@ -11,8 +11,8 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 
-from devservers import ROOT
 from core.database.checks import describe
+from devservers import ROOT
 from devservers.takhin import LiveServer, database_of
 from producer.api import checkup
 from producer.queue import threads

@@ -25,7 +25,8 @@ def normal(name: str) -> str:
 
 
 def asked(name: str) -> dict[str, str]:
-    return {normal(line.partition("==")[0]): line.partition("==")[2] for line in ASKED[name]}
+    lines = (line.partition(";")[0].strip() for line in ASKED[name])
+    return {normal(line.partition("==")[0]): line.partition("==")[2] for line in lines}
 
 
 def pinned(name: str) -> dict[str, str]:

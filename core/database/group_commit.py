@@ -9,10 +9,11 @@ The thread is a lane: requests may run in it up to their commit. Therefore it ne
 
 import contextlib
 import os
+import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from core import lane
-from core.database import driver_errors, inserts
+from core.database import driver_errors, statements
 from core.database.file_lock import FileLock
 from core.errors import StorageUnavailable
 from core.lane import Gate, Lane
@@ -29,6 +30,8 @@ from core.lane import Gate, Lane
 log = structlog.get_logger("takhin.database")
 T = TypeVar("T")
 MAX_GROUP = 256
+# How many jobs may wait that nobody waits for.
+MAX_LATER = 10_000
 # How long a commit waits for locks of others, such as readers in this process.
 PATIENCE_SECONDS = 0.1
 # The interval between attempts on a file that others have locked.
@@ -43,20 +46,16 @@ class Locked(StorageUnavailable):
 
 
 class _Waiter:
-    __slots__ = ("_turn", "done", "error", "has_given_up", "job", "result")
+    __slots__ = ("_turn", "done", "error", "failed", "has_given_up", "job", "result")
 
-    def __init__(self, job: Callable[[], Any]) -> None:
+    def __init__(self, job: Callable[[], Any], failed: Callable[[StorageUnavailable], object] | None = None) -> None:
         self.job = job
+        self.failed = failed
         self.result: Any = None
         self.error: Exception | None = None
         self.has_given_up = False
         self._turn = threading.Lock()
         self.done = Gate()
-
-    @property
-    def run_together(self) -> Callable[[list[Any]], list[Any]] | None:
-        """The function that runs all jobs of this kind at once, or None if each runs by itself."""
-        return getattr(self.job, "run_together", None)
 
     def start(self) -> bool:
         """Claim the job for the writer; return False if its caller has given up."""
@@ -89,7 +88,7 @@ class Writer:
         self._try_at = 0.0
         self._connection: Any = None
         self._wal_checked_at = 0.0
-        self.lane = Lane("takhin-writer", self._settle, connection.close)
+        self.lane = Lane("takhin-writer", self._settle, lambda: connection.close())
 
     def run(self, job: Callable[[], T], seconds: float) -> T:
         task = lane.current()
@@ -101,6 +100,25 @@ class Writer:
         self._waiting.append(waiter)
         if task is None:
             self.lane.wake()
+        result: T = self._result(waiter, seconds)
+        return result
+
+    def run_each(self, jobs: Sequence[Callable[[], T]], seconds: float) -> "list[T | Exception]":
+        """Run several jobs, which wait together. Return the result or the error of each."""
+        self._refuse_if_blocked()
+        waiters = [_Waiter(job) for job in jobs]
+        self._waiting.extend(waiters)
+        self.lane.wake()
+        deadline = time.monotonic() + seconds
+        results: list[T | Exception] = []
+        for waiter in waiters:
+            try:
+                results.append(self._result(waiter, max(0.0, deadline - time.monotonic())))
+            except Exception as error:
+                results.append(error)
+        return results
+
+    def _result(self, waiter: "_Waiter", seconds: float) -> Any:
         if not waiter.done.wait(seconds):
             if waiter.give_up():
                 self._refuse_if_blocked(seconds)
@@ -113,8 +131,16 @@ class Writer:
                 raise error
             finally:
                 del error
-        result: T = waiter.result
-        return result
+        return waiter.result
+
+    def run_later(self, job: Callable[[], object], failed: Callable[[StorageUnavailable], object]) -> bool:
+        """Run a job that nobody waits for. Return False if too many jobs wait."""
+        if len(self._waiting) >= MAX_LATER:
+            return False
+        self._waiting.append(_Waiter(job, failed))
+        if lane.current() is None:
+            self.lane.wake()
+        return True
 
     @property
     def is_blocked(self) -> bool:
@@ -175,7 +201,7 @@ class Writer:
         try:
             self._attempt(group, started)
         except Exception as error:
-            inserts.forget()
+            statements.forget()
             if driver_errors.is_unavailable(error):
                 connection.close()
             if driver_errors.is_lock(error):
@@ -201,17 +227,8 @@ class Writer:
             if not started:
                 with connection.cursor() as cursor:
                     touch(cursor)
-            kinds: dict[Any, list[_Waiter]] = {}
-            for waiter in started:
-                kinds.setdefault(waiter.run_together, []).append(waiter)
-            for run_together, waiters in kinds.items():
-                if run_together is None:
-                    for waiter in waiters:
-                        waiter.result = waiter.job()
-                else:
-                    for waiter, result in zip(waiters, run_together([one.job for one in waiters]), strict=True):
-                        waiter.result = result
-            inserts.flush()
+            for waiter, result in zip(started, run_all([waiter.job for waiter in started]), strict=True):
+                waiter.result = result
 
     def _put_back(self, group: list[_Waiter], started: list[_Waiter], begun: float) -> None:
         """Let the group wait on, because others have locked the file. Nothing was written."""
@@ -230,6 +247,8 @@ class Writer:
         for waiter in group:
             waiter.error = error
             waiter.done.open()
+            if waiter.failed is not None and isinstance(error, StorageUnavailable):
+                waiter.failed(error)
 
     def _set_patience(self) -> None:
         """Have SQLite wait briefly for locks, and not at all while they are known to be held."""
@@ -249,8 +268,22 @@ class Writer:
         self._wal_checked_at = now
         wal = Path(f"{connection.settings_dict['NAME']}-wal")
         if connection.connection is not None and wal.exists() and wal.stat().st_size > MAX_WAL_BYTES:
-            with contextlib.suppress(connection.Database.Error):
+            with contextlib.suppress(sqlite3.Error):
                 connection.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def run_all(jobs: Sequence[Callable[[], T]]) -> list[T]:
+    """Run jobs in the current transaction, those with the same `run_together` at once. Return their results."""
+    kinds: dict[Any, list[int]] = {}
+    for index, job in enumerate(jobs):
+        kinds.setdefault(getattr(job, "run_together", None), []).append(index)
+    results: dict[int, T] = {}
+    for run_together, indexes in kinds.items():
+        chosen = [jobs[index] for index in indexes]
+        found = [job() for job in chosen] if run_together is None else run_together(chosen)
+        results.update(zip(indexes, found, strict=True))
+    statements.flush()
+    return [results[index] for index in range(len(jobs))]
 
 
 def touch(cursor: Any) -> None:

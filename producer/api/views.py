@@ -60,7 +60,7 @@ class ProduceViewSet(ViewSet):
         inbound = Inbound(
             topic=topic,
             dialect=dialect.name,
-            records=decoded.records,
+            decoded=decoded,
             options=with_schemas(topic, chosen, decoded.schemas, api_key),
             body=body,
             api_key=api_key,
@@ -125,6 +125,7 @@ def _find_or_create_topic(topic: str) -> None:
     except TopicNotFound:
         if not settings.TAKHIN_AUTO_CREATE_TOPICS:
             raise
+        lane.leave()
         _create_topic_if_absent(topic)
 
 

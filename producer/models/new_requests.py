@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from core.database import inserts
+from core.database import statements
 from producer.models.keys import ApiKey
 from producer.models.outcomes import Outcomes, pack
 from producer.models.requests import ProduceRequest, RequestMode, Status, storable
@@ -51,11 +51,11 @@ class NewRequest(msgspec.Struct):
         self.outcomes = outcomes.packed
         self.error = storable(outcomes.error)
         self.started_at = self.created_at
-        self.completed_at = inserts.moment(datetime.now(UTC))
+        self.completed_at = statements.moment(datetime.now(UTC))
         self._insert()
 
     def _insert(self) -> None:
-        inserts.add(_statement(), msgspec.structs.astuple(self))
+        statements.add(_statement(), msgspec.structs.astuple(self))
 
 
 def new_request(
@@ -70,7 +70,7 @@ def new_request(
     created_at: datetime,
 ) -> NewRequest:
     key_id = None if api_key is None else api_key.pk
-    moment = inserts.moment(created_at)
+    moment = statements.moment(created_at)
     text = _options_text(options)
     return NewRequest(request_id, http_request_id, topic, key_id, text, dialect, record_count, body_bytes, moment)
 

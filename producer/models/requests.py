@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from core.database import statements
 from core.errors import OutcomeUnknown
 from producer.models.keys import ApiKey
 from producer.models.outcomes import Outcomes, unpack
@@ -19,6 +20,13 @@ from producer.options import Options
 
 LEASE = timedelta(seconds=30)
 MAX_ATTEMPTS = 5
+
+
+_COMPLETE = """
+UPDATE producer_producerequest
+SET status = %s, error = %s, completed_at = %s, written_count = %s, outcomes = %s, lease_until = NULL, slot = NULL
+WHERE id = %s AND claims = %s AND status = 'pending'
+"""
 
 
 class Overtaken(Exception):
@@ -122,7 +130,9 @@ class ProduceRequest(models.Model):
             # Requests that succeed, which are nearly all, are in neither of the first three.
             models.Index(fields=["id"], name="requests_pending", condition=Q(status="pending")),
             models.Index(fields=["id"], name="requests_failed", condition=Q(status="failed")),
-            models.Index(fields=["http_request_id"], name="requests_by_given_id", condition=Q(http_request_id__isnull=False)),
+            models.Index(
+                fields=["http_request_id"], name="requests_by_given_id", condition=Q(http_request_id__isnull=False)
+            ),
             models.Index(fields=["topic", "id"], name="by_topic"),
         ]
 
@@ -158,7 +168,10 @@ class ProduceRequest(models.Model):
         self.written_count = outcomes.written_count
         self.status = Status.COMPLETED if self.written_count else Status.FAILED
         self.error = storable(outcomes.error)
-        self._finish(written_count=self.written_count, outcomes=outcomes.packed)
+        now = statements.moment(datetime.now(UTC))
+        values = [str(self.status), self.error, now, self.written_count, outcomes.packed, self.pk, self.claims]
+        if not statements.execute(_COMPLETE, values):
+            raise Overtaken(self.pk)
 
     def complete_by(self, receipt: bytes) -> None:
         """Finish this claimed request with the results that its session kept. Raises Overtaken."""
@@ -167,11 +180,8 @@ class ProduceRequest(models.Model):
     def fail(self, reason: str) -> None:
         """Fail this claimed request, with nothing written. Raises Overtaken."""
         self.status, self.error = Status.FAILED, storable(reason)
-        self._finish()
-
-    def _finish(self, **columns: Any) -> None:
         ended = {"status": self.status, "error": self.error, "completed_at": Now(), "lease_until": None, "slot": None}
-        self._while_claimed(**ended, **columns)
+        self._while_claimed(**ended)
 
     def postpone(self, seconds: float, reason: str) -> None:
         """Release the claim after a failed attempt; it may be claimed again after `seconds`. Raises Overtaken."""

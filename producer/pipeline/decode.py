@@ -65,9 +65,21 @@ class InlineSchemas(msgspec.Struct, frozen=True):
     value: bytes | None = None
 
 
+NO_SCHEMAS = InlineSchemas()
+
+
 class Decoded(msgspec.Struct, frozen=True):
+    """The records of a body, with the JSON texts of their keys and values as columns."""
+
     records: list[InboundRecord]
-    schemas: InlineSchemas = InlineSchemas()
+    keys: list[bytes]
+    values: list[bytes]
+    schemas: InlineSchemas = NO_SCHEMAS
+
+
+def _decoded(records: list[InboundRecord], schemas: InlineSchemas = NO_SCHEMAS) -> Decoded:
+    keys, values = [bytes(one.key) for one in records], [bytes(one.value) for one in records]
+    return Decoded(records, keys, values, schemas)
 
 
 class _Envelope(msgspec.Struct, Generic[R], forbid_unknown_fields=True, omit_defaults=True):
@@ -135,7 +147,7 @@ def _read_hidden(read: Callable[[bytes], Decoded], hidden: Hidden) -> Decoded:
     for part, schema in (("key", decoded.schemas.key), ("value", decoded.schemas.value)):
         if schema is not None and hidden.marker in schema:
             raise InvalidBody(f"$.{part}Schema: contains an unpaired surrogate")
-    return Decoded([_restored(record, hidden) for record in decoded.records], decoded.schemas)
+    return _decoded([_restored(record, hidden) for record in decoded.records], decoded.schemas)
 
 
 def _restored(record: InboundRecord, hidden: Hidden) -> InboundRecord:
@@ -161,10 +173,11 @@ def _read_envelope(body: bytes) -> Decoded:
     except InvalidJson as error:
         raise InvalidJson(_expecting(EXAMPLE, error)) from None
     json_text.check_fields(body, envelope, ENVELOPE)
-    records: list[InboundRecord] = [] if envelope.records is UNSET else list(envelope.records)
-    for index, excess in _excesses(records):
+    schemas = InlineSchemas(_inline("key", envelope.keySchema), _inline("value", envelope.valueSchema))
+    decoded = _decoded([] if envelope.records is UNSET else list(envelope.records), schemas)
+    for index, excess in _excesses(decoded):
         raise InvalidJson(f"$.records[{index}]{excess}")
-    return Decoded(records, InlineSchemas(_inline("key", envelope.keySchema), _inline("value", envelope.valueSchema)))
+    return decoded
 
 
 def _parse_envelope(body: bytes) -> "_Envelope[InboundRecord] | _Envelope[_CountedRecord]":
@@ -193,10 +206,11 @@ def _read_lines(body: bytes) -> Decoded:
             raise _on_line(body, end, _expecting(LINE_EXAMPLE, error)) from None
     if json_text.loses_fields(body, records):
         _refuse_repeated_fields(body)
-    for index, excess in _excesses(records):
+    decoded = _decoded(records)
+    for index, excess in _excesses(decoded):
         end, _ = next(islice(_lines_of(body), index, None))
         raise _on_line(body, end, f"${excess}")
-    return Decoded(records)
+    return decoded
 
 
 def _lines_of(body: bytes) -> Iterator[tuple[int, bytes]]:
@@ -233,13 +247,20 @@ def _too_many() -> TooManyRecords:
     return TooManyRecords(f"a request may have at most {settings.TAKHIN_MAX_RECORDS} records (TAKHIN_MAX_RECORDS)")
 
 
-def _excesses(records: Sequence[InboundRecord]) -> Iterator[tuple[int, str]]:
+def _excesses(decoded: Decoded) -> Iterator[tuple[int, str]]:
     """Yield the index of each record that exceeds a limit, and which limit."""
-    nesting, most_headers = settings.TAKHIN_MAX_NESTING, settings.TAKHIN_MAX_HEADERS
-    for index, record in enumerate(records):
+    most_headers = settings.TAKHIN_MAX_HEADERS
+    for index, record in enumerate(decoded.records):
         if record.headers and len(record.headers) > most_headers:
             yield index, f".headers: expected at most {most_headers} headers, got {len(record.headers)}"
-        if len(text := bytes(record.key)) > 2 * nesting and is_deeper(text, nesting):
-            yield index, f".key: nested deeper than {nesting} levels"
-        if len(text := bytes(record.value)) > 2 * nesting and is_deeper(text, nesting):
-            yield index, f".value: nested deeper than {nesting} levels"
+    yield from _deeper("key", decoded.keys)
+    yield from _deeper("value", decoded.values)
+
+
+def _deeper(part: str, texts: Sequence[bytes]) -> Iterator[tuple[int, str]]:
+    levels = settings.TAKHIN_MAX_NESTING
+    # Each level takes two brackets, so shorter texts need no look.
+    if max(map(len, texts), default=0) > 2 * levels:
+        for index, text in enumerate(texts):
+            if len(text) > 2 * levels and is_deeper(text, levels):
+                yield index, f".{part}: nested deeper than {levels} levels"

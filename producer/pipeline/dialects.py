@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 
 from core.api import bodies
+from producer.models import Outcomes
 from producer.options import Options
 from producer.pipeline import decode
 from producer.pipeline.decode import Decoded
-from producer.models import Outcomes
 
 
 class Dialect(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from registry.avro_json import Budget
 
 NAMES = {b"{": "an object", b"[": "an array", b'"': "a string", b"t": "a boolean", b"f": "a boolean"}
 
+NULL = b"null"
 HALF_A_PAIR = "the text contains an unpaired surrogate, which UTF-8 cannot encode"
 
 
@@ -69,27 +70,49 @@ def from_base64(text: str) -> bytes:
     return data
 
 
+Column = list[bytes | None]
+
+
 class Format(msgspec.Struct, frozen=True):
     """A format of keys or values. `compile` gets the schema's id and the budget of the request's records.
 
     It returns the function from the JSON text to bytes, which raises SerializationFailed, AvroMismatch and TooLarge.
+    For a format without a schema, `encode_all` does the same for many texts, and for null.
     """
 
     name: str
     compile: Callable[[int | None, Budget], Callable[[bytes], bytes]]
     needs_schema: bool = False
+    encode_all: Callable[[list[bytes]], Column] | None = None
 
 
-def _without_schema(encode: Callable[[bytes], bytes]) -> Callable[[int | None, Budget], Callable[[bytes], bytes]]:
-    return lambda schema_id, budget: encode
+def _without_schema(
+    name: str, encode: Callable[[bytes], bytes], encode_all: Callable[[list[bytes]], Column] | None = None
+) -> Format:
+    def one_by_one(texts: list[bytes]) -> Column:
+        return [None if text == NULL else encode(text) for text in texts]
+
+    return Format(name, lambda schema_id, budget: encode, encode_all=encode_all or one_by_one)
+
+
+def _all_json(texts: list[bytes]) -> Column:
+    return [None if text == NULL else text for text in texts]
+
+
+def _all_strings(texts: list[bytes]) -> Column:
+    # Most strings have no escapes, and take no call.
+    return [
+        text[1:-1] if text[:1] == b'"' and b"\\" not in text else None if text == NULL else to_string(text)
+        for text in texts
+    ]
 
 
 FORMATS = {
     made.name: made
     for made in (
-        Format("json", _without_schema(to_json)),
-        Format("string", _without_schema(to_string)),
-        Format("binary", _without_schema(to_binary)),
+        _without_schema("json", to_json, _all_json),
+        _without_schema("string", to_string, _all_strings),
+        _without_schema("binary", to_binary),
         Format(framing.FORMAT, framing.encoder, needs_schema=True),
     )
 }

@@ -2,30 +2,16 @@
 
 import itertools
 import random
-import struct
+from collections.abc import Sequence
+
+from murmurhash2 import murmurhash2
 
 from topics.log.errors import UnknownPartition
 
-# org.apache.kafka.common.utils.Utils.murmur2
+# org.apache.kafka.common.utils.Utils.murmur2 is MurmurHash2 with this seed.
 _SEED = 0x9747B28C
-_M = 0x5BD1E995
-_MASK = 0xFFFFFFFF
 
 _turns = itertools.count(random.randrange(1000))
-
-
-def murmur2(data: bytes) -> int:
-    """Return the 32-bit hash of a key, unsigned, as Java's DefaultPartitioner computes it."""
-    length = len(data)
-    h = _SEED ^ length
-    whole = length & ~3
-    for word in struct.unpack_from(f"<{length >> 2}I", data):
-        k = word * _M & _MASK
-        h = (h * _M ^ (k ^ k >> 24) * _M) & _MASK
-    if whole < length:
-        h = (h ^ int.from_bytes(data[whole:], "little")) * _M & _MASK
-    h = (h ^ (h >> 13)) * _M & _MASK
-    return h ^ (h >> 15)
 
 
 class Partitioner:
@@ -41,9 +27,15 @@ class Partitioner:
             if not 0 <= given < self.count:
                 raise UnknownPartition(given, self.count)
             return given
-        if key is not None:
-            # Utils.toPositive(Utils.murmur2(key)) % numPartitions
-            return (murmur2(key) & 0x7FFFFFFF) % self.count
+        return self.of_keys([key])[0]
+
+    def of_keys(self, keys: Sequence[bytes | None]) -> list[int]:
+        """Return the partitions of records by their keys."""
+        count = self.count
+        # Utils.toPositive(Utils.murmur2(key)) % numPartitions
+        return [self._without_key() if key is None else (murmurhash2(key, _SEED) & 0x7FFFFFFF) % count for key in keys]
+
+    def _without_key(self) -> int:
         if self._sticky is None:
             # As in KIP-480: one batch for all records without a key, and another partition for the next request.
             self._sticky = next(_turns) % self.count

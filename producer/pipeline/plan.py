@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from django.conf import settings
 
@@ -9,14 +10,14 @@ from core.errors import StorageError
 from producer.errors import RecordError, RecordFailure, RecordTooLarge
 from producer.models import Outcomes
 from producer.options import Options
-from producer.pipeline.decode import InboundRecord
+from producer.pipeline.decode import Decoded
 from producer.pipeline.formats import FORMATS
 from producer.pipeline.partition import Partitioner
 from producer.pipeline.serialize import Serializer
 from registry.avro_json import OutOfTime
 from topics.log.contract import Results
 from topics.log.errors import DeliveryFailed, NotAttempted, UnknownPartition
-from topics.log.records import Record, Write
+from topics.log.records import Record, RecordMetadata, Write
 
 # Two characters of JSON become at most eight bytes (0 as a double). Only schema defaults can make more than this.
 TIMES_LARGER = 4
@@ -31,24 +32,24 @@ class Plan:
 
     def __init__(
         self,
-        records: Sequence[InboundRecord],
+        decoded: Decoded,
         options: Options,
         partition_count: int,
         accepted_ms: int,
-        check_record: Callable[[Record], None],
+        check_records: Callable[[Sequence[Record]], None],
     ) -> None:
         self.strict = options.strict
         self.writes: list[Write] = []
         self.seconds = 0.0
         self.bytes = self.body_bytes = 0
         self._codec = options.compression
-        self._check = check_record
+        self._check = check_records
         self._serializer = Serializer(options, accepted_ms)
         self._partitioner = Partitioner(partition_count)
-        self._records = records
+        self._decoded = decoded
+        self._records = decoded.records
         # Only schemas have defaults, and records that take more than microseconds. Other formats need no turns.
         self.is_costly = FORMATS[options.key_format].needs_schema or FORMATS[options.value_format].needs_schema
-        self._between_looks = 1 if self.is_costly else 64
         self._most_bytes = max(TIMES_LARGER * settings.TAKHIN_MAX_BODY_BYTES, settings.TAKHIN_MAX_RECORD_BYTES)
         self._by_partition: dict[int, list[Record]] = {}
         self._places: list[int | RecordFailure] = []
@@ -60,17 +61,50 @@ class Plan:
         """
         began = time.monotonic()
         until = began + seconds
-        last = until if record_seconds is None else began + record_seconds
         try:
-            for index in range(len(self._places), len(self._records)):
-                self._places.append(self._place(index, last))
-                if not index % self._between_looks and time.monotonic() > until and index + 1 < len(self._records):
-                    return False
+            if self.is_costly or not self._place_all():
+                is_complete = self._place_each(until, until if record_seconds is None else began + record_seconds)
+            else:
+                is_complete = time.monotonic() <= until
         except OutOfTime:
-            return False
+            is_complete = False
         finally:
             self.seconds += time.monotonic() - began
-        self._settle()
+        if is_complete:
+            self._settle()
+        return is_complete
+
+    def _place_all(self) -> bool:
+        """Place all records at once. Return False if one of them fails, and then each has to be placed on its own."""
+        if self._places:
+            return False
+        try:
+            records = self._serializer.serialize_all(self._decoded)
+            self._check(records)
+            partitions = self._partitions(records)
+        except (RecordError, DeliveryFailed, UnknownPartition):
+            return False
+        for partition in set(partitions):
+            self._by_partition[partition] = []
+        for partition, record in zip(partitions, records, strict=True):
+            self._by_partition[partition].append(record)
+        self._places = partitions  # type: ignore[assignment]
+        return True
+
+    def _partitions(self, records: Sequence[Record]) -> list[int]:
+        """Raises UnknownPartition."""
+        given = [one.partition if one.partition.__class__ is int else None for one in self._records]
+        keys = [record.key for record in records]
+        if not any(number is not None for number in given):
+            return self._partitioner.of_keys(keys)
+        return [self._partitioner.choose(number, key) for number, key in zip(given, keys, strict=True)]
+
+    def _place_each(self, until: float, last: float) -> bool:
+        """Place the records that are left. Return whether all have been reached. Raises OutOfTime."""
+        for index in range(len(self._places), len(self._records)):
+            self._places.append(self._place(index, last))
+            if time.monotonic() > until and index + 1 < len(self._records):
+                return False
         return True
 
     def give_up(self, reason: NotAttempted) -> None:
@@ -84,7 +118,7 @@ class Plan:
         inbound = self._records[index]
         try:
             record = self._serializer.serialize(inbound, last)
-            self._check(record)
+            self._check([record])
             given = inbound.partition if isinstance(inbound.partition, int) else None
             partition = self._partitioner.choose(given, record.key)
             if self.is_costly:
@@ -121,11 +155,15 @@ class Plan:
 
     def outcomes(self, results: Results) -> Outcomes:
         """Return one outcome per record, in order, from the log's results for `writes`."""
-        written = {write.partition: iter(metadata) for write, metadata in zip(self.writes, results, strict=True)}
-        found = [place if type(place) is RecordFailure else next(written[place]) for place in self._places]
-        for index, outcome in enumerate(found):
-            if isinstance(outcome, StorageError):
-                found[index] = _failure(index, outcome)
+        # Calls of C functions, because a request may have thousands of records.
+        next_of: dict[Any, Callable[[], Any]] = {
+            write.partition: iter(metadata).__next__ for write, metadata in zip(self.writes, results, strict=True)
+        }
+        found: list[Any] = [place if place.__class__ is RecordFailure else next_of[place]() for place in self._places]
+        if not set(map(type, found)) <= {RecordMetadata, RecordFailure}:
+            for index, outcome in enumerate(found):
+                if isinstance(outcome, StorageError):
+                    found[index] = _failure(index, outcome)
         return Outcomes(found)
 
     def failed(self, reason: RecordError | StorageError) -> Outcomes:

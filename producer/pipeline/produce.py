@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -13,9 +12,9 @@ from core.api.bodies import Body
 from core.errors import OutcomeUnknown, StorageUnavailable
 from producer.models import ApiKey, NewRequest, Outcomes, new_request
 from producer.options import Options
-from producer.pipeline.decode import InboundRecord
+from producer.pipeline.decode import Decoded
 from producer.pipeline.plan import Plan
-from topics.log.contract import BookkeepingFailed, Log, Results
+from topics.log.contract import Log, Results
 from topics.log.errors import NotAttempted
 
 log = structlog.get_logger("takhin.produce")
@@ -33,7 +32,7 @@ class Inbound(msgspec.Struct, frozen=True):
 
     topic: str
     dialect: str
-    records: list[InboundRecord]
+    decoded: Decoded
     options: Options
     body: Body
     api_key: ApiKey | None
@@ -52,7 +51,7 @@ def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
     Raises TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
     now = datetime.now(UTC)
-    plan = plan_of(topic_log, inbound.topic, now, inbound.records, inbound.options)
+    plan = plan_of(topic_log, inbound.topic, now, inbound.decoded, inbound.options)
     seconds = None if inbound.options.timeout_ms is None else inbound.options.timeout_ms / 1000
     began = time.monotonic()
     if not _serialize(plan, seconds or settings.TAKHIN_PRODUCE_TIMEOUT):
@@ -73,10 +72,7 @@ def _append(topic_log: Log, inbound: Inbound, now: datetime, plan: Plan, seconds
         return outcomes
 
     try:
-        return topic_log.append(inbound.topic, plan.writes, save, seconds)
-    except BookkeepingFailed as error:
-        log.warning("the request's outcome is not tracked", error=str(error))
-        return plan.outcomes(error.results)
+        return topic_log.append(inbound.topic, plan.writes, save, seconds, may_save_later=True)
     except (StorageUnavailable, OutcomeUnknown) as error:
         log.warning("append failed", topic=inbound.topic, error=str(error), exc_info=error.__cause__)
         return plan.failed(error)
@@ -97,15 +93,13 @@ def _serialize(plan: Plan, seconds: float) -> bool:
     return done
 
 
-def plan_of(
-    topic_log: Log, topic: str, accepted_at: datetime, records: Sequence[InboundRecord], options: Options
-) -> Plan:
+def plan_of(topic_log: Log, topic: str, accepted_at: datetime, decoded: Decoded, options: Options) -> Plan:
     """Return a request's plan, for `Plan.serialize` to complete.
 
     Raises TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
     accepted_ms = int(accepted_at.timestamp() * 1000)
-    return Plan(records, options, topic_log.partition_count(topic), accepted_ms, topic_log.check_record)
+    return Plan(decoded, options, topic_log.partition_count(topic), accepted_ms, topic_log.check_records)
 
 
 def new_row(inbound: Inbound, now: datetime) -> NewRequest:
@@ -116,7 +110,7 @@ def new_row(inbound: Inbound, now: datetime) -> NewRequest:
         inbound.api_key,
         inbound.options,
         inbound.dialect,
-        len(inbound.records),
+        len(inbound.decoded.records),
         inbound.body.sent_bytes,
         now,
     )

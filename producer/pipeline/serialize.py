@@ -1,13 +1,15 @@
-"""Serialize an inbound record to the bytes to store, or fail with that record's error."""
+"""Serialize inbound records to the bytes to store, or fail with a record's error."""
 
 from django.conf import settings
 
 from producer.errors import RecordTooLarge, SerializationFailed
 from producer.options import Options
-from producer.pipeline.decode import Base64Text, InboundHeader, InboundRecord
+from producer.pipeline.decode import Base64Text, Decoded, InboundHeader, InboundRecord
 from producer.pipeline.formats import FORMATS, from_base64, to_utf8
 from registry.avro_json import AvroMismatch, Budget, TooLarge
 from topics.log.records import Header, Record
+
+NULL = b"null"
 
 
 class Serializer:
@@ -21,18 +23,20 @@ class Serializer:
         self._budget = Budget(self._most_bytes)
         self._to_key = FORMATS[options.key_format].compile(options.key_schema_id, self._budget)
         self._to_value = FORMATS[options.value_format].compile(options.value_schema_id, self._budget)
+        self._all_keys = FORMATS[options.key_format].encode_all
+        self._all_values = FORMATS[options.value_format].encode_all
         self._accepted_ms = accepted_ms
 
     def serialize(self, inbound: InboundRecord, deadline: float) -> Record:
-        """Raises SerializationFailed, RecordTooLarge, and OutOfTime if the deadline passes."""
+        """Serialize one record. Raises SerializationFailed, RecordTooLarge, and OutOfTime if the deadline passes."""
         self._budget.deadline = deadline
         part = "key"
         try:
             text = bytes(inbound.key)
-            key = None if text == b"null" else self._to_key(text)
+            key = None if text == NULL else self._to_key(text)
             part = "value"
             text = bytes(inbound.value)
-            value = None if text == b"null" else self._to_value(text)
+            value = None if text == NULL else self._to_value(text)
         except AvroMismatch as error:
             raise SerializationFailed(str(error.within(part))) from None
         except TooLarge as error:
@@ -45,6 +49,24 @@ class Serializer:
         if record.size > self._most_bytes:
             raise RecordTooLarge(f"has {record.size} bytes; the limit is {self._most_bytes} (TAKHIN_MAX_RECORD_BYTES)")
         return record
+
+    def serialize_all(self, decoded: Decoded) -> list[Record]:
+        """Serialize all records at once, column by column, for formats without a schema.
+
+        Raises SerializationFailed or RecordTooLarge if any record fails; `serialize` then tells which ones do, and why.
+        """
+        assert self._all_keys is not None
+        assert self._all_values is not None
+        keys, values, records = self._all_keys(decoded.keys), self._all_values(decoded.values), decoded.records
+        now = self._accepted_ms
+        timestamps = [now if (given := one.timestamp).__class__ is not int else given for one in records]
+        headers = [[_header(header) for header in one.headers] if one.headers else [] for one in records]
+        made = list(map(Record, keys, values, timestamps, headers))
+        # Without a schema, no key or value is longer than its JSON text.
+        may_exceed = max(map(len, decoded.keys)) + max(map(len, decoded.values)) > self._most_bytes or any(headers)
+        if may_exceed and any(record.size > self._most_bytes for record in made):
+            raise RecordTooLarge("a record is too large")
+        return made
 
 
 def _header(header: InboundHeader) -> Header:

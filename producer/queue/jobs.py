@@ -41,8 +41,8 @@ class Job:
 
 def _plan(topic_log: Log, row: ProduceRequest) -> Plan:
     body = row.read_body()
-    records = DIALECTS[row.dialect].decode(body).records
-    plan = plan_of(topic_log, row.topic, row.created_at, records, row.read_options())
+    decoded = DIALECTS[row.dialect].decode(body)
+    plan = plan_of(topic_log, row.topic, row.created_at, decoded, row.read_options())
     plan.body_bytes = len(body)
     return plan
 

@@ -18,7 +18,7 @@ from producer.queue.jobs import Job
 from producer.queue.writers import Writer
 
 log = structlog.get_logger("takhin.worker")
-MOST_CLAIMED = 16
+MOST_CLAIMED = 64
 POLL_SECONDS = 0.5
 # The wait after an error that is not a request's.
 PAUSE_SECONDS = 1.0

@@ -3,14 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
-from core import tracing
 from core.database import transactions
 from core.errors import OutcomeUnknown
 from producer.models import Outcomes, ProduceRequest
 from producer.queue.endings import Ending, Unfinished, ending_of
 from producer.queue.jobs import Job
-from topics.log.contract import Log, Results
+from topics.log.contract import AppendRequest, Log, Results
 
+# How many requests are written in one transaction.
+MOST_TOGETHER = 64
 Ended = tuple[Job, Ending, Exception | None]
 
 
@@ -70,29 +71,35 @@ class DirectWriter(Writer):
     def _claim(self, most: int) -> list[ProduceRequest]:
         return transactions.commit(lambda: ProduceRequest.objects.claim(most))
 
+    @property
+    def most_at_once(self) -> int:  # type: ignore[override]
+        return MOST_TOGETHER if self.log.supports_transactions else 1
+
     def write(self, jobs: Sequence[Job]) -> Iterator[Ended]:
-        for job in jobs:
-            try:
-                with tracing.about(job.row.trace_id):
-                    self._write(job)
-            except Exception as error:
-                yield job, ending_of(error), error
+        try:
+            results = self.log.append_each([_append_of(job) for job in jobs])
+        except Exception as error:
+            results = [error for _ in jobs]
+        for result, job in zip(results, jobs, strict=True):
+            if isinstance(result, Exception):
+                yield job, ending_of(result), result
             else:
                 yield job, Ending.WRITTEN, None
 
-    def _write(self, job: Job) -> None:
-        row, plan = job.row, job.plan
-        assert plan is not None
-
-        def complete(results: Results) -> None:
-            outcomes = plan.outcomes(results)
-            _check_finished(outcomes)
-            row.complete(outcomes)
-
-        self.log.append(row.topic, plan.writes, complete, request_id=row.pk)
-
     def renew(self, rows: Sequence[ProduceRequest]) -> None:
         transactions.commit(lambda: ProduceRequest.objects.renew(rows))
+
+
+def _append_of(job: Job) -> AppendRequest:
+    row, plan = job.row, job.plan
+    assert plan is not None
+
+    def complete(results: Results) -> None:
+        outcomes = plan.outcomes(results)
+        _check_finished(outcomes)
+        row.complete(outcomes)
+
+    return AppendRequest(row.topic, plan.writes, complete, row.pk, row.trace_id)
 
 
 def _check_finished(outcomes: Outcomes) -> None:

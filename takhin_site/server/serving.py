@@ -10,12 +10,12 @@ from typing import Any
 import structlog
 import uvloop
 from django.conf import settings
-from django.db import connection
 
 from core import wakeups
 from core.database import group_commit
 from core.database.checks import describe
 from core.database.group_commit import Writer
+from core.database.statements import is_sqlite
 from core.wakeups import Waiting
 from takhin_site.server import answers, deadlines, limits
 from takhin_site.server.answers import Application, Result
@@ -204,7 +204,7 @@ class Server:
 
 def _writer() -> Writer | None:
     """Return the writer whose lane runs short requests, or None if they may have to wait for something else."""
-    return group_commit.current() if connection.vendor == "sqlite" and current_log().waits_only_to_commit else None
+    return group_commit.current() if is_sqlite() and current_log().fits_lane else None
 
 
 def _is_short(request: Incoming) -> bool:

@@ -3,10 +3,11 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+from core import tracing
 from core.errors import StorageError
 from topics.log.errors import InvalidTopic, LogRefused, OffsetOutOfRange, UnknownPartition
 from topics.log.records import DEFAULT_CONFIG, Record, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
@@ -49,6 +50,16 @@ class Entry(msgspec.Struct, frozen=True):
     receipt: Callable[[Results], bytes]
 
 
+class AppendRequest(msgspec.Struct, frozen=True):
+    """The arguments of one `append`. `trace_id` is the X-Request-Id for log lines about it."""
+
+    topic: str
+    writes: Sequence[Write]
+    bookkeeping: Bookkeeping[Any]
+    request_id: str
+    trace_id: str
+
+
 class Session(ABC):
     """Exactly-once appends across crashes, for a log whose appends cannot share a transaction with the database.
 
@@ -86,8 +97,8 @@ class Log(ABC):
 
     # Whether `append` and its bookkeeping are one transaction.
     supports_transactions = False
-    # Whether `append` waits for nothing but `transactions.commit`.
-    waits_only_to_commit = False
+    # Whether `append` and `partition_count` may run in a lane: whatever they wait for lets other tasks go on.
+    fits_lane = False
     # Whether `enforce_retention` deletes expired records.
     supports_retention = False
 
@@ -102,6 +113,8 @@ class Log(ABC):
         bookkeeping: Bookkeeping[T] = as_is,  # type: ignore[assignment]
         seconds: float | None = None,
         request_id: str | None = None,
+        *,
+        may_save_later: bool = False,
     ) -> T:
         """Append the writes of one request within `seconds`, run `bookkeeping` and return what it returns.
 
@@ -109,14 +122,29 @@ class Log(ABC):
         It runs in a database transaction: in the append's own if the log `supports_transactions`. It may run again
         after a rollback, and an exception rolls the append back. Otherwise it runs after the append, whose results may
         contain errors, also that the log is unavailable. If the database does not save it, BookkeepingFailed has the
-        results. Such a log adds `request_id` to the records' headers, because a repeated request may write its records
-        twice.
+        results. With `may_save_later` it does not wait for that, and only logs a failure: `bookkeeping` may then do
+        nothing but `statements.add`. Such a log adds `request_id` to the records' headers, because a repeated request
+        may write its records twice.
 
         Raises TopicNotFound, UnknownPartition.
         """
 
-    def check_record(self, record: Record) -> None:  # noqa: B027
-        """Raise DeliveryFailed for a record that this log cannot store unchanged. Cheap; call it before any append."""
+    def append_each(self, requests: Sequence[AppendRequest]) -> list[Any]:
+        """Append several requests, and return what `append` returns for each, or its exception.
+
+        A log that `supports_transactions` does so in one transaction, unless one of them fails.
+        """
+        return [self._append_one(request) for request in requests]
+
+    def _append_one(self, request: AppendRequest) -> Any:
+        with tracing.about(request.trace_id):
+            try:
+                return self.append(request.topic, request.writes, request.bookkeeping, request_id=request.request_id)
+            except Exception as error:
+                return error
+
+    def check_records(self, records: Sequence[Record]) -> None:  # noqa: B027
+        """Raise DeliveryFailed if this log cannot store one of the records unchanged. Call it before any append."""
 
     def open_session(self, name: str, is_ours: Callable[[], bool]) -> Session:
         """Open the session with this name, once all transactions of its earlier owner are decided.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
-from core.database import transactions
+from core.database import statements, transactions
 from core.errors import OutcomeUnknown, StorageUnavailable
 from topics.log.contract import Bookkeeping, BookkeepingFailed, Log, Results, T, as_is
 from topics.log.records import Write
@@ -32,6 +32,8 @@ class LogOutsideDatabase(Log):
         bookkeeping: Bookkeeping[T] = as_is,  # type: ignore[assignment]
         seconds: float | None = None,
         request_id: str | None = None,
+        *,
+        may_save_later: bool = False,
     ) -> T:
         if request_id is not None:
             writes = [_marked(write, request_id) for write in writes]
@@ -42,10 +44,19 @@ class LogOutsideDatabase(Log):
             results = [[error for _ in write.records] for write in writes]
         if bookkeeping is as_is:
             return bookkeeping(results)
+        if may_save_later:
+            value = bookkeeping(results)
+            if rows := statements.take():
+                transactions.commit_later(lambda: statements.put(rows), _not_saved)
+            return value
         try:
             return transactions.commit(lambda: bookkeeping(results))
         except (StorageUnavailable, OutcomeUnknown) as error:
             raise BookkeepingFailed(results, error) from error
+
+
+def _not_saved(error: StorageUnavailable) -> None:
+    log.warning("the request's outcome is not tracked", error=str(error))
 
 
 def _marked(write: Write, request_id: str) -> Write:

@@ -168,6 +168,7 @@ def serve(listener: socket.socket, parent: int) -> None:
     serving.serve(application, listener, parent)
     threads.stop()
     current_log().close()
+    transactions.close()
 
 
 def start_demo() -> None:

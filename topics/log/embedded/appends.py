@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from core.database.inserts import native
+from core.database.statements import native
 from core.errors import StorageDamaged
 from topics.log import batches
 from topics.log.contract import Bookkeeping, Results
@@ -55,7 +55,7 @@ class Append:
             results = [_placed(append, next_offsets, rows) for append in appends]
             try:
                 cursor.executemany(native(_INSERT), rows)
-            except connection.Database.IntegrityError as error:
+            except connection.Database.IntegrityError as error:  # type: ignore[attr-defined]
                 raise _damaged(appends[0]) from error
         return [append.bookkeeping(result) for append, result in zip(appends, results, strict=True)]
 

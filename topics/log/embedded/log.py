@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import msgspec
 import structlog
 from django.db import IntegrityError, connection
 
 from core.database import transactions
-from core.errors import OutcomeUnknown, StorageDamaged, StorageError, StorageUnavailable
+from core.errors import OutcomeUnknown, StorageUnavailable
 from topics.log import batches, current_log
 from topics.log.contract import (
+    AppendRequest,
     Bookkeeping,
     Log,
-    Results,
     T,
     as_is,
     check_partition,
@@ -24,11 +25,10 @@ from topics.log.contract import (
 )
 from topics.log.embedded import reading, retention, writability
 from topics.log.embedded.appends import Append, Batch
-from topics.log.errors import CorruptRecord, TopicExists, TopicNotFound
+from topics.log.errors import CorruptRecord, LogRefused, TopicExists, TopicNotFound
 from topics.log.records import (
     DEFAULT_CONFIG,
     PartitionInfo,
-    RecordMetadata,
     StoredRecord,
     TopicConfig,
     TopicInfo,
@@ -51,7 +51,7 @@ _TOUCHED_BY_APPEND = (
 
 class EmbeddedLog(Log):
     supports_transactions = True
-    waits_only_to_commit = True
+    fits_lane = True
     supports_retention = True
 
     def __init__(self) -> None:
@@ -64,6 +64,8 @@ class EmbeddedLog(Log):
         bookkeeping: Bookkeeping[T] = as_is,  # type: ignore[assignment]
         seconds: float | None = None,
         request_id: str | None = None,
+        *,
+        may_save_later: bool = False,
     ) -> T:
         try:
             return self._append(topic, writes, bookkeeping, seconds)
@@ -73,12 +75,32 @@ class EmbeddedLog(Log):
                 raise
             return self._append(topic, writes, bookkeeping, seconds)
 
+    def append_each(self, requests: Sequence[AppendRequest]) -> list[Any]:
+        results: dict[int, Any] = {}
+        jobs: dict[int, Append] = {}
+        for index, request in enumerate(requests):
+            try:
+                jobs[index] = self._prepared(request.topic, request.writes, request.bookkeeping)
+            except (LogRefused, StorageUnavailable) as error:
+                results[index] = error
+        results |= zip(jobs, transactions.commit_each(list(jobs.values())), strict=True)
+        for index, request in enumerate(requests):
+            if isinstance(results[index], TopicNotFound):
+                # The topic may have been deleted and recreated since its partitions were cached.
+                results[index] = self._append_one(request)
+        return [results[index] for index in range(len(requests))]
+
     def _append(self, topic: str, writes: Sequence[Write], bookkeeping: Bookkeeping[T], seconds: float | None) -> T:
+        result: T = transactions.commit(self._prepared(topic, writes, bookkeeping), seconds)
+        return result
+
+    def _prepared(self, topic: str, writes: Sequence[Write], bookkeeping: Bookkeeping[Any]) -> Append:
+        """Raises TopicNotFound, UnknownPartition."""
         ids = self._ids(topic)
         for write in writes:
             check_partition(write.partition, len(ids))
         prepared = [_batch(ids[write.partition], write) for write in writes]
-        return transactions.commit(Append(topic, prepared, bookkeeping), seconds)
+        return Append(topic, prepared, bookkeeping)
 
     def _ids(self, topic: str) -> list[int]:
         """Return the primary keys of the topic's partitions, by number."""

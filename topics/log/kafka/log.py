@@ -37,6 +37,7 @@ MOST_STEPS_BACK = 4
 
 
 class KafkaLog(LogOutsideDatabase):
+    fits_lane = True
     supports_sessions = True
 
     def __init__(self) -> None:
@@ -110,15 +111,16 @@ class KafkaLog(LogOutsideDatabase):
         except QueueFull as error:
             return [error] * len(records)
 
-    def check_record(self, record: Record) -> None:
-        if record.timestamp == 0:
-            # librdkafka treats 0 as now: https://github.com/confluentinc/librdkafka/issues/1153
-            raise DeliveryFailed(
-                "the Kafka client cannot write timestamp 0; the minimum is 1", "invalid_timestamp", False
-            )
-        if record.headers and any("\0" in name for name, _ in record.headers):
-            # The client would truncate the name there.
-            raise DeliveryFailed("a header name contains a null character", "invalid_record", False)
+    def check_records(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if record.timestamp == 0:
+                # librdkafka treats 0 as now: https://github.com/confluentinc/librdkafka/issues/1153
+                raise DeliveryFailed(
+                    "the Kafka client cannot write timestamp 0; the minimum is 1", "invalid_timestamp", False
+                )
+            if record.headers and any("\0" in name for name, _ in record.headers):
+                # The client would truncate the name there.
+                raise DeliveryFailed("a header name contains a null character", "invalid_record", False)
 
     def open_session(self, name: str, is_ours: Callable[[], bool]) -> Session:
         self._admit()

@@ -9,7 +9,9 @@ from typing import TypeGuard
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from core import lane
 from core.errors import OutcomeUnknown, StorageError
+from core.lane import Gate
 from topics.log.errors import DeliveryFailed, QueueFull
 from topics.log.kafka import errors
 from topics.log.kafka.properties import Properties
@@ -48,14 +50,15 @@ class Room:
 
 
 class Delivery:
-    """The outcomes of one request's records. They share one event: a future per record would cost more than sending."""
+    """The outcomes of one request's records. They share one gate: a future per record would cost more than sending."""
 
     def __init__(self, count: int) -> None:
         self.outcomes: list[DeliveryResult | None] = [None] * count
         self._reported: list[int] = []
         self._of_batch: list[int] = []
         self._expected = -1
-        self._done = threading.Event()
+        self._done = Gate()
+        self.is_reported = False
         self._then: list[Callable[[], None]] = []
         self.has_failed = False
 
@@ -72,10 +75,6 @@ class Delivery:
         if len(self._reported) == self._expected:
             self._end()
 
-    @property
-    def is_reported(self) -> bool:
-        return self._done.is_set()
-
     def expect(self, count: int, then: Callable[[], None] = lambda: None) -> None:
         """Declare that all records are queued and `count` will be reported; `then` is called after the last report."""
         self._then.append(then)
@@ -90,7 +89,8 @@ class Delivery:
         except IndexError:
             return
         then()
-        self._done.set()
+        self.is_reported = True
+        self._done.open()
 
     def settle(self, deadline: float) -> "list[DeliveryResult]":
         """Return every record's outcome, once all are reported or the deadline has passed."""
@@ -139,7 +139,7 @@ def send(producer: Producer, topic: str, records: Sequence[Placed], delivery: De
     if unknown:
         # The server knows that the partitions exist; the client looks for new ones only every five minutes.
         with contextlib.suppress(KafkaException):
-            producer.list_topics(topic, timeout=METADATA_SECONDS)
+            lane.blocking(lambda: producer.list_topics(topic, timeout=METADATA_SECONDS))
         queued += _queue(producer, topic, unknown, delivery)[0]
     return queued
 

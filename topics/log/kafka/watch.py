@@ -8,6 +8,7 @@ import structlog
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
+from core import lane
 from core.errors import StorageUnavailable
 from topics.log.errors import ReservedTopic, TopicNotFound
 from topics.log.kafka import errors
@@ -98,6 +99,7 @@ class Watch:
 
     def refresh(self, seconds: float) -> None:
         """Wait for metadata requested from now on, for at most `seconds`."""
+        lane.leave()
         with self._changed:
             # The current round may already have been answered.
             after = self._rounds + 1 if self._is_busy else self._rounds

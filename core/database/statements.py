@@ -1,4 +1,7 @@
-"""Insert rows at the end of a transaction, all rows of one statement together."""
+"""Execute SQL without Django's cursors, which convert each statement anew. That takes longer than SQLite does.
+
+Rows to insert are collected, and inserted at the end of the transaction, all rows of one statement together.
+"""
 
 import functools
 import threading
@@ -8,10 +11,13 @@ from typing import Any
 
 from django.db import connection
 
+# The rows to insert, by statement.
+Rows = dict[str, list[Sequence[Any]]]
+
 
 class _Rows(threading.local):
     def __init__(self) -> None:
-        self.by_statement: dict[str, list[Sequence[Any]]] = {}
+        self.by_statement: Rows = {}
 
 
 _rows = _Rows()
@@ -25,9 +31,21 @@ def is_sqlite() -> bool:
 def add(statement: str, row: Sequence[Any]) -> None:
     """Execute the statement with this row before the transaction that `transactions.commit` runs commits.
 
-    Values are what the driver takes. Django's cursors convert each statement anew, which takes longer than SQLite.
+    Values are what the driver takes.
     """
     _rows.by_statement.setdefault(statement, []).append(row)
+
+
+def take() -> Rows:
+    """Return what was added, and forget it."""
+    found, _rows.by_statement = _rows.by_statement, {}
+    return found
+
+
+def put(rows: Rows) -> None:
+    """Add what `take` has returned."""
+    for statement, found in rows.items():
+        _rows.by_statement.setdefault(statement, []).extend(found)
 
 
 def flush() -> None:
@@ -44,6 +62,13 @@ def flush() -> None:
 def forget() -> None:
     """Drop what was added, because the transaction is rolled back."""
     _rows.by_statement = {}
+
+
+def execute(statement: str, values: Sequence[Any]) -> int:
+    """Execute a statement in the current transaction. Return the number of changed rows."""
+    with connection.wrap_database_errors:
+        count: int = connection.connection.cursor().execute(native(statement), values).rowcount
+    return count
 
 
 def moment(value: datetime) -> datetime | str:
