@@ -98,6 +98,8 @@ def loses_fields(text: bytes, value: object) -> bool:
     The value must encode with every field it had, including null ones.
     """
     again = _encode(value)
+    if again == text:
+        return False
     lost = text.count(b":") - again.count(b":")
     if b"\\" in text:
         # A string may contain an escaped colon, which is encoded again without the escape.

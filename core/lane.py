@@ -19,8 +19,8 @@ from greenlet import getcurrent, greenlet
 log = structlog.get_logger("takhin.lane")
 T = TypeVar("T")
 Task = Callable[[], object]
-# How many requests start before those that wait are served.
-ROUND = 64
+# How long tasks are started before those that wait are served.
+ROUND_SECONDS = 0.005
 # A lane that has been busy with one step for this long is stuck, such as on a disk that hangs.
 STUCK_SECONDS = 0.25
 # The precision of the deadlines of waiting requests.
@@ -173,19 +173,18 @@ class Lane:
             return None
 
     def _round(self, item: Gate | Task | None) -> None:
-        for _ in range(ROUND):
+        until = time.monotonic() + ROUND_SECONDS
+        while True:
             if isinstance(item, Gate):
                 self._resume(item, True)
             elif item is not None:
                 greenlet(item).switch()
-            if self._queue.empty():
+            if self._queue.empty() or time.monotonic() > until:
                 return
             try:
                 item = self._queue.get_nowait()
             except queue.Empty:
                 return
-        if item is not None:
-            self._queue.put(item)
 
     def _resume(self, gate: Gate, is_open: bool) -> None:
         """Go on with the task that waits for the gate, unless it has stopped waiting."""

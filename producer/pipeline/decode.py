@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import Annotated, Generic, TypeVar
 
 import msgspec
@@ -65,6 +66,7 @@ class InlineSchemas(msgspec.Struct, frozen=True):
     value: bytes | None = None
 
 
+_key_of, _value_of, _headers_of = attrgetter("key"), attrgetter("value"), attrgetter("headers")
 NO_SCHEMAS = InlineSchemas()
 
 
@@ -78,7 +80,7 @@ class Decoded(msgspec.Struct, frozen=True):
 
 
 def _decoded(records: list[InboundRecord], schemas: InlineSchemas = NO_SCHEMAS) -> Decoded:
-    keys, values = [bytes(one.key) for one in records], [bytes(one.value) for one in records]
+    keys, values = list(map(bytes, map(_key_of, records))), list(map(bytes, map(_value_of, records)))
     return Decoded(records, keys, values, schemas)
 
 
@@ -250,9 +252,9 @@ def _too_many() -> TooManyRecords:
 def _excesses(decoded: Decoded) -> Iterator[tuple[int, str]]:
     """Yield the index of each record that exceeds a limit, and which limit."""
     most_headers = settings.TAKHIN_MAX_HEADERS
-    for index, record in enumerate(decoded.records):
-        if record.headers and len(record.headers) > most_headers:
-            yield index, f".headers: expected at most {most_headers} headers, got {len(record.headers)}"
+    for index, headers in enumerate(map(_headers_of, decoded.records)):
+        if headers and len(headers) > most_headers:
+            yield index, f".headers: expected at most {most_headers} headers, got {len(headers)}"
     yield from _deeper("key", decoded.keys)
     yield from _deeper("value", decoded.values)
 

@@ -31,9 +31,9 @@ class Partitioner:
 
     def of_keys(self, keys: Sequence[bytes | None]) -> list[int]:
         """Return the partitions of records by their keys."""
-        count = self.count
+        count, hashed, seed = self.count, murmurhash2, _SEED
         # Utils.toPositive(Utils.murmur2(key)) % numPartitions
-        return [self._without_key() if key is None else (murmurhash2(key, _SEED) & 0x7FFFFFFF) % count for key in keys]
+        return [self._without_key() if key is None else (hashed(key, seed) & 0x7FFFFFFF) % count for key in keys]
 
     def _without_key(self) -> int:
         if self._sticky is None:

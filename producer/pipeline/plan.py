@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from django.conf import settings
+from msgspec import UNSET
 
 from core.errors import StorageError
 from producer.errors import RecordError, RecordFailure, RecordTooLarge
@@ -21,6 +23,7 @@ from topics.log.records import Record, RecordMetadata, Write
 
 # Two characters of JSON become at most eight bytes (0 as a double). Only schema defaults can make more than this.
 TIMES_LARGER = 4
+_partition_of, _key_of = attrgetter("partition"), attrgetter("key")
 
 
 class Plan:
@@ -84,20 +87,21 @@ class Plan:
             partitions = self._partitions(records)
         except (RecordError, DeliveryFailed, UnknownPartition):
             return False
-        for partition in set(partitions):
-            self._by_partition[partition] = []
+        self._by_partition = {partition: [] for partition in dict.fromkeys(partitions)}
+        add = {partition: chosen.append for partition, chosen in self._by_partition.items()}
         for partition, record in zip(partitions, records, strict=True):
-            self._by_partition[partition].append(record)
+            add[partition](record)
         self._places = partitions  # type: ignore[assignment]
         return True
 
     def _partitions(self, records: Sequence[Record]) -> list[int]:
         """Raises UnknownPartition."""
-        given = [one.partition if one.partition.__class__ is int else None for one in self._records]
-        keys = [record.key for record in records]
-        if not any(number is not None for number in given):
+        given = list(map(_partition_of, self._records))
+        keys = list(map(_key_of, records))
+        if given.count(UNSET) == len(given):
             return self._partitioner.of_keys(keys)
-        return [self._partitioner.choose(number, key) for number, key in zip(given, keys, strict=True)]
+        numbers = (number if isinstance(number, int) else None for number in given)
+        return [self._partitioner.choose(number, key) for number, key in zip(numbers, keys, strict=True)]
 
     def _place_each(self, until: float, last: float) -> bool:
         """Place the records that are left. Return whether all have been reached. Raises OutOfTime."""

@@ -1,6 +1,11 @@
 """Serialize inbound records to the bytes to store, or fail with a record's error."""
 
+from collections.abc import Iterable
+from itertools import repeat
+from operator import attrgetter
+
 from django.conf import settings
+from msgspec import UNSET
 
 from producer.errors import RecordTooLarge, SerializationFailed
 from producer.options import Options
@@ -10,6 +15,7 @@ from registry.avro_json import AvroMismatch, Budget, TooLarge
 from topics.log.records import Header, Record
 
 NULL = b"null"
+_timestamp_of, _headers_of = attrgetter("timestamp"), attrgetter("headers")
 
 
 class Serializer:
@@ -57,13 +63,20 @@ class Serializer:
         """
         assert self._all_keys is not None
         assert self._all_values is not None
-        keys, values, records = self._all_keys(decoded.keys), self._all_values(decoded.values), decoded.records
-        now = self._accepted_ms
-        timestamps = [now if (given := one.timestamp).__class__ is not int else given for one in records]
-        headers = [[_header(header) for header in one.headers] if one.headers else [] for one in records]
-        made = list(map(Record, keys, values, timestamps, headers))
+        keys, values = self._all_keys(decoded.keys), self._all_values(decoded.values)
+        timestamps: Iterable[int] = repeat(self._accepted_ms)
+        given = list(map(_timestamp_of, decoded.records))
+        if given.count(UNSET) < len(given):
+            timestamps = [one if isinstance(one, int) else self._accepted_ms for one in given]
+        listed = list(map(_headers_of, decoded.records))
+        has_headers = any(listed)
+        if has_headers:
+            headers = [[_header(header) for header in one] if one else [] for one in listed]
+            made = list(map(Record, keys, values, timestamps, headers))
+        else:
+            made = list(map(Record, keys, values, timestamps))
         # Without a schema, no key or value is longer than its JSON text.
-        may_exceed = max(map(len, decoded.keys)) + max(map(len, decoded.values)) > self._most_bytes or any(headers)
+        may_exceed = has_headers or max(map(len, decoded.keys)) + max(map(len, decoded.values)) > self._most_bytes
         if may_exceed and any(record.size > self._most_bytes for record in made):
             raise RecordTooLarge("a record is too large")
         return made

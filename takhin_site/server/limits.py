@@ -46,5 +46,6 @@ SEND_SECONDS = 30.0
 # How often deadlines are checked, which is also their precision.
 SWEEP_SECONDS = 0.5
 
-# Bodies up to this size are decoded beside other requests in one thread.
-MAX_SHORT_BODY_BYTES = 32 * KIB
+# Requests with bodies up to this size take a few milliseconds, and share one thread. That is as long as a thread keeps
+# the interpreter for itself.
+MAX_SHORT_BODY_BYTES = 256 * KIB

@@ -1,6 +1,8 @@
 """Append the batches of all requests that commit together, with one claim of offsets per partition."""
 
 from collections.abc import Sequence
+from itertools import repeat
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from django.db import connection
@@ -20,6 +22,9 @@ _INSERT = """
 INSERT INTO topics_recordbatch (partition_id, base_offset, record_count, codec, max_timestamp, stored_bytes, payload)
 VALUES (%s, %s, %s, %s, %s, %s, %s)
 """
+
+
+_timestamp_of = attrgetter("timestamp")
 
 
 class Batch(NamedTuple):
@@ -91,8 +96,8 @@ def _placed(append: Append, next_offsets: dict[int, int], rows: list[list[Any]])
         next_offsets[partition_id] = base + count
         placed = bytes(batches.place(payload, base))
         rows.append([partition_id, base, count, write.codec, max_timestamp, len(placed), placed])
-        number = write.partition
-        results.append([RecordMetadata(number, base + at, record.timestamp) for at, record in enumerate(write.records)])
+        timestamps = map(_timestamp_of, write.records)
+        results.append(list(map(RecordMetadata, repeat(write.partition), range(base, base + count), timestamps)))
     return results
 
 

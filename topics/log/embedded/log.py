@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -204,7 +205,7 @@ class EmbeddedLog(Log):
 
 def _batch(partition_id: int, write: Write) -> Batch:
     """Do as much work as possible before the transaction, which blocks all other writers."""
-    max_timestamp = max(record.timestamp for record in write.records)
+    max_timestamp = max(map(attrgetter("timestamp"), write.records))
     return Batch(partition_id, write, batches.encode(write.records, write.codec), max_timestamp)
 
 
