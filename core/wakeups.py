@@ -1,7 +1,15 @@
-"""Wake threads of this process that wait for work or for a request to finish. The database stays authoritative."""
+"""Wake threads that wait for work or for a request to finish, in all processes of a server.
 
+The database stays authoritative. Whoever waits also looks there, for other servers and for messages that are lost.
+"""
+
+import contextlib
+import os
 import threading
 from collections.abc import Callable
+
+WORK = b"work"
+_READ_BYTES = 65_536
 
 _work = threading.Event()
 _finished: dict[str, list[Callable[[], object]]] = {}
@@ -21,8 +29,53 @@ class Waiting(BaseException):
         self.seconds = seconds
 
 
+class _Siblings:
+    """The pipes between the processes of a server, made before they are forked."""
+
+    def __init__(self) -> None:
+        self.pipes: list[tuple[int, int]] = []
+        self.others: list[int] = []
+
+
+_siblings = _Siblings()
+
+
+def connect(count: int) -> None:
+    """Prepare for `count` processes that will be forked from this one."""
+    if count > 1:
+        _siblings.pipes = [os.pipe() for _ in range(count)]
+        for ends in _siblings.pipes:
+            os.set_blocking(ends[1], False)
+
+
+def join(number: int) -> None:
+    """Become the process with this number, and hear the others."""
+    if _siblings.pipes:
+        _siblings.others = [writing for index, (_, writing) in enumerate(_siblings.pipes) if index != number]
+        threading.Thread(target=_hear, args=[_siblings.pipes[number][0]], name="takhin-wakeups", daemon=True).start()
+
+
+def _hear(reading: int) -> None:
+    rest = b""
+    while True:
+        *messages, rest = (rest + os.read(reading, _READ_BYTES)).split(b"\n")
+        for message in messages:
+            if message == WORK:
+                _work.set()
+            else:
+                _finished_here(message.decode())
+
+
+def _tell(message: bytes) -> None:
+    for other in _siblings.others:
+        # A pipe that is full belongs to a process that hangs or starts. It looks into the database later.
+        with contextlib.suppress(OSError):
+            os.write(other, message + b"\n")
+
+
 def work_arrived() -> None:
     _work.set()
+    _tell(WORK)
 
 
 def wait_for_work(seconds: float) -> None:
@@ -31,6 +84,11 @@ def wait_for_work(seconds: float) -> None:
 
 
 def finished(request_id: str) -> None:
+    _finished_here(request_id)
+    _tell(request_id.encode())
+
+
+def _finished_here(request_id: str) -> None:
     with _lock:
         callbacks = _finished.pop(request_id, ())
     for callback in callbacks:

@@ -46,6 +46,13 @@ def integer(name: str, default: int, minimum: int = 0, maximum: int = 2**31 - 1)
     return int(value)
 
 
+def processes(name: str, default: int) -> int:
+    """Return a number of processes; `auto` is the number of cores that this process may use."""
+    if text(name, str(default)) == "auto":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return integer(name, default, 1, 64)
+
+
 def boolean(name: str, default: bool) -> bool:
     value = text(name, str(default)).lower()
     if value not in TRUE + FALSE:

@@ -22,6 +22,7 @@ os.umask(0o077)
 DEBUG = env.boolean("TAKHIN_DEBUG", False)
 TAKHIN_HOST = env.text("TAKHIN_HOST", "127.0.0.1")
 TAKHIN_PORT = env.integer("TAKHIN_PORT", 8080, 1, 65535)
+TAKHIN_PROCESSES = env.processes("TAKHIN_PROCESSES", 1)
 TAKHIN_THREADS = env.integer("TAKHIN_THREADS", 16, 1, 512)
 TAKHIN_MAX_CONNECTIONS = env.integer("TAKHIN_MAX_CONNECTIONS", 10_000, 1, 1_000_000)
 TAKHIN_BODY_TIMEOUT = env.duration("TAKHIN_BODY_TIMEOUT", "30s", 1)
@@ -84,6 +85,8 @@ TOPIC_LOG = {
     "kafka": "topics.log.kafka.log.KafkaLog",
     "memory": "topics.log.memory.MemoryLog",
 }[TAKHIN_LOG]
+if TAKHIN_LOG == "memory" and TAKHIN_PROCESSES > 1:
+    raise ImproperlyConfigured("TAKHIN_PROCESSES must be 1 with TAKHIN_LOG=memory, which each process has for itself")
 TAKHIN_PRODUCE_TIMEOUT = env.duration("TAKHIN_PRODUCE_TIMEOUT", "10s", 1)
 TAKHIN_AUTO_CREATE_TOPICS = env.boolean("TAKHIN_AUTO_CREATE_TOPICS", False)
 TAKHIN_DEFAULT_PARTITIONS = env.integer("TAKHIN_DEFAULT_PARTITIONS", 3, 1, 1000)

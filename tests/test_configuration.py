@@ -20,6 +20,7 @@ SETTINGS = (ROOT / "takhin_site" / "settings.py").read_text()
 READ = {name: kind for kind, name in re.findall(r'env\.(\w+)\(\s*"([A-Z_]+)"', SETTINGS)}
 WRONG = {
     "integer": ["x", "-1", "1.5", "99999999999", "1e3", "0x10"],
+    "processes": ["x", "0", "-1", "65", "all"],
     "boolean": ["maybe", "2", "truely"],
     "choice": ["nonsense", "INFO "],
     "duration": ["30", "5 m", "-1s", "1w", "soon"],

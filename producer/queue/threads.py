@@ -24,16 +24,29 @@ def new_worker() -> Worker:
     return Worker(DirectWriter(topic_log))
 
 
+class _Share:
+    """This process's share of the workers, and whether it keeps house: the first one of a server does."""
+
+    workers = settings.TAKHIN_WORKERS
+    keeps_house = True
+
+
+def choose(number: int, count: int) -> None:
+    """Share the workers among `count` processes, of which this is the one with this number. Call it before `start`."""
+    _Share.workers = len(range(number, settings.TAKHIN_WORKERS, count))
+    _Share.keeps_house = number == 0
+
+
 def start() -> None:
     """Start TAKHIN_WORKERS workers, and housekeeping if TAKHIN_HOUSEKEEPING_INTERVAL is not 0."""
     current_log().warm()
     # Not atexit, which does not run in a server's worker process forked by multiprocessing. Runs before the log closes.
     multiprocessing.util.Finalize(None, stop, exitpriority=20)
-    for number in range(settings.TAKHIN_WORKERS):
+    for number in range(_Share.workers):
         worker = new_worker()
         _workers.append(worker)
         threading.Thread(target=worker.loop, name=f"takhin-worker-{number}", daemon=True).start()
-    if settings.TAKHIN_HOUSEKEEPING_INTERVAL:
+    if settings.TAKHIN_HOUSEKEEPING_INTERVAL and _Share.keeps_house:
         threading.Thread(target=keep_house_forever, name="takhin-housekeeping", daemon=True).start()
 
 

@@ -43,8 +43,11 @@ class Server:
         self.application = application
         self.base_environ = _base_environ(*address)
         self.max_body_bytes = settings.TAKHIN_MAX_BODY_BYTES
-        self.max_connections = connections_allowed(settings.TAKHIN_MAX_CONNECTIONS)
+        self.max_connections = connections_allowed(-(-settings.TAKHIN_MAX_CONNECTIONS // settings.TAKHIN_PROCESSES))
         self.body_seconds = settings.TAKHIN_BODY_TIMEOUT
+        # The share of this process, but enough for one body.
+        share = settings.TAKHIN_MAX_BUFFERED_BYTES // settings.TAKHIN_PROCESSES
+        self.max_buffered_bytes = max(share, min(settings.TAKHIN_MAX_BUFFERED_BYTES, 2 * self.max_body_bytes))
         self.is_stopping = False
         self.stopped = loop.create_future()
         self.connections: set[Connection] = set()
@@ -87,7 +90,7 @@ class Server:
         Complete bodies may take as much again as incomplete ones, so slow clients cannot crowd out fast ones.
         """
         wanted = request.size - request.counted
-        most = settings.TAKHIN_MAX_BUFFERED_BYTES
+        most = self.max_buffered_bytes
         if self._held_bytes + wanted > (2 * most if request.is_complete else most):
             return False
         self._held_bytes += wanted
@@ -110,7 +113,7 @@ class Server:
             self._sending.discard(connection)
             return
         self._sending.add(connection)
-        if self._unsent_bytes > settings.TAKHIN_MAX_BUFFERED_BYTES:
+        if self._unsent_bytes > self.max_buffered_bytes:
             slowest = min(self._sending, key=lambda one: one.since)
             self.sending(slowest, 0)
             slowest.transport.abort()

@@ -1,4 +1,4 @@
-"""Keep a server process running: start it, restart it when it crashes, and stop it on shutdown."""
+"""Keep the server's processes running: start them, restart those that crash, and stop them on shutdown."""
 
 import os
 import select
@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -19,8 +19,9 @@ HEEDED = {*STOP, signal.SIGCHLD}
 MOST_CRASHES = 5
 CRASH_SECONDS = 30.0
 
-# Serves the socket until SIGTERM, which it unblocks, or until the pipe's other end is closed.
-Serve = Callable[[socket.socket, int], None]
+# Serves the socket as the process with this number, until SIGTERM, which it unblocks, or until the pipe's other end is
+# closed.
+Serve = Callable[[int, socket.socket, int], None]
 
 
 class Inbox:
@@ -47,28 +48,33 @@ class Inbox:
             return None
 
 
-def run(listener: socket.socket, serve: Serve, started: Callable[[], object], grace_seconds: float) -> int:
-    """Supervise until SIGTERM or SIGINT, and return the exit code. Calls `started` once, in this process."""
+def run(listeners: list[socket.socket], serve: Serve, started: Callable[[], object], grace_seconds: float) -> int:
+    """Supervise one process per socket until SIGTERM or SIGINT, and return the exit code.
+
+    Calls `started` once, in this process.
+    """
     inbox = Inbox()
-    reading, writing = os.pipe()
+    pipe = os.pipe()
     crashes: list[float] = []
-    child = _fork(listener, serve, reading, writing)
+    numbers = {_fork(number, listeners, serve, pipe): number for number in range(len(listeners))}
     with _blocked():
         started()
     while True:
         if inbox.next() in STOP:
-            listener.close()
-            return _stop(child, inbox, grace_seconds)
-        if (status := _status_of(child)) is None:
-            continue
-        code = os.waitstatus_to_exitcode(status)
-        log.error("the server process ended", pid=child, reason=_reason(code))
-        crashes = [*(moment for moment in crashes if time.monotonic() - moment < CRASH_SECONDS), time.monotonic()]
-        if len(crashes) >= MOST_CRASHES:
-            reason = f"{len(crashes)} crashes within {CRASH_SECONDS:g} seconds"
-            log.critical("the server stops", reason=reason)
-            return 1
-        child = _fork(listener, serve, reading, writing)
+            for listener in listeners:
+                listener.close()
+            return _stop(set(numbers), inbox, grace_seconds)
+        for child, status in _ended(numbers):
+            code = os.waitstatus_to_exitcode(status)
+            log.error("the server process ended", pid=child, reason=_reason(code))
+            crashes = [*(moment for moment in crashes if time.monotonic() - moment < CRASH_SECONDS), time.monotonic()]
+            if len(crashes) >= MOST_CRASHES * len(listeners):
+                reason = f"{len(crashes)} crashes within {CRASH_SECONDS:g} seconds"
+                log.critical("the server stops", reason=reason)
+                _stop(set(numbers) - {child}, inbox, grace_seconds)
+                return 1
+            number = numbers.pop(child)
+            numbers[_fork(number, listeners, serve, pipe)] = number
 
 
 @contextmanager
@@ -81,17 +87,20 @@ def _blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED)
 
 
-def _fork(listener: socket.socket, serve: Serve, reading: int, writing: int) -> int:
+def _fork(number: int, listeners: list[socket.socket], serve: Serve, pipe: tuple[int, int]) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     with _blocked():
         if (child := os.fork()) == 0:
-            os.close(writing)
-            _serve(listener, serve, reading)
+            os.close(pipe[1])
+            for index, listener in enumerate(listeners):
+                if index != number:
+                    listener.close()
+            _serve(number, listeners[number], serve, pipe[0])
     return child
 
 
-def _serve(listener: socket.socket, serve: Serve, reading: int) -> NoReturn:
+def _serve(number: int, listener: socket.socket, serve: Serve, reading: int) -> NoReturn:
     """Run the new process, which starts with all signals blocked."""
     code = 1
     try:
@@ -102,7 +111,7 @@ def _serve(listener: socket.socket, serve: Serve, reading: int) -> NoReturn:
         # SIGTERM stays blocked until it has a handler. Before that it would kill the process, like a crash.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGCHLD})
-        serve(listener, reading)
+        serve(number, listener, reading)
         code = 0
     except BaseException:
         log.exception("the server process fails")
@@ -113,26 +122,30 @@ def _serve(listener: socket.socket, serve: Serve, reading: int) -> NoReturn:
         os._exit(code)
 
 
-def _stop(child: int, inbox: Inbox, grace_seconds: float) -> int:
-    """Stop the child with SIGTERM, or with SIGKILL if it takes longer than `grace_seconds`."""
+def _stop(children: set[int], inbox: Inbox, grace_seconds: float) -> int:
+    """Stop the children with SIGTERM, or with SIGKILL if they take longer than `grace_seconds`."""
     for number in STOP:
         # One signal is enough. Ignoring lasts while the interpreter exits, which removes handlers.
         signal.signal(number, signal.SIG_IGN)
-    os.kill(child, signal.SIGTERM)
+    for child in children:
+        os.kill(child, signal.SIGTERM)
     deadline = time.monotonic() + grace_seconds
-    while (left := deadline - time.monotonic()) > 0:
-        inbox.next(left)
-        if (status := _status_of(child)) is not None:
-            return 0 if os.waitstatus_to_exitcode(status) == 0 else 1
-    log.error("the server process did not end in time", pid=child, seconds=grace_seconds)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return 1
+    left, code = set(children), 0
+    while left and (seconds := deadline - time.monotonic()) > 0:
+        inbox.next(seconds)
+        for child, status in _ended(left):
+            left.discard(child)
+            code = code or int(os.waitstatus_to_exitcode(status) != 0)
+    for child in left:
+        log.error("the server process did not end in time", pid=child, seconds=grace_seconds)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return 1 if left else code
 
 
-def _status_of(child: int) -> int | None:
-    """The child's status when it has ended; reaps other children of this process too."""
-    found = None
+def _ended(children: Collection[int]) -> list[tuple[int, int]]:
+    """Return those of the children that have ended, with their status; reaps other children of this process too."""
+    found: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -140,8 +153,8 @@ def _status_of(child: int) -> int | None:
             return found
         if pid == 0:
             return found
-        if pid == child:
-            found = status
+        if pid in children:
+            found.append((pid, status))
 
 
 def _reason(code: int) -> str:

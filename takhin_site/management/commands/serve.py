@@ -20,6 +20,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection, connections
 
+from core import wakeups
 from core.database import transactions
 from producer.queue import threads
 from takhin_site.server import serving, supervisor
@@ -43,7 +44,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         # Bind before changing anything.
-        listener = bind(settings.TAKHIN_HOST, settings.TAKHIN_PORT)
+        listeners = bind(settings.TAKHIN_HOST, settings.TAKHIN_PORT, settings.TAKHIN_PROCESSES)
         prepare_database(settings.TAKHIN_DATA_DIR / "admin-password")
         has_demo = options["demo"] and self.made_demo_topic()
         if not settings.TAKHIN_REQUIRE_API_KEY:
@@ -52,10 +53,11 @@ class Command(BaseCommand):
         current_log().close()
         transactions.close()
         connections.close_all()
-        listen(listener)
+        listen(listeners)
+        wakeups.connect(len(listeners))
         started = start_demo if has_demo else lambda: None
         grace = settings.TAKHIN_PRODUCE_TIMEOUT + threads.STOP_SECONDS + GRACE_SECONDS
-        sys.exit(supervisor.run(listener, serve, started, grace))
+        sys.exit(supervisor.run(listeners, serve, started, grace))
 
     def made_demo_topic(self) -> bool:
         """Create the demo's topic. Return whether it exists.
@@ -76,20 +78,33 @@ OPEN = (
 )
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Return a socket bound to this address. Raises CommandError if that fails."""
+def bind(host: str, port: int, count: int) -> list[socket.socket]:
+    """Return a socket for each process, bound to this address. Raises CommandError if that fails."""
     with cannot_listen(host, port):
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        return listener
+        listener = bound(host, port)
+        if count == 1:
+            return [listener]
+        # Only a socket that does not share the address finds out that another server listens there.
+        listener.close()
+        return [bound(host, port, is_shared=True) for _ in range(count)]
 
 
-def listen(listener: socket.socket) -> None:
+def bound(host: str, port: int, is_shared: bool = False) -> socket.socket:
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if is_shared:
+        # The kernel gives each new connection to one of the sockets.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(address)
+    return listener
+
+
+def listen(listeners: list[socket.socket]) -> None:
     """Start to listen. Not earlier, or clients that connect during the migration would hang. Raises CommandError."""
-    with cannot_listen(*listener.getsockname()[:2]):
-        listener.listen(BACKLOG)
+    for listener in listeners:
+        with cannot_listen(*listener.getsockname()[:2]):
+            listener.listen(BACKLOG)
 
 
 @contextmanager
@@ -160,8 +175,10 @@ def make_admin(password_file: Path) -> None:
     users.create_superuser(ADMIN, password=password)
 
 
-def serve(listener: socket.socket, parent: int) -> None:
+def serve(number: int, listener: socket.socket, parent: int) -> None:
     """Serve in this process, then stop in order: HTTP, the workers, the log."""
+    wakeups.join(number)
+    threads.choose(number, settings.TAKHIN_PROCESSES)
     # Importing it starts the workers, so it happens in the process that runs them.
     from takhin_site.wsgi import application
 
