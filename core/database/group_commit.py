@@ -24,6 +24,7 @@ from django.db import connection, transaction
 from core import lane
 from core.database import driver_errors, statements
 from core.database.file_lock import FileLock
+from core.database.jobs import run_all
 from core.errors import StorageUnavailable
 from core.lane import Gate, Lane
 
@@ -270,20 +271,6 @@ class Writer:
         if connection.connection is not None and wal.exists() and wal.stat().st_size > MAX_WAL_BYTES:
             with contextlib.suppress(sqlite3.Error):
                 connection.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def run_all(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """Run jobs in the current transaction, those with the same `run_together` at once. Return their results."""
-    kinds: dict[Any, list[int]] = {}
-    for index, job in enumerate(jobs):
-        kinds.setdefault(getattr(job, "run_together", None), []).append(index)
-    results: dict[int, T] = {}
-    for run_together, indexes in kinds.items():
-        chosen = [jobs[index] for index in indexes]
-        found = [job() for job in chosen] if run_together is None else run_together(chosen)
-        results.update(zip(indexes, found, strict=True))
-    statements.flush()
-    return [results[index] for index in range(len(jobs))]
 
 
 def touch(cursor: Any) -> None:

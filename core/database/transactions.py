@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from django.conf import settings
-from django.db import Error, connection, transaction
+from django.db import Error, connection
 
-from core.database import driver_errors, group_commit, statements
+from core.database import group_commit, postgres_commit
 from core.database.driver_errors import translated
 from core.database.statements import is_sqlite
-from core.errors import OutcomeUnknown, StorageUnavailable
+from core.errors import StorageUnavailable
 
-__all__ = ["close", "commit", "last_commit", "translated"]
+__all__ = ["close", "commit", "last_commit", "translated", "writer"]
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ def commit(job: Callable[[], T], seconds: float | None = None) -> T:
         if is_sqlite():
             result = group_commit.current().run(job, seconds or settings.TAKHIN_PRODUCE_TIMEOUT)
         else:
-            result = _commit([job], seconds)[0]
+            result = postgres_commit.commit(job, seconds)
     except StorageUnavailable as error:
         _note(error)
         raise
@@ -63,7 +63,7 @@ def commit_each(jobs: Sequence[Callable[[], T]]) -> "list[T | Exception]":
         if is_sqlite():
             results = group_commit.current().run_each(jobs, settings.TAKHIN_PRODUCE_TIMEOUT)
         else:
-            results = _commit_each(jobs)
+            results = postgres_commit.commit_each(jobs)
     except StorageUnavailable as error:
         results = [error for _ in jobs]
     for result in results:
@@ -74,14 +74,9 @@ def commit_each(jobs: Sequence[Callable[[], T]]) -> "list[T | Exception]":
     return results
 
 
-def _commit_each(jobs: Sequence[Callable[[], T]]) -> "list[T | Exception]":
-    try:
-        return list(_commit(jobs, None))
-    except (StorageUnavailable, OutcomeUnknown) as error:
-        return [error for _ in jobs]
-    except Exception as error:
-        # One bad job must not fail its neighbours.
-        return [error] if len(jobs) == 1 else [result for job in jobs for result in _commit_each([job])]
+def writer() -> "group_commit.Writer | postgres_commit.Writer":
+    """Return this process's writer, in whose lane requests may run."""
+    return group_commit.current() if is_sqlite() else postgres_commit.current()
 
 
 def _note(error: StorageUnavailable) -> None:
@@ -100,33 +95,10 @@ def commit_later(job: Callable[[], object], failed: Callable[[StorageUnavailable
         failed(error)
 
 
-def _commit(jobs: Sequence[Callable[[], T]], seconds: float | None) -> list[T]:
-    is_done = False
-    try:
-        with transaction.atomic(durable=True):
-            if seconds is not None:
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{max(1, int(seconds * 1000))}ms"])
-            results = group_commit.run_all(jobs)
-            is_done = True
-    except Error as error:
-        if not driver_errors.is_unavailable(error):
-            driver_errors.forget_frames(error)
-            raise
-        if is_done:
-            raise OutcomeUnknown("the connection to the database was lost during the commit") from error
-        raise driver_errors.translate(error) from error
-    except Exception as error:
-        driver_errors.forget_frames(error)
-        raise
-    finally:
-        statements.forget()
-    return results
-
-
 def close() -> None:
     """Stop this process's writer and close its connections, before a fork that must not inherit them."""
     connection.close()
     if connection.vendor == "postgresql":
         connection.close_pool()  # type: ignore[attr-defined]
     group_commit.end()
+    postgres_commit.end()

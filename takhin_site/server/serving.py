@@ -12,17 +12,15 @@ import uvloop
 from django.conf import settings
 
 from core import wakeups
-from core.database import group_commit
+from core.database import transactions
 from core.database.checks import describe
-from core.database.group_commit import Writer
-from core.database.statements import is_sqlite
 from core.wakeups import Waiting
 from takhin_site.server import answers, deadlines, limits
 from takhin_site.server.answers import Application, Result
 from takhin_site.server.connection import Connection
 from takhin_site.server.incoming import Incoming
 from takhin_site.server.resources import connections_allowed, return_memory
-from takhin_site.server.threads import Threads
+from takhin_site.server.threads import Threads, Writer
 from topics.log import current_log
 
 log = structlog.get_logger("takhin.server")
@@ -207,7 +205,7 @@ class Server:
 
 def _writer() -> Writer | None:
     """Return the writer whose lane runs short requests, or None if they may have to wait for something else."""
-    return group_commit.current() if is_sqlite() and current_log().fits_lane else None
+    return transactions.writer() if current_log().fits_lane else None
 
 
 def _is_short(request: Incoming) -> bool:

@@ -4,16 +4,25 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from django.db import close_old_connections
 
-from core.database.group_commit import Writer
-from core.lane import Elsewhere
+from core.lane import Elsewhere, Lane
 from takhin_site.server import answers
 from takhin_site.server.answers import Answer, Application, MakeEnviron, Result
 
 Done = Callable[[Result], None]
 Jobs = queue.SimpleQueue[tuple[MakeEnviron, Done]]
+
+
+class Writer(Protocol):
+    """What commits the requests of a lane."""
+
+    lane: Lane
+
+    @property
+    def is_blocked(self) -> bool: ...
 
 
 class Threads:
