@@ -21,7 +21,7 @@ from django.db.models import Sum
 from django.db.models.functions import Now
 from psycopg_pool import PoolTimeout
 
-from core.database import checks, transactions
+from core.database import checks, statements, transactions
 from core.database.engines.postgresql.base import DatabaseWrapper
 from core.errors import StorageDamaged, StorageFull, StorageReadOnly
 from devservers.postgres import PostgresServer, create_database
@@ -228,15 +228,15 @@ def test_a_pool_that_is_empty_is_503_and_not_a_hang(api: Api, topic: str, monkey
 def test_a_connection_lost_in_a_commit_leaves_the_outcome_unknown(
     api: Api, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    insert = ProduceRequest.insert
+    flush = statements.flush
 
-    def insert_and_lose_connection(row: ProduceRequest) -> None:
-        insert(row)
+    def flush_and_lose_connection() -> None:
+        flush()
         pid = connection.connection.info.backend_pid
         with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as other:
             other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
 
-    monkeypatch.setattr(ProduceRequest, "insert", insert_and_lose_connection)
+    monkeypatch.setattr(statements, "flush", flush_and_lose_connection)
     answer = api.produce(topic, [{}])
     monkeypatch.undo()
 

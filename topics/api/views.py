@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from django.conf import settings
 from drf_spectacular.utils import extend_schema_view
+from msgspec import UNSET, UnsetType
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
@@ -146,22 +147,35 @@ def _shown(topic: TopicInfo) -> dict[str, Any]:
     }
 
 
-def _message(record: StoredRecord, decoder: Decoder | None) -> dict[str, Any]:
+class Message(msgspec.Struct, gc=False):
+    """A record as the API returns it. The last fields are there only if a key or value is decoded."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    key: str | None
+    value: str | None
+    headers: list[dict[str, Any]]
+    keyEncoding: str
+    valueEncoding: str
+    keySchemaId: int | UnsetType = UNSET
+    valueSchemaId: int | UnsetType = UNSET
+    keyDecodeError: str | UnsetType = UNSET
+    valueDecodeError: str | UnsetType = UNSET
+
+
+def _message(record: StoredRecord, decoder: Decoder | None) -> Message:
     key, key_encoding = as_text(record.key)
     value, value_encoding = as_text(record.value)
-    shown = {
-        "partition": record.partition,
-        "offset": record.offset,
-        "timestamp": record.timestamp,
-        "key": key,
-        "value": value,
-        "headers": [{"key": name, "value": _header_value(content)} for name, content in record.headers],
-        "keyEncoding": key_encoding,
-        "valueEncoding": value_encoding,
-    }
-    for part, data in (("key", record.key), ("value", record.value)):
-        if decoder is not None and data is not None:
-            shown |= _decoded(part, data, decoder)
+    headers = [{"key": name, "value": _header_value(content)} for name, content in record.headers]
+    shown = Message(
+        record.partition, record.offset, record.timestamp, key, value, headers, key_encoding, value_encoding
+    )
+    if decoder is not None:
+        for part, data in (("key", record.key), ("value", record.value)):
+            if data is not None:
+                for name, found in _decoded(part, data, decoder).items():
+                    setattr(shown, name, found)
     return shown
 
 

@@ -5,6 +5,7 @@ Format: https://kafka.apache.org/documentation/#recordbatch
 
 import struct
 from collections.abc import Sequence
+from itertools import islice
 
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
@@ -75,14 +76,20 @@ def check(payload: bytes, base_offset: int | None = None, count: int | None = No
 
 
 def decode(
-    payload: bytes, partition: int, base_offset: int | None = None, count: int | None = None
+    payload: bytes,
+    partition: int,
+    base_offset: int | None = None,
+    count: int | None = None,
+    start: int = 0,
+    limit: int | None = None,
 ) -> list[StoredRecord]:
-    """Return the records of a stored batch, with their offsets. Raises Corrupt."""
+    """Return the records of a stored batch with offsets from `start` on, at most `limit`. Raises Corrupt."""
     batch = check(payload, base_offset, count)
+    skipped = max(0, start - batch.base_offset)
     try:
         return [
             StoredRecord(partition, record.offset, record.timestamp, record.key, record.value, record.headers)
-            for record in batch
+            for record in islice(batch, skipped, None if limit is None else skipped + limit)
         ]
     except Exception as error:
         raise Corrupt(f"the batch's records cannot be read ({error})") from error

@@ -37,12 +37,14 @@ def read(topic: str, partition: Partition, start: int, limit: int) -> list[Store
                 raise Corrupt("they are missing")
             if place.pk not in payloads:
                 raise Corrupt("they are missing")
-            found = batches.decode(bytes(payloads[place.pk]), partition.number, place.base, place.records)
+            wanted = max(0, start + limit - max(start, place.base))
+            payload = bytes(payloads[place.pk])
+            found = batches.decode(payload, partition.number, place.base, place.records, start, wanted)
         except Corrupt as error:
             if records:
                 break
             raise CorruptRecord(topic, partition.number, first, last, str(error)) from error
-        records += [record for record in found if start <= record.offset < start + limit]
+        records += found
         expected = max(start, place.base + place.records)
     if not records and start < partition.next_offset:
         raise CorruptRecord(topic, partition.number, start, partition.next_offset - 1, "they are missing")
