@@ -16,7 +16,7 @@ ifdef DATA_DIR
 export TAKHIN_DATA_DIR := $(DATA_DIR)
 endif
 
-.PHONY: help run kafka test test-kafka test-postgres test-abuse mutants lint format docs bench requirements clean
+.PHONY: help run kafka test test-kafka test-postgres test-abuse mutants lint format docs bench profile requirements clean
 
 # On a loopback address no keys are required, unless the environment or .env sets the address or requires keys.
 ifeq ($(shell grep -Es '^ *(export )?TAKHIN_(HOST|REQUIRE_API_KEY)=' .env),)
@@ -58,11 +58,12 @@ format: $(VENV)/.dev ## fix and format with ruff
 docs: $(VENV)/.dev ## build the documentation's site in site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-bench: $(VENV)/.dev ## measure speed and memory, as ratios
-	$(BIN)/python -m bench
-	$(BIN)/python -m bench.avro
-	$(BIN)/python -m bench.memory
-	$(BIN)/python -m bench.kafka
+bench: $(VENV)/.dev ## measure speed and memory, and write bench/results.md (ARGS=sync for a part)
+	$(BIN)/python -m bench $(ARGS)
+
+ROW ?= 1 record
+profile: $(VENV)/.dev ## draw a flame graph of one row of the benchmark in bench/profile.svg (ROW="1 record")
+	$(BIN)/python -m bench --seconds 10 --profile "$(ROW)" sync variants
 
 # The other lists are constrained by the first, which includes them, so all can be installed together.
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \

@@ -14,7 +14,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "takhin_site.settings")
 os.environ["TAKHIN_DATA_DIR"] = tempfile.mkdtemp(prefix="takhin-bench-")
 os.environ["TAKHIN_LOG"] = "kafka"
 
-from bench.__main__ import body_of
+from bench.__main__ import bodies
 from devservers.mock_kafka import MockCluster
 from devservers.takhin import LiveServer
 
@@ -98,7 +98,7 @@ def serve(bootstrap: str) -> None:
     server = LiveServer(Path(os.environ["TAKHIN_DATA_DIR"]) / "server", KAFKA_BOOTSTRAP_SERVERS=bootstrap).start()
     try:
         for count, times in ((1, 300), (100, 200), (1000, 100)):
-            body = body_of(count)
+            body = bodies(count, 1)[0]
 
             def call(body: bytes = body) -> None:
                 answer = server.http.post(f"{server.url}/api/topics/{TOPIC}/produce", body, timeout=30)
@@ -109,7 +109,7 @@ def serve(bootstrap: str) -> None:
 
         def through() -> None:
             url = f"{server.url}/api"
-            answer = server.http.post(f"{url}/topics/{TOPIC}/produce?async=true", body_of(1), timeout=30)
+            answer = server.http.post(f"{url}/topics/{TOPIC}/produce?async=true", bodies(1, 1)[0], timeout=30)
             status = server.http.get(f"{url}/produce/status/{answer.json()['requestId']}?wait=30", timeout=40)
             assert status.json()["status"] == "completed", status.text
 
