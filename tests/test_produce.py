@@ -210,3 +210,30 @@ def test_reading_every_partition_is_bounded_in_bytes(api: Api) -> None:
         assert api.produce("wide", records).status_code == 200
 
     assert 8 <= len(api.messages("wide", limit=1000)) <= 10
+
+
+def test_an_id_that_the_server_makes_is_also_the_requests(api: Api, topic: str) -> None:
+    answer = api.produce(topic, [{"value": 1}])
+
+    row = ProduceRequest.objects.get()
+    assert (row.pk, row.trace_id) == (f"req_{answer['X-Request-Id']}", answer["X-Request-Id"])
+
+
+def test_an_id_that_two_requests_share_is_no_conflict(api: Api, topic: str) -> None:
+    first = api.produce(topic, [{"value": 1}])["X-Request-Id"]
+    again = api.post(f"/api/topics/{topic}/produce", {"records": [{"value": 2}]}, **{"X-Request-Id": first})
+
+    assert again.status_code == 200
+    assert sorted(row.trace_id for row in ProduceRequest.objects.all()) == [first, first]
+
+
+def test_only_failures_are_tracked_if_asked_so(api: Api, topic: str, settings: Any) -> None:
+    settings.TAKHIN_TRACK_SYNC = "failed"
+    whole = api.produce(topic, [{"value": 1}])
+    partly = api.produce(topic, [{"value": 1}, {"value": 1, "partition": 7}])
+    failed = api.produce(topic, [{"value": 1, "partition": 7}])
+    accepted = api.produce(topic, [{"value": 1}], async_="true")
+
+    assert [answer.status_code for answer in (whole, partly, failed, accepted)] == [200, 200, 422, 202]
+    tracked = {row.trace_id for row in ProduceRequest.objects.all()}
+    assert tracked == {answer["X-Request-Id"] for answer in (partly, failed, accepted)}

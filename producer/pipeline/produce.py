@@ -14,7 +14,7 @@ from producer.models import ApiKey, NewRequest, Outcomes, new_request
 from producer.options import Options
 from producer.pipeline.decode import Decoded
 from producer.pipeline.plan import Plan
-from topics.log.contract import Log, Results
+from topics.log.contract import BookkeepingFailed, Log, Results
 from topics.log.errors import NotAttempted
 
 log = structlog.get_logger("takhin.produce")
@@ -73,6 +73,9 @@ def _append(topic_log: Log, inbound: Inbound, now: datetime, plan: Plan, seconds
 
     try:
         return topic_log.append(inbound.topic, plan.writes, save, seconds, may_save_later=True)
+    except BookkeepingFailed as error:
+        log.warning("the request's outcome is not tracked", error=str(error))
+        return plan.outcomes(error.results)
     except (StorageUnavailable, OutcomeUnknown) as error:
         log.warning("append failed", topic=inbound.topic, error=str(error), exc_info=error.__cause__)
         return plan.failed(error)

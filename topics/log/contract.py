@@ -122,8 +122,8 @@ class Log(ABC):
         It runs in a database transaction: in the append's own if the log `supports_transactions`. It may run again
         after a rollback, and an exception rolls the append back. Otherwise it runs after the append, whose results may
         contain errors, also that the log is unavailable. If the database does not save it, BookkeepingFailed has the
-        results. With `may_save_later` it does not wait for that, and only logs a failure: `bookkeeping` may then do
-        nothing but `statements.add`. Such a log adds `request_id` to the records' headers, because a repeated request
+        results. With `may_save_later` it does not wait for that if every record was written, and only logs a failure:
+        `bookkeeping` may then do nothing but `statements.add`. Such a log adds `request_id` to the records' headers, because a repeated request
         may write its records twice.
 
         Raises TopicNotFound, UnknownPartition.

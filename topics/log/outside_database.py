@@ -7,7 +7,7 @@ import msgspec
 import structlog
 
 from core.database import statements, transactions
-from core.errors import OutcomeUnknown, StorageUnavailable
+from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from topics.log.contract import Bookkeeping, BookkeepingFailed, Log, Results, T, as_is
 from topics.log.records import Write
 
@@ -44,7 +44,7 @@ class LogOutsideDatabase(Log):
             results = [[error for _ in write.records] for write in writes]
         if bookkeeping is as_is:
             return bookkeeping(results)
-        if may_save_later:
+        if may_save_later and not any(isinstance(one, StorageError) for result in results for one in result):
             value = bookkeeping(results)
             if rows := statements.take():
                 transactions.commit_later(lambda: statements.put(rows), _not_saved)
