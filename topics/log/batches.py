@@ -85,11 +85,13 @@ def decode(
 ) -> list[StoredRecord]:
     """Return the records of a stored batch with offsets from `start` on, at most `limit`. Raises Corrupt."""
     batch = check(payload, base_offset, count)
-    skipped = max(0, start - batch.base_offset)
+    found = batch.last_offset_delta + 1
+    skipped = min(max(0, start - batch.base_offset), found)
+    end = found if limit is None else min(skipped + limit, found)
     try:
         return [
             StoredRecord(partition, record.offset, record.timestamp, record.key, record.value, record.headers)
-            for record in islice(batch, skipped, None if limit is None else skipped + limit)
+            for record in islice(batch, skipped, end)
         ]
     except Exception as error:
         raise Corrupt(f"the batch's records cannot be read ({error})") from error

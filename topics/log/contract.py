@@ -123,8 +123,8 @@ class Log(ABC):
         after a rollback, and an exception rolls the append back. Otherwise it runs after the append, whose results may
         contain errors, also that the log is unavailable. If the database does not save it, BookkeepingFailed has the
         results. With `may_save_later` it does not wait for that if every record was written, and only logs a failure:
-        `bookkeeping` may then do nothing but `statements.add`. Such a log adds `request_id` to the records' headers, because a repeated request
-        may write its records twice.
+        `bookkeeping` may then do nothing but `statements.add`. Such a log adds `request_id` to the records' headers,
+        because a repeated request may write its records twice.
 
         Raises TopicNotFound, UnknownPartition.
         """
