@@ -6,7 +6,7 @@ Rows to insert are collected, and inserted at the end of the transaction, all ro
 import functools
 import threading
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection
@@ -74,6 +74,14 @@ def execute(statement: str, values: Sequence[Any]) -> int:
 def moment(value: datetime) -> datetime | str:
     """Return a time in UTC as the driver takes it and Django reads it."""
     return str(value.replace(tzinfo=None)) if is_sqlite() else value
+
+
+def now(later: timedelta = timedelta(0)) -> str:
+    """Return SQL for the database's current time, or a later one, as Django stores it."""
+    if is_sqlite():
+        # On the same machine it is this process's.
+        return f"'{moment(datetime.now(UTC) + later)}'"
+    return f"STATEMENT_TIMESTAMP() + INTERVAL '{later.total_seconds()} seconds'"
 
 
 @functools.cache

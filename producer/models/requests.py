@@ -9,7 +9,7 @@ from typing import Any, Self
 import msgspec
 import uuid_utils
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from core.database import statements
@@ -22,6 +22,11 @@ LEASE = timedelta(seconds=30)
 MAX_ATTEMPTS = 5
 
 
+_CLAIM = """
+UPDATE producer_producerequest
+SET attempts = attempts + 1, claims = claims + 1, lease_until = {until}, started_at = {now}, slot = %s
+WHERE id IN ({places})
+"""
 _COMPLETE = """
 UPDATE producer_producerequest
 SET status = %s, error = %s, completed_at = %s, written_count = %s, outcomes = %s, lease_until = NULL, slot = NULL
@@ -54,25 +59,41 @@ class ProduceRequestQuerySet(models.QuerySet["ProduceRequest"]):
         before is claimed alone, so that a poison request does not affect others. No other worker claims the requests
         of a slot until the slot's owner, or its next one, has resolved them.
         """
-        rows = list(self.claimable().order_by("id").select_for_update(skip_locked=True)[:most])
+        rows = list(ProduceRequest.objects.raw(*_claimable_sql(most)))
         if not rows:
             return []
         fresh = [row for row in rows if row.attempts == 0]
         chosen = fresh if rows[0].attempts == 0 else rows[:1]
-        self.filter(pk__in=[row.pk for row in chosen]).update(
-            attempts=F("attempts") + 1, claims=F("claims") + 1, lease_until=Now() + LEASE, started_at=Now(), slot=slot
-        )
+        places = ", ".join(["%s"] * len(chosen))
+        now, until = statements.now(), statements.now(LEASE)
+        statements.execute(_CLAIM.format(now=now, until=until, places=places), [slot, *(row.pk for row in chosen)])
         for row in chosen:
             row.slot = slot
             row.attempts += 1
             row.claims += 1
         return chosen
 
+    def has_claimable(self) -> bool:
+        """Whether there may be something to claim. A worker asks whenever it wakes up."""
+        return any(ProduceRequest.objects.raw(*_is_claimable_sql()))
+
     def renew(self, rows: Sequence["ProduceRequest"]) -> None:
         """Extend the claims of these requests by another lease, except those that were finished or claimed since."""
         if rows:
             mine = functools.reduce(operator.or_, (Q(pk=row.pk, claims=row.claims) for row in rows))
             self.pending().filter(mine).update(lease_until=Now() + LEASE)
+
+
+# Django takes as long to write these queries as the database takes to run them.
+@functools.cache
+def _claimable_sql(most: int) -> tuple[str, tuple[Any, ...]]:
+    rows = ProduceRequest.objects.claimable().order_by("id").select_for_update(skip_locked=True)
+    return rows[:most].query.sql_with_params()
+
+
+@functools.cache
+def _is_claimable_sql() -> tuple[str, tuple[Any, ...]]:
+    return ProduceRequest.objects.claimable().only("pk")[:1].query.sql_with_params()
 
 
 class Status(models.TextChoices):

@@ -36,7 +36,7 @@ class Writer(ABC):
     def claim(self, most: int) -> list[ProduceRequest]:
         """Claim pending requests. Raises StorageUnavailable, OutcomeUnknown."""
         with transactions.translated():
-            if not ProduceRequest.objects.claimable().exists():
+            if not ProduceRequest.objects.has_claimable():
                 return []
         return self._claim(most)
 
