@@ -179,8 +179,12 @@ def sync(bench: Bench) -> None:
         bench.row("1000 records sent as gzip", server, 4, 1000, sent=packed, headers={"Content-Encoding": "gzip"})
         with_schema = [body[:-1] + b',"valueSchema":' + json.dumps(SCHEMA).encode() + b"}" for body in bodies(1000)]
         bench.row("1000 records as Avro", server, 4, 1000, query="?value.format=avro", sent=with_schema)
-        messages = "/api/topics/demo/messages"
-        query = "?partition=0&offset=100&limit="
+        # Batches of more than a thousand records, of which the offset is in the middle.
+        server.create_topic("large", 1)
+        for body in bodies(5000):
+            server.http.post(f"{server.url}/api/topics/large/produce", body, timeout=30).raise_for_status()
+        messages = "/api/topics/large/messages"
+        query = "?partition=0&offset=11000&limit="
         bench.row("read 1 record", server, 1, 1, method="GET", path=messages, query=f"{query}1", sent=[b""])
         bench.row("read 1000 records", server, 1, 1000, method="GET", path=messages, query=f"{query}1000", sent=[b""])
         now = load.memory_mib(server.process_ids())

@@ -1,6 +1,7 @@
 """An accepted request is kept, run once, and its status tells how it went."""
 
 import functools
+import json
 import threading
 import time
 from datetime import timedelta
@@ -17,7 +18,7 @@ from core.errors import StorageFull, StorageUnavailable
 from producer.models import MAX_ATTEMPTS, ProduceRequest, Status
 from producer.models import requests as requests_module
 from producer.queue import loop
-from producer.queue.endings import Ending, end
+from producer.queue.endings import Ending, back_off, end, has_given_up, save
 from producer.queue.jobs import Job
 from producer.queue.threads import new_worker
 from producer.queue.writers import DirectWriter
@@ -480,3 +481,69 @@ def test_stopping_gives_unstarted_requests_back(api: Api, topic: str) -> None:
 def test_the_log_has_transactions(api: Api) -> None:
     log: Log = current_log()
     assert log.supports_transactions
+
+
+@pytest.mark.parametrize(("claims", "most"), [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (8, 60), (50, 60)])
+def test_attempts_are_further_and_further_apart(claims: int, most: float) -> None:
+    waits = [back_off(ProduceRequest(claims=claims)) for _ in range(500)]
+
+    assert 0.5 * most <= min(waits) < 0.55 * most
+    assert 0.95 * most < max(waits) <= most
+
+
+def test_a_change_that_comes_too_late_is_told(api: Api, topic: str) -> None:
+    request_id = submit(api, topic, [{"value": 1}])
+    (row,) = claim()
+    assert transactions.commit(ProduceRequest.objects.get(pk=request_id).cancel)
+
+    with capture_logs() as lines:
+        save(row, lambda: row.fail("too late"))
+
+    assert lines == [{"event": "overtaken", "request": request_id, "attempt": 1, "log_level": "warning"}]
+    assert status(api, request_id)["error"] == "cancelled"
+
+
+def test_a_change_that_cannot_be_saved_is_told(api: Api, topic: str) -> None:
+    submit(api, topic, [{"value": 1}])
+    (row,) = claim()
+
+    def full() -> None:
+        raise StorageFull("the disk is full")
+
+    with capture_logs() as lines:
+        save(row, full)
+
+    expected = {"event": "transition failed", "request": row.pk, "error": "the disk is full", "log_level": "warning"}
+    assert lines == [expected]
+
+
+def test_the_last_attempt_is_the_fifth(api: Api, topic: str) -> None:
+    request_id = submit(api, topic, [{"value": 1}])
+    (row,) = claim()
+    row.attempts = MAX_ATTEMPTS
+    assert not has_given_up(row)
+    assert status(api, request_id)["status"] == "pending"
+    row.attempts = MAX_ATTEMPTS + 1
+    finished: list[str] = []
+    wakeups.when_finished(request_id, lambda: finished.append(request_id))
+
+    assert has_given_up(row)
+    assert finished == [request_id]
+    assert status(api, request_id)["error"] == "gave up after 5 attempts: each one killed its worker"
+
+
+def test_one_of_many_that_fails_costs_the_others_nothing(api: Api, topic: str) -> None:
+    """They share a transaction, until one of them turns out to be cancelled."""
+    ids = [submit(api, topic, [{"value": number}]) for number in range(5)]
+    jobs = [Job(row) for row in claim()]
+    assert transactions.commit(ProduceRequest.objects.get(pk=ids[2]).cancel)
+    for job in jobs:
+        assert job.advance(current_log(), 10)
+
+    endings = [ending for _, ending, _ in DirectWriter(current_log()).write(jobs)]
+
+    written = Ending.WRITTEN
+    assert endings == [written, written, Ending.OVERTAKEN, written, written]
+    assert [status(api, one)["status"] for one in ids] == ["completed", "completed", "failed", "completed", "completed"]
+    stored = [json.loads(record["value"]) for number in range(3) for record in api.messages(topic, partition=number)]
+    assert sorted(stored) == [0, 1, 3, 4]

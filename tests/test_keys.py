@@ -1,5 +1,6 @@
 """A key is required by default, may do what it was made for and no more, and is never kept or logged."""
 
+import base64
 import itertools
 import subprocess
 import sys
@@ -580,3 +581,31 @@ def test_an_open_server_says_so_loudly_once(live: LiveServer) -> None:
     loud = [line for line in live.log.read_text().splitlines() if "OPEN: no API key is required" in line]
 
     assert len(loud) == 1
+
+
+def basic(credentials: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(credentials.encode()).decode()}
+
+
+def test_of_basic_credentials_the_password_is_the_key(required: Api) -> None:
+    secret = make_key()
+
+    assert required.get("/api/topics", **basic(f"anyone:{secret}")).status_code == 200
+    assert required.get("/api/topics", **basic(f":{secret}")).status_code == 200
+    # RFC 7617: a user has no colon, so all of the rest is the password.
+    assert required.get("/api/topics", **basic(f"a:b:{secret}")).json()["code"] == "invalid_api_key"
+    assert required.get("/api/topics", **basic(f"{secret}:")).json()["code"] == "missing_authorization"
+
+
+@pytest.mark.parametrize("text", ["%", "dTpw=!", "//79"])
+def test_basic_credentials_that_cannot_be_read_are_none(required: Api, text: str) -> None:
+    answer = required.get("/api/topics", Authorization=f"Basic {text}")
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "missing_authorization")
+
+
+def test_basic_credentials_are_read_strictly(required: Api) -> None:
+    given = basic(f"u:{make_key()}")["Authorization"]
+
+    assert required.get("/api/topics", Authorization=given).status_code == 200
+    assert required.get("/api/topics", Authorization=given[:12] + "!" + given[12:]).status_code == 401

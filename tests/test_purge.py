@@ -5,13 +5,18 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
+from structlog.testing import capture_logs
 
+from core.errors import StorageFull
 from producer.models import ProduceRequest, id_at
 from producer.queue import housekeeping
 from producer.queue.threads import new_worker
 from tests.conftest import Api
+from topics.log.embedded import retention
+from topics.models import Partition, RecordBatch
 
 
 def purge(*arguments: str) -> str:
@@ -98,3 +103,65 @@ def test_it_goes_in_steps(api: Api, requests: dict[str, str], monkeypatch: pytes
     assert housekeeping.purge(timedelta(minutes=30), steps.append) == 6
     assert steps == [2, 2, 2]
     assert ProduceRequest.objects.count() == 2
+
+
+def test_housekeeping_tells_what_it_did(api: Api, requests: dict[str, str]) -> None:
+    make_older(next(iter(requests.values())), timedelta(hours=2))
+    api.create_topic("short", 1, retentionMs=1000)
+    api.produce("short", [{"value": 1, "timestamp": 1}, {"value": 2, "timestamp": 2}])
+
+    assert _rounds(1) == [{"event": "housekeeping", "requests": 1, "records": 2, "log_level": "info"}]
+    assert _rounds(1) == []
+
+
+def test_housekeeping_goes_on_after_an_error(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[Exception] = [StorageFull("the disk is full"), RuntimeError("no luck")]
+
+    def fail() -> int:
+        raise errors.pop(0)
+
+    monkeypatch.setattr(housekeeping, "enforce_retention", fail)
+    lines = _rounds(2)
+
+    assert lines[0] == {"event": "housekeeping put off", "error": "the disk is full", "log_level": "warning"}
+    assert (lines[1]["event"], lines[1]["log_level"]) == ("housekeeping failed, goes on", "error")
+
+
+def _rounds(count: int) -> list[Any]:
+    """Keep house this many times. Return the log lines."""
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) > count:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, capture_logs() as lines:
+        patch.setattr(housekeeping.time, "sleep", sleep)
+        with pytest.raises(KeyboardInterrupt):
+            housekeeping.keep_house_forever()
+    assert set(slept) == {settings.TAKHIN_HOUSEKEEPING_INTERVAL}
+    return lines
+
+
+def test_retention_goes_in_steps_and_counts_all(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "DELETE_STEP", 2)
+    api.create_topic("short", 1, retentionMs=1000)
+    for number in range(5):
+        api.produce("short", [{"value": number, "timestamp": 1}] * 3)
+
+    assert housekeeping.enforce_retention() == 15
+    partition = Partition.objects.get(topic__name="short")
+    assert (partition.first_offset, partition.next_offset, partition.stored_bytes) == (15, 15, 0)
+
+
+def test_retention_by_size_keeps_the_newest_that_fit(api: Api) -> None:
+    api.create_topic("small", 1)
+    for number in range(6):
+        api.produce("small", [{"value": f"{number}" * 100}])
+    (size,) = set(RecordBatch.objects.filter(partition__topic__name="small").values_list("stored_bytes", flat=True))
+    api.client.patch("/api/topics/small", {"retentionBytes": 2 * size}, content_type="application/json")
+
+    assert housekeeping.enforce_retention() == 4
+    assert [record["offset"] for record in api.messages("small", partition=0)] == [4, 5]
+    assert Partition.objects.get(topic__name="small").stored_bytes == 2 * size

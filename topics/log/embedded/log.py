@@ -180,13 +180,13 @@ class EmbeddedLog(Log):
     def read(self, topic: str, partition: int, offset: int | None, limit: int) -> list[StoredRecord]:
         check_partition(partition, self.partition_count(topic))
         with transactions.translated():
-            row = _partition(topic, partition)
-            start = resolve_offset(offset, row.first_offset, row.next_offset)
+            bounds = reading.bounds(topic, partition)
+            start = resolve_offset(offset, bounds.first_offset, bounds.next_offset)
             try:
-                return within_bytes(reading.read(topic, row, start, limit))
+                return within_bytes(reading.read(topic, bounds, start, limit))
             except CorruptRecord:
                 # Retention may have deleted the records meanwhile.
-                if _partition(topic, partition).first_offset == row.first_offset:
+                if reading.bounds(topic, partition).first_offset == bounds.first_offset:
                     raise
         return self.read(topic, partition, offset, limit)
 
@@ -207,13 +207,6 @@ def _batch(partition_id: int, write: Write) -> Batch:
     """Do as much work as possible before the transaction, which blocks all other writers."""
     max_timestamp = max(map(attrgetter("timestamp"), write.records))
     return Batch(partition_id, write, batches.encode(write.records, write.codec), max_timestamp)
-
-
-def _partition(topic: str, number: int) -> Partition:
-    row = Partition.objects.filter(topic__name=topic, number=number).first()
-    if row is None:
-        raise TopicNotFound(topic)
-    return row
 
 
 def _info(topic: Topic) -> TopicInfo:
