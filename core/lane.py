@@ -54,7 +54,8 @@ class Gate:
         if self._lane is not None:
             self._lane.opened(self)
 
-    def is_open(self) -> bool:
+    def try_pass(self) -> bool:
+        """Return whether the gate is open, without waiting. Only its waiter calls this."""
         return self._lock.acquire(blocking=False)
 
     def wait(self, seconds: float) -> bool:
@@ -138,7 +139,7 @@ class Lane:
 
     def park(self, gate: Gate, seconds: float) -> bool:
         """Let other tasks run until the gate opens. Return False if it has not opened within `seconds`."""
-        if gate.is_open():
+        if gate.try_pass():
             return True
         gate.task = getcurrent()
         self._parked[gate] = time.monotonic() + seconds
@@ -152,16 +153,24 @@ class Lane:
         wanted: float | None = None
         while not (self._is_ending and self._queue.empty() and not self._parked):
             item = self._next(wanted)
-            self._busy_since = time.monotonic()
-            self._round(item)
-            wanted = self._settle()
-            while self._opened:
-                self._resume(self._opened.popleft(), True)
-                if not self._opened:
-                    wanted = self._settle()
-            if self._parked:
-                self._expire()
+            try:
+                wanted = self._step(item)
+            except Exception:
+                # Without this thread, nothing would be written any more.
+                log.exception("the lane failed, goes on")
         self._ended()
+
+    def _step(self, item: Gate | Task | None) -> float | None:
+        self._busy_since = time.monotonic()
+        self._round(item)
+        wanted = self._settle()
+        while self._opened:
+            self._resume(self._opened.popleft(), True)
+            if not self._opened:
+                wanted = self._settle()
+        if self._parked:
+            self._expire()
+        return wanted
 
     def _next(self, wanted: float | None) -> Gate | Task | None:
         self._busy_since = None

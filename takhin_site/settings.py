@@ -141,13 +141,14 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "TEST": {"NAME": str(TAKHIN_DATA_DIR / "test.sqlite3")},
     }
 
-# A connection for every thread that may need one at the same time: requests, workers and their leases, housekeeping.
-_THREADS = TAKHIN_THREADS + 2 * TAKHIN_WORKERS + 2
+# A connection for every thread that may need one at the same time: requests, workers and their leases,
+# housekeeping, the lane.
+_THREADS = TAKHIN_THREADS + 2 * TAKHIN_WORKERS + 3
 TAKHIN_DB_POOL_SIZE = env.integer("TAKHIN_DB_POOL_SIZE", _THREADS, 1)
 if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     if TAKHIN_DB_POOL_SIZE < _THREADS:
         raise ImproperlyConfigured(
-            f"TAKHIN_DB_POOL_SIZE must be at least {_THREADS}: TAKHIN_THREADS + 2 * TAKHIN_WORKERS + 2, "
+            f"TAKHIN_DB_POOL_SIZE must be at least {_THREADS}: TAKHIN_THREADS + 2 * TAKHIN_WORKERS + 3, "
             f"got {TAKHIN_DB_POOL_SIZE}"
         )
     _of_url = DATABASES["default"].get("OPTIONS", {})

@@ -19,6 +19,8 @@ from devservers.takhin import LiveServer
 from producer import authentication
 from topics import log
 
+# The journal modes of SQLite that a test runs in. On PostgreSQL there is nothing to choose.
+JOURNALS = ["WAL", "TRUNCATE"] if connection.vendor == "sqlite" else [""]
 pytest_plugins = ["tests.kafka.fixtures"]
 
 

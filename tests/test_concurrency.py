@@ -15,6 +15,7 @@ from django.db import connection, connections
 from core.database import group_commit, transactions
 from core.errors import StorageUnavailable
 from devservers.takhin import LiveServer
+from tests.conftest import JOURNALS
 from topics.log.embedded.log import EmbeddedLog
 from topics.log.errors import TopicNotFound
 from topics.log.records import Record, Write
@@ -151,9 +152,10 @@ def waiting_together(count: int) -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.mark.no_database
-def test_two_server_processes_append_to_one_partition(tmp_path: Path) -> None:
-    first = LiveServer(tmp_path / "data").start()
-    second = LiveServer(tmp_path / "data").start()
+@pytest.mark.parametrize("journal", JOURNALS)
+def test_two_server_processes_append_to_one_partition(tmp_path: Path, journal: str) -> None:
+    first = LiveServer(tmp_path / "data", TAKHIN_SQLITE_JOURNAL=journal).start()
+    second = LiveServer(tmp_path / "data", TAKHIN_SQLITE_JOURNAL=journal).start()
     try:
         first.create_topic("shared", 1)
 

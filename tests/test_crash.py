@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from devservers.takhin import LiveServer
+from tests.conftest import JOURNALS
 
 pytestmark = pytest.mark.no_database
 
@@ -62,8 +63,9 @@ class Client(threading.Thread):
             self.stopping.wait(0.02)
 
 
-def test_it_works(tmp_path: Path) -> None:
-    server = LiveServer(tmp_path / "data").start()
+@pytest.mark.parametrize("journal", JOURNALS)
+def test_it_works(tmp_path: Path, journal: str) -> None:
+    server = LiveServer(tmp_path / "data", TAKHIN_SQLITE_JOURNAL=journal).start()
     server.create_topic("crash", 2)
     clients = [Client(server, number) for number in range(CLIENTS)]
     for client in clients:

@@ -414,7 +414,7 @@ def test_a_database_of_another_encoding_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.no_database
-@pytest.mark.parametrize(("workers", "least"), [(1, 20), (2, 22)])
+@pytest.mark.parametrize(("workers", "least"), [(1, 21), (2, 23)])
 def test_a_pool_smaller_than_the_threads_is_refused(tmp_path: Path, workers: int, least: int) -> None:
     variables = {"TAKHIN_DB_POOL_SIZE": str(least - 1), "TAKHIN_WORKERS": str(workers)}
 

@@ -32,6 +32,8 @@ from producer.queue.accept import accept
 from topics.log import current_log
 from topics.log.errors import TopicExists, TopicNotFound
 
+# A record is an object, and may contain some. A thousand records take a few milliseconds.
+MOST_OBJECTS_IN_LANE = 5000
 # Under gunicorn, waiting holds a thread. At least half of the threads stay free for other requests.
 _waiting = threading.BoundedSemaphore(max(1, settings.TAKHIN_THREADS // 2))
 
@@ -49,11 +51,11 @@ class ProduceViewSet(ViewSet):
         http = request._request
         _find_or_create_topic(topic)
         chosen = parameters.parse(http.META.get("QUERY_STRING", ""))
-        if needs_schema(chosen):
-            # Schemas may come from another server, and records with one take their time.
-            lane.leave()
         dialect = dialect_of(http.META.get("CONTENT_TYPE", ""))
         body = bodies.read(http)
+        if needs_schema(chosen) or body.data.count(b"{") > MOST_OBJECTS_IN_LANE:
+            # Schemas may come from another server, and many records take their time.
+            lane.leave()
         decoded = dialect.decode(body.data)
         api_key = key_of(request)
         new_id = http.META.get("takhin.new_id")

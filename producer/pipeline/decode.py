@@ -16,7 +16,7 @@ import msgspec
 from django.conf import settings
 from msgspec import UNSET, UnsetType
 
-from core import json_text
+from core import json_text, lane
 from core.api.errors import InvalidBody
 from core.json_text import InvalidJson
 from core.nesting import is_deeper
@@ -131,6 +131,8 @@ def _decode(read: Callable[[bytes], Decoded], body: bytes) -> Decoded:
     try:
         decoded = read(body)
     except InvalidJson as error:
+        # To say what is wrong may take long, and so do unpaired surrogates.
+        lane.leave()
         hidden = surrogates.hide(body)
         if hidden is None:
             raise InvalidBody(str(error)) from None
@@ -207,6 +209,7 @@ def _read_lines(body: bytes) -> Decoded:
         except InvalidJson as error:
             raise _on_line(body, end, _expecting(LINE_EXAMPLE, error)) from None
     if json_text.loses_fields(body, records):
+        lane.leave()
         _refuse_repeated_fields(body)
     decoded = _decoded(records)
     for index, excess in _excesses(decoded):
