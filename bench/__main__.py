@@ -291,6 +291,36 @@ def kafka(bench: Bench) -> None:
     bench.say(f"\nWithout HTTP, beside librdkafka alone (`python -m bench.kafka`):\n\n```\n{output}```")
 
 
+def growth(bench: Bench) -> None:
+    """What a request costs when the log has ten million records and the admin a million requests."""
+    bench.say(f"\n## Growth\n\n{HEAD}")
+    with served(TAKHIN_WORKERS="0", TAKHIN_HOUSEKEEPING_INTERVAL="0") as server:
+        empty = bench.row("1 record, empty log", server, 16, 1)
+        url = f"{server.url}/api/topics/demo/produce"
+        for body in bodies(10_000) * 125:
+            server.http.post(url, body, timeout=60).raise_for_status()
+        server.stop()
+        _add_requests(server.folder / "takhin.sqlite3", 1_000_000)
+        server.start()
+        full = bench.row("1 record, 10 M records and 1 M requests", server, 16, 1)
+        bench.say(f"\nThe full log takes {full.cpu / empty.cpu:.2f} times the processor time of the empty one.")
+
+
+def _add_requests(path: Path, count: int) -> None:
+    """Copy a finished request many times, under other ids."""
+    database = sqlite3.connect(path)
+    columns = [row[1] for row in database.execute("PRAGMA table_info(producer_producerequest)")]
+    rest = ", ".join(columns[1:])
+    numbers = f"WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {count})"
+    database.execute(
+        f"INSERT INTO producer_producerequest ({', '.join(columns)}) {numbers} "
+        f"SELECT printf('req_00000000%024x', n), {rest} FROM n, "
+        "(SELECT * FROM producer_producerequest WHERE status = 'completed' LIMIT 1)"
+    )
+    database.commit()
+    database.close()
+
+
 def parts(bench: Bench) -> None:
     bench.say("\n## The parts\n")
     with tempfile.TemporaryDirectory() as folder:
@@ -340,6 +370,7 @@ PARTS = {
     "async": asynchronous,
     "postgres": postgres,
     "kafka": kafka,
+    "growth": growth,
     "parts": parts,
 }
 

@@ -42,6 +42,8 @@ class Decoder:
     To a key that may use none of a schema's subjects, the schema is unknown.
     """
 
+    format = FORMAT
+
     def __init__(self, key: Key | None) -> None:
         self._source = source_for(key)
         self._left = MOST_DECODED

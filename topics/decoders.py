@@ -19,8 +19,17 @@ class Undecoded(Exception):
 
 
 class Decoder(Protocol):
+    # The name of the format.
+    format: str
+
     def decode(self, data: bytes) -> Decoded | None:
         """Decode bytes; return None if they were written without a schema. Raises Undecoded."""
+
+
+def decoded_format() -> str:
+    """Return the name of the format that decoders decode."""
+    name: str = import_string(settings.RECORD_DECODER).format
+    return name
 
 
 def new_decoder(key: Any = None) -> Decoder:

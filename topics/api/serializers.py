@@ -14,6 +14,7 @@ from core.api.serializers import (
     StrictSerializer,
     unexpected,
 )
+from topics.decoders import decoded_format
 from topics.log.contract import MAX_PARTITIONS
 
 MAX_OFFSET = 2**63 - 1
@@ -115,7 +116,7 @@ class StoredHeaderSerializer(serializers.Serializer[Any]):
     value = HeaderValueField(help_text='Text, null, or `{"base64": "…"}` if the bytes are not UTF-8.')
 
 
-ENCODINGS = ["utf-8", "base64", "avro"]
+ENCODINGS = ["utf-8", "base64", decoded_format()]
 
 
 class MessageSerializer(serializers.Serializer[Any]):
