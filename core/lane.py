@@ -4,7 +4,6 @@ With a thread for each, requests hand the interpreter's lock to one another seve
 requests themselves. In a lane each request runs in a greenlet, which switches only where it waits for a Gate.
 """
 
-import os
 import queue
 import threading
 import time
@@ -75,7 +74,6 @@ class Lane:
     """
 
     def __init__(self, name: str, settle: Callable[[], float | None], ended: Callable[[], object]) -> None:
-        self.pid = os.getpid()
         self._settle = settle
         self._ended = ended
         self._queue: queue.SimpleQueue[Gate | Task | None] = queue.SimpleQueue()

@@ -8,7 +8,6 @@ The thread is a lane: requests may run in it up to their commit. Therefore it ne
 """
 
 import contextlib
-import os
 import sqlite3
 import threading
 import time
@@ -27,6 +26,7 @@ from core.database.file_lock import FileLock
 from core.database.jobs import run_all
 from core.errors import StorageUnavailable
 from core.lane import Gate, Lane
+from core.processes import PerProcess
 
 log = structlog.get_logger("takhin.database")
 T = TypeVar("T")
@@ -279,23 +279,16 @@ def touch(cursor: Any) -> None:
     cursor.execute(f"PRAGMA user_version = {int(version)}")
 
 
-_current: Writer | None = None
-_making = threading.Lock()
+_writers = PerProcess(Writer)
 
 
 def current() -> Writer:
-    """Return this process's writer, created on first use because threads do not survive a fork."""
-    global _current
-    if _current is None or _current.lane.pid != os.getpid():
-        with _making:
-            if _current is None or _current.lane.pid != os.getpid():
-                _current = Writer()
-    return _current
+    """Return this process's writer."""
+    return _writers.get()
 
 
 def end() -> None:
     """Stop this process's writer, if there is one."""
-    global _current
-    if _current is not None:
-        _current.lane.end()
-        _current = None
+    writer = _writers.take()
+    if writer is not None:
+        writer.lane.end()

@@ -4,7 +4,6 @@ PostgreSQL lets many write at the same time, so threads commit on their own. A r
 with those that wait at the same moment, which takes a few round trips instead of several for each.
 """
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ from core.database import driver_errors, statements
 from core.database.jobs import run_all
 from core.errors import OutcomeUnknown, StorageUnavailable
 from core.lane import Elsewhere, Gate, Lane
+from core.processes import PerProcess
 
 T = TypeVar("T")
 MAX_GROUP = 256
@@ -136,22 +136,16 @@ def _is_lock_timeout(error: StorageUnavailable) -> bool:
     return getattr(driver_error, "sqlstate", None) == LOCK_NOT_AVAILABLE
 
 
-_current: Writer | None = None
-_making = threading.Lock()
+_writers = PerProcess(Writer)
 
 
 def current() -> Writer:
-    """Return this process's writer, created on first use because threads do not survive a fork."""
-    global _current
-    with _making:
-        if _current is None or _current.lane.pid != os.getpid():
-            _current = Writer()
-        return _current
+    """Return this process's writer."""
+    return _writers.get()
 
 
 def end() -> None:
     """Stop this process's writer, if there is one."""
-    global _current
-    if _current is not None:
-        _current.lane.end()
-        _current = None
+    writer = _writers.take()
+    if writer is not None:
+        writer.lane.end()
