@@ -63,6 +63,7 @@ def test_it_works(cluster: MockCluster, api: Api) -> None:
         (message,) = api.messages("orders", partition=metadata["partition"], offset=metadata["offset"], limit=1)
         assert message["value"] == (None if record["value"] is None else "1.1")
         assert [header["key"] for header in message["headers"]] == [h["key"] for h in record.get("headers", [])]  # type: ignore[attr-defined]
+    until(ProduceRequest.objects.exists, "it is saved after the response")
     row = ProduceRequest.objects.get()
     assert (row.status, row.written_count) == (Status.COMPLETED, 2)
 

@@ -71,8 +71,10 @@ def _append(topic_log: Log, inbound: Inbound, now: datetime, plan: Plan, seconds
             row.finish(outcomes)
         return outcomes
 
+    # Who looks for a request that failed must find it.
+    may_save_later = plan.count == len(inbound.decoded.records)
     try:
-        return topic_log.append(inbound.topic, plan.writes, save, seconds, may_save_later=True)
+        return topic_log.append(inbound.topic, plan.writes, save, seconds, may_save_later=may_save_later)
     except BookkeepingFailed as error:
         log.warning("the request's outcome is not tracked", error=str(error))
         return plan.outcomes(error.results)
