@@ -1,10 +1,11 @@
 """Offsets have no gap and no double, whoever writes at the same time."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import requests
 from django.db import connection, connections
 
 from core.database import group_commit, transactions
+from core.database.group_commit import Locked
 from core.errors import StorageUnavailable
 from devservers.takhin import LiveServer
 from tests.conftest import JOURNALS
@@ -183,3 +185,46 @@ def test_two_server_processes_append_to_one_partition(tmp_path: Path, journal: s
     finally:
         first.stop()
         second.stop()
+
+
+@pytest.mark.sqlite
+def test_a_lock_of_others_is_waited_for_as_long_as_the_caller_may(settings: Any) -> None:
+    settings.TAKHIN_PRODUCE_TIMEOUT = 1
+    name = str(connection.settings_dict["NAME"])
+    with closing(sqlite3.connect(name, isolation_level=None)) as other, ThreadPoolExecutor(1) as pool:
+        assert transactions.commit(lambda: "free") == "free"
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageUnavailable, match=r"^the database was busy for 0\.05 seconds$"):
+            transactions.commit(lambda: "never", 0.05)
+        with pytest.raises(Locked, match=r"^another process has kept the database locked for 1 s$"):
+            transactions.commit(lambda: "never")
+        assert group_commit.current().is_blocked
+        # From now on nobody waits: not even one who may not wait at all.
+        with pytest.raises(Locked):
+            transactions.commit(lambda: "never", 0.000_001)
+        settings.TAKHIN_PRODUCE_TIMEOUT = 30
+        waiting = pool.submit(transactions.commit, lambda: "at last")
+        time.sleep(0.3)
+        assert not waiting.done()
+        other.execute("ROLLBACK")
+        assert waiting.result(10) == "at last"
+    assert not group_commit.current().is_blocked
+    assert transactions.last_commit.failure is None
+
+
+@pytest.mark.sqlite
+def test_the_end_of_a_lock_is_noticed_though_nobody_writes(settings: Any) -> None:
+    settings.TAKHIN_PRODUCE_TIMEOUT = 1
+    with closing(sqlite3.connect(str(connection.settings_dict["NAME"]), isolation_level=None)) as other:
+        before = other.execute("PRAGMA user_version").fetchone()
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageUnavailable):
+            transactions.commit(lambda: None, 0.5)
+        assert group_commit.current().is_blocked
+        other.execute("ROLLBACK")
+        deadline = time.monotonic() + 10
+        while group_commit.current().is_blocked:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        # Trying leaves no trace.
+        assert other.execute("PRAGMA user_version").fetchone() == before

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from core.errors import StorageFull
 from producer.models import ProduceRequest
 from tests.conftest import Api
+from topics.log import current_log
 from topics.models import RecordBatch
 
 
@@ -237,3 +239,17 @@ def test_only_failures_are_tracked_if_asked_so(api: Api, topic: str, settings: A
     assert [answer.status_code for answer in (whole, partly, failed, accepted)] == [200, 200, 422, 202]
     tracked = {row.trace_id for row in ProduceRequest.objects.all()}
     assert tracked == {answer["X-Request-Id"] for answer in (partly, failed, accepted)}
+
+
+def test_a_log_that_fails_is_told_for_each_record(api: Api, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise StorageFull("the disk is full")
+
+    monkeypatch.setattr(type(current_log()), "append", fail)
+    answer = api.produce(topic, [{"value": 1}, {"value": 2, "partition": 9}])
+
+    assert answer.status_code == 422
+    first, second = answer.json()["offsets"]
+    assert first == {"error": "record 0: the disk is full", "code": "storage_full", "retriable": True}
+    assert second["code"] == "unknown_partition"
+    assert second["error"].startswith("record 1: partition 9 does not exist")
