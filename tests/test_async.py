@@ -14,9 +14,11 @@ from structlog.testing import capture_logs
 
 from core import tracing, wakeups
 from core.database import transactions
-from core.errors import StorageFull, StorageUnavailable
-from producer.models import MAX_ATTEMPTS, ProduceRequest, Status
+from core.errors import OutcomeUnknown, StorageFull, StorageUnavailable
+from producer.errors import RecordFailure
+from producer.models import MAX_ATTEMPTS, Outcomes, ProduceRequest, Status
 from producer.models import requests as requests_module
+from producer.pipeline.plan import Plan
 from producer.queue import loop
 from producer.queue.endings import Ending, back_off, end, has_given_up, save
 from producer.queue.jobs import Job
@@ -547,3 +549,36 @@ def test_one_of_many_that_fails_costs_the_others_nothing(api: Api, topic: str) -
     assert [status(api, one)["status"] for one in ids] == ["completed", "completed", "failed", "completed", "completed"]
     stored = [json.loads(record["value"]) for number in range(3) for record in api.messages(topic, partition=number)]
     assert sorted(stored) == [0, 1, 3, 4]
+
+
+def test_of_what_is_in_doubt_only_the_unexpected_counts_as_an_attempt(api: Api, topic: str) -> None:
+    submit(api, topic, [{"value": 1}])
+    (row,) = claim()
+    what = {"event": "in doubt, the receipts will tell", "request": row.pk}
+
+    with capture_logs() as lines:
+        end(row, Ending.IN_DOUBT, error := RuntimeError("no luck"))
+    assert lines == [{**what, "attempt": 1, "exc_info": error, "log_level": "error"}]
+    assert ProduceRequest.objects.get().attempts == 1
+
+    with capture_logs() as lines:
+        end(row, Ending.IN_DOUBT, unknown := OutcomeUnknown("who knows"))
+    assert lines == [{**what, "error": str(unknown), "log_level": "warning"}]
+    assert ProduceRequest.objects.get().attempts == 0
+    assert ProduceRequest.objects.get().lease_until is not None
+
+
+def test_a_record_that_may_be_written_later_is_tried_again_with_its_reason(
+    api: Api, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(api, topic, [{"value": 1}])
+    (row,) = claim()
+    job = Job(row)
+    assert job.advance(current_log(), 10)
+    failed = Outcomes([RecordFailure("record 0: later", "queue_full", True)])
+    monkeypatch.setattr(Plan, "outcomes", lambda *_: failed)
+
+    ((_, ending, error),) = DirectWriter(current_log()).write([job])
+
+    assert (ending, str(error)) == (Ending.RELEASED, "record 0: later")
+    assert api.messages(topic) == []
