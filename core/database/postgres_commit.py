@@ -43,9 +43,9 @@ def commit_each(jobs: Sequence[Callable[[], T]]) -> "list[T | Exception]":
     """Commit several jobs in this thread, together if possible. Return the result or the error of each."""
     try:
         return list(commit_here(jobs, None))
-    except (StorageUnavailable, OutcomeUnknown) as error:
-        return [error for _ in jobs]
     except Exception as error:
+        if _concerns_all(error):
+            return [error for _ in jobs]
         # One bad job must not fail its neighbours.
         return [error] if len(jobs) == 1 else [result for job in jobs for result in commit_each([job])]
 
@@ -111,17 +111,12 @@ class Writer:
     def _commit(self, group: list[_Waiter]) -> None:
         try:
             results = commit_here([waiter.job for waiter in group], LOCK_SECONDS)
-        except StorageUnavailable as error:
-            # Nothing was written. A thread may wait longer for a lock, and rejects the request if that is no help.
-            is_locked = _is_lock_timeout(error)
-            for waiter in group:
-                waiter.error = Elsewhere() if is_locked else error
-        except OutcomeUnknown as error:
-            for waiter in group:
-                waiter.error = error
         except Exception as error:
-            if len(group) == 1:
-                group[0].error = error
+            if len(group) == 1 or _concerns_all(error):
+                # A thread may wait longer for a lock, and rejects the request if that is no help.
+                is_locked = _is_lock_timeout(error)
+                for waiter in group:
+                    waiter.error = Elsewhere() if is_locked else error
                 return
             # One bad job must not fail its neighbours.
             for waiter in group:
@@ -131,7 +126,13 @@ class Writer:
                 waiter.result = result
 
 
-def _is_lock_timeout(error: StorageUnavailable) -> bool:
+def _concerns_all(error: Exception) -> bool:
+    """Whether the database itself failed, and not one of the jobs, which may also raise a StorageUnavailable."""
+    is_unavailable = isinstance(error, StorageUnavailable) and isinstance(error.__cause__, Error)
+    return is_unavailable or isinstance(error, OutcomeUnknown)
+
+
+def _is_lock_timeout(error: Exception) -> bool:
     driver_error = error.__cause__.__cause__ if error.__cause__ is not None else None
     return getattr(driver_error, "sqlstate", None) == LOCK_NOT_AVAILABLE
 
