@@ -16,6 +16,8 @@ from takhin_site import headers, logs, pages
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+# The longest Host that is remembered: a name in DNS and a port (RFC 1035). Clients choose what they send.
+MOST_REMEMBERED = 261
 UNDERSCORED = re.compile(r"([a-z0-9._-]+)(?::[0-9]+)?")
 
 
@@ -68,7 +70,7 @@ class KnownHost:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         given = request.META.get("HTTP_HOST", "")
-        if _is_known(given, tuple(settings.ALLOWED_HOSTS)):
+        if len(given) <= MOST_REMEMBERED and _is_known(given, tuple(settings.ALLOWED_HOSTS)):
             return self.get_response(request)
         host = given.lower()
         # Compose generates such names. Django rejects them even if it allows any host, as invalid in DNS (RFC 1034).

@@ -21,6 +21,9 @@ django.setup(set_prefix=False)
 
 from producer.queue import finished_elsewhere, threads
 
+# The longest path that is remembered, which has room for the longest topic. Clients choose what they send.
+MOST_REMEMBERED = 300
+
 
 @functools.lru_cache(maxsize=1024)
 def _resolved(path: str) -> ResolverMatch:
@@ -46,7 +49,8 @@ class Handler(WSGIHandler):
 
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
         """Look up most paths only once, because Django tries one pattern after the other."""
-        request.resolver_match = _resolved(request.path_info)
+        path = request.path_info
+        request.resolver_match = _resolved(path) if len(path) <= MOST_REMEMBERED else get_resolver().resolve(path)
         return request.resolver_match
 
 
