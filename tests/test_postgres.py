@@ -66,7 +66,7 @@ def writes_to(partitions: list[int], value: bytes) -> list[Write]:
 
 
 def test_it_works(api: Api, topic: str) -> None:
-    assert api.produce(topic, [{"value": 1}]).status_code == 210
+    assert api.produce(topic, [{"value": 1}]).status_code == 200
     assert connection.vendor == "postgresql"
     assert connection.settings_dict["OPTIONS"]["pool"]["max_size"] == 21
     with connection.cursor() as cursor:
