@@ -1,5 +1,6 @@
 """The command `takhin`, which runs Takhin's management commands, as manage.py does."""
 
+import gc
 import os
 import sys
 
@@ -15,6 +16,9 @@ def main() -> None:
         sys.stdout.write(f"{__version__}\n")
         return
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "takhin_site.settings")
+    # Imports leave little garbage, and looking for it takes a fifth of the time to start.
+    gc.disable()
+    import django
     from django.conf import settings
     from django.core.management import execute_from_command_line
 
@@ -23,4 +27,8 @@ def main() -> None:
         _ = settings.DEBUG
     except ImproperlyConfigured as error:
         sys.exit(f"takhin: {error}")
+    django.setup()
+    gc.enable()
+    # What was imported stays. A forked process shares this memory as long as nothing looks through it.
+    gc.freeze()
     execute_from_command_line(sys.argv)
