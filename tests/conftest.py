@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +17,7 @@ from django.db import connection
 from django.test import Client
 
 from core.database.engines.sqlite3 import base
+from devservers import ROOT
 from devservers.takhin import LiveServer
 from producer import authentication
 from topics import log
@@ -62,6 +65,17 @@ def nothing_slow() -> Iterator[None]:
         patch.setattr(flush, "emit_post_migrate_signal", lambda *_, **__: None)
         patch.setattr(settings, "WHITENOISE_AUTOREFRESH", True, raising=False)
         patch.setattr(settings, "PASSWORD_HASHERS", ["django.contrib.auth.hashers.MD5PasswordHasher"])
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let live servers start with a migrated database: most tests are not about migrations."""
+    folder = tmp_path_factory.mktemp("migrated")
+    variables = {**os.environ, "TAKHIN_DATA_DIR": str(folder), "DATABASE_URL": ""}
+    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=variables, check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LiveServer, "migrated", folder / "takhin.sqlite3")
         yield
 
 

@@ -19,6 +19,12 @@ def server(tmp_path: Path) -> LiveServer:
     return LiveServer(tmp_path / "data")
 
 
+@pytest.fixture(autouse=True)
+def nothing_migrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start as users do for the first time."""
+    monkeypatch.setattr(LiveServer, "migrated", None)
+
+
 def greeting(server: LiveServer) -> str:
     """What the demo prints once it has produced."""
     assert server.saw("Ctrl-C stops the server."), server.log.read_text()
