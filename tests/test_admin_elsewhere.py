@@ -105,7 +105,9 @@ def test_a_partition_that_no_broker_leads_is_told_and_hides_nothing(
 
     def without_leader(log: MemoryLog, name: str) -> TopicInfo:
         found = whole(log, name)
-        return TopicInfo(name, [PartitionInfo(0, 0, 0, is_online=False), *found.partitions[1:]], found.config)
+        return TopicInfo(
+            name, [PartitionInfo(0, 0, 0, is_online=False, leader=None), *found.partitions[1:]], found.config
+        )
 
     monkeypatch.setattr(MemoryLog, "topic", without_leader)
 
@@ -113,10 +115,32 @@ def test_a_partition_that_no_broker_leads_is_told_and_hides_nothing(
     assert "offline: no leader" in _text(admin.get(f"{_page(topic)}change/"))
     assert "has no leader and cannot be read now" in _text(admin.get(f"{RECORDS}?topic={topic}&partition=0"))
     assert _offsets(_text(admin.get(f"{RECORDS}?topic={topic}"))) == [0]
-    assert api.get(f"/api/topics/{topic}").json()["partitions"][:2] == [
-        {"id": 0, "highWaterMark": None, "firstOffset": None},
-        {"id": 1, "highWaterMark": 1, "firstOffset": 0},
+    shown = api.get(f"/api/topics/{topic}").json()["partitions"]
+    assert [(one["id"], one["highWaterMark"], one["firstOffset"], one["leader"]) for one in shown[:2]] == [
+        (0, None, None, None),
+        (1, 1, 0, 0),
     ]
+
+
+def test_partitions_in_trouble_are_highlighted(admin: Client, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def described(log: MemoryLog, name: str) -> TopicInfo:
+        partitions = [
+            PartitionInfo(0, 0, 5, True, 1, (1, 2, 3), (1, 2, 3)),
+            PartitionInfo(1, 0, 5, True, 1, (1, 2, 3), (1, 2)),
+            PartitionInfo(2, 0, 5, True, 1, (1, 2, 3), (1,)),
+        ]
+        config = TopicConfig(others={"cleanup.policy": "compact", "min.insync.replicas": "2"}, min_insync_replicas=2)
+        return TopicInfo(name, partitions, config)
+
+    monkeypatch.setattr(MemoryLog, "topic", described)
+    page = _text(admin.get(f"{_page(topic)}change/"))
+
+    assert page.count("takhin-trouble") == 2
+    assert (
+        page.count("<strong>under-replicated</strong>") == page.count("<strong>below min.insync.replicas</strong>") == 1
+    )
+    assert "<dt>cleanup.policy</dt><dd>compact</dd>" in page
+    assert "1 below min.insync.replicas" in _text(admin.get(TOPICS))
 
 
 def test_the_sidebar_leads_nowhere_else(admin: Client, settings: Any) -> None:

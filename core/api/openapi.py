@@ -14,7 +14,7 @@ PROBLEMS = {
     400: (
         "invalid_parameter",
         "invalid query parameter",
-        "limt: unknown parameter; expected partition, offset, limit, decode",
+        "limt: unknown parameter; expected partition, offset, timestamp, limit, decode",
     ),
     401: ("invalid_api_key", "invalid API key", "invalid API key"),
     403: ("missing_scope", "this API key lacks the scope manage", "this API key lacks the scope manage"),

@@ -31,7 +31,7 @@ class NewTopicForm(TopicForm):
         max_value=MAX_PARTITIONS,
         initial=lambda: settings.TAKHIN_DEFAULT_PARTITIONS,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Records with the same key stay in order in one partition. This number cannot be changed later.",
+        help_text="Records with the same key stay in order in one partition. Later, this number can only grow.",
     )
 
     def clean_name(self) -> str:

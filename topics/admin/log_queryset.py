@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 from django.core.exceptions import FieldError
 from django.db.models import QuerySet
 
@@ -14,9 +13,15 @@ from topics.models import Topic
 
 def instance(topic: TopicInfo) -> Any:
     """Return a Topic that has no table row. Its primary key is its name, and only the log saves it."""
-    made: Any = Topic(pk=topic.name, name=topic.name, **msgspec.structs.asdict(topic.config))
+    config = topic.config
+    made: Any = Topic(
+        pk=topic.name,
+        name=topic.name,
+        retention_ms=config.retention_ms,
+        retention_bytes=config.retention_bytes,
+    )
     made._state.adding = False
-    made.bounds = topic.partitions
+    made.info = topic
     made.counted = len(topic.partitions)
     made.records = sum(bounds.kept for bounds in topic.partitions)
     return made

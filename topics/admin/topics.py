@@ -1,16 +1,19 @@
 """Admin pages for topics, from their table for the embedded log, and from the log itself for any other."""
 
-from typing import Any
+from collections import Counter
+from typing import Any, ClassVar
 
+import msgspec
 from django.contrib import admin
 from django.db.models import Count, F, QuerySet, Sum
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
+from unfold.decorators import display
 
 from core.admin.base import BoundedAdmin, OutsideTransactionAdmin
 from core.formatting import span
@@ -20,11 +23,31 @@ from topics.admin.log_queryset import LogTopicQuerySet
 from topics.log import current_log
 from topics.log.embedded.log import is_embedded
 from topics.log.errors import TopicNotFound
-from topics.log.records import TopicConfig
+from topics.log.records import DEFAULT_CONFIG, PartitionInfo, TopicInfo
 from topics.models import Topic
 
 # The list of partitions shows the rest.
 MOST_PARTITIONS_SHOWN = 100
+
+
+HEALTHY, UNDER_REPLICATED, BELOW_MINIMUM, OFFLINE = CONDITIONS = (
+    "healthy",
+    "under-replicated",
+    "below min.insync.replicas",
+    "offline",
+)
+
+
+LABELS = {HEALTHY: "success", UNDER_REPLICATED: "warning", BELOW_MINIMUM: "danger", OFFLINE: "danger"}
+
+
+def condition_of(topic: TopicInfo, partition: PartitionInfo) -> str:
+    """Return one of CONDITIONS, which get worse from left to right."""
+    if not partition.is_online:
+        return OFFLINE
+    if topic.is_below_minimum(partition):
+        return BELOW_MINIMUM
+    return UNDER_REPLICATED if partition.is_under_replicated else HEALTHY
 
 
 class BaseTopicAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: ignore[misc]
@@ -35,7 +58,7 @@ class BaseTopicAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type
     add_fields = ("name", "partitions", "retention_ms", "retention_bytes")
     search_fields = ("name",)
     search_help_text = "Search by topic name"
-    readonly_fields = ("name", "created_at", "partitions_shown")
+    readonly_fields: ClassVar[tuple[str, ...]] = ("name", "created_at", "partitions_shown")
     sortable_by = ("name", "created_at")
     # What a topic's deletion loses.
     unit = "records"
@@ -54,7 +77,8 @@ class BaseTopicAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type
         return name
 
     def save_model(self, request: HttpRequest, obj: Topic, form: Any, change: bool) -> None:
-        config = TopicConfig(obj.retention_ms, obj.retention_bytes)
+        before = current_log().topic(obj.name).config if change else DEFAULT_CONFIG
+        config = msgspec.structs.replace(before, retention_ms=obj.retention_ms, retention_bytes=obj.retention_bytes)
         if change:
             current_log().configure_topic(obj.name, config)
             return
@@ -131,8 +155,9 @@ class LogTopicAdmin(BaseTopicAdmin):
     """Topics of any other log. Offsets are counted instead of records, because Kafka's offsets have gaps."""
 
     add_form = NewLogTopicForm
-    list_display = ("name", "partition_count", "offset_count", "kept", "browse")
-    fields = ("name", "retention_ms", "retention_bytes", "partitions_shown")
+    list_display = ("name", "partition_count", "replication", "condition", "offset_count", "kept", "browse")
+    fields = ("name", "retention_ms", "retention_bytes", "configs_shown", "partitions_shown", "cluster_shown")
+    readonly_fields: ClassVar[tuple[str, ...]] = ("name", "configs_shown", "partitions_shown", "cluster_shown")
     unit = "offsets kept"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Topic]:
@@ -151,10 +176,33 @@ class LogTopicAdmin(BaseTopicAdmin):
     def offset_count(self, topic: Any) -> str:
         return self.record_count(topic)
 
+    @admin.display(description="replicas")
+    def replication(self, topic: Any) -> int:
+        return int(topic.info.replication_factor)
+
+    @display(description="condition", label=LABELS)  # type: ignore[untyped-decorator]
+    def condition(self, topic: Any) -> tuple[str, str]:
+        """Return the worst condition of a partition, and how many partitions have it."""
+        found = Counter(condition_of(topic.info, partition) for partition in topic.info.partitions)
+        worst = max(found, key=CONDITIONS.index)
+        return worst, worst if worst == HEALTHY else f"{found[worst]} {worst}"
+
+    @admin.display(description="configs")
+    def configs_shown(self, topic: Any) -> str:
+        rows = format_html_join("", "<dt>{}</dt><dd>{}</dd>", sorted(topic.info.config.others.items()))
+        return format_html('<dl class="takhin-facts">{}</dl>', rows) if rows else "all have their defaults"
+
     @admin.display(description="partitions")
     def partitions_shown(self, topic: Any) -> str:
-        bounds = [(found, browser.address(topic.name, found.id)) for found in topic.bounds]
-        return render_to_string("topics/bounds.html", {"partitions": bounds})
+        rows = [
+            (found, browser.address(topic.name, found.id), condition_of(topic.info, found))
+            for found in topic.info.partitions
+        ]
+        return render_to_string("topics/bounds.html", {"partitions": rows, "healthy": HEALTHY})
+
+    @admin.display(description="cluster")
+    def cluster_shown(self, topic: Any) -> str:
+        return render_to_string("topics/cluster.html", {"cluster": current_log().cluster_info()})
 
 
 class TopicAdmin(ModelAdmin):  # type: ignore[misc]

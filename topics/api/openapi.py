@@ -7,18 +7,27 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from rest_framework.serializers import Serializer
 
 from core.api.openapi import COMMON, PROBLEM_TYPE, SHARED, problem_example, problems
-from topics.api.serializers import MessageSerializer, ReadParameters, ReadProblemSerializer
+from topics.api.serializers import ClusterSerializer, MessageSerializer, ReadParameters, ReadProblemSerializer
 
 TOPIC = OpenApiParameter("topic", OpenApiTypes.STR, OpenApiParameter.PATH, description="The topic's name.")
 TOPIC_EXAMPLE: dict[str, Any] = {
     "name": "orders",
     "partitionCount": 2,
     "partitions": [
-        {"id": 0, "highWaterMark": 42, "firstOffset": 0},
-        {"id": 1, "highWaterMark": 17, "firstOffset": 0},
+        {"id": 0, "highWaterMark": 42, "firstOffset": 0, "leader": 0, "replicas": [0], "inSyncReplicas": [0]},
+        {"id": 1, "highWaterMark": 17, "firstOffset": 0, "leader": 0, "replicas": [0], "inSyncReplicas": [0]},
     ],
+    "replicationFactor": 1,
     "retentionMs": None,
     "retentionBytes": None,
+    "configs": {},
+}
+CLUSTER_EXAMPLE: dict[str, Any] = {
+    "log": "kafka",
+    "clusterId": "Ouo2HsFnQ2uXlfOJRhpnBw",
+    "controller": 2,
+    "brokers": [{"id": 1, "host": "kafka-1", "port": 9092}, {"id": 2, "host": "kafka-2", "port": 9092}],
+    "versions": {"takhin": "1.0.0", "database": "PostgreSQL 15.8", "librdkafka": "2.16.0", "confluent-kafka": "2.16.0"},
 }
 _message = {
     "partition": 0,
@@ -40,6 +49,18 @@ _corrupt = problem_example(
     partition=0,
     firstOffset=4,
     lastOffset=6,
+)
+cluster = extend_schema(
+    operation_id="describeCluster",
+    summary="Describe the cluster that keeps the log",
+    tags=["topics"],
+    parameters=SHARED,
+    responses={
+        200: OpenApiResponse(
+            ClusterSerializer, examples=[OpenApiExample("cluster", value=CLUSTER_EXAMPLE, response_only=True)]
+        ),
+        **problems(*COMMON),
+    },
 )
 read_messages = extend_schema(
     operation_id="readMessages",

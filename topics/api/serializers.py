@@ -18,6 +18,8 @@ from topics.decoders import decoded_format
 from topics.log.contract import MAX_PARTITIONS
 
 MAX_OFFSET = 2**63 - 1
+# Kafka's protocol has 16 bits for it.
+MAX_REPLICAS = 2**15 - 1
 
 
 class TopicNameField(serializers.RegexField):
@@ -44,10 +46,49 @@ class PartitionSerializer(serializers.Serializer[Any]):
         min_value=0, allow_null=True, help_text="The first offset still kept; null while the partition has no leader."
     )
 
+    leader = serializers.IntegerField(
+        min_value=0, allow_null=True, help_text="The broker that writes the partition; null while there is none."
+    )
+    replicas = serializers.ListField(
+        child=serializers.IntegerField(min_value=0), help_text="The brokers that keep a copy of the partition."
+    )
+    inSyncReplicas = serializers.ListField(
+        child=serializers.IntegerField(min_value=0), help_text="The replicas that have all records."
+    )
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+class ConfigsField(serializers.DictField):
+    """Topic configs by Kafka's names. Numbers and booleans may be JSON's; null returns a config to its default."""
+
+    def to_internal_value(self, data: Any) -> dict[str, str | None]:
+        if not isinstance(data, dict):
+            raise unexpected("object", data)
+        return {name: _config_value(name, value) for name, value in data.items()}
+
+
+def _config_value(name: str, value: Any) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None or isinstance(value, (str, int, float)):
+        return None if value is None else str(value)
+    raise serializers.ValidationError({name[:60]: unexpected("string", value).detail})
+
+
+@extend_schema_field(
+    {
+        "type": "object",
+        "additionalProperties": {"type": ["string", "integer", "number", "boolean", "null"]},
+    }
+)
+class GivenConfigsField(ConfigsField):
+    pass
+
 
 class TopicSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     partitionCount = serializers.IntegerField(min_value=1)
+    replicationFactor = serializers.IntegerField(min_value=0, help_text="How many brokers keep each partition.")
     partitions = PartitionSerializer(many=True)
     retentionMs = serializers.IntegerField(
         allow_null=True, help_text="Records older than this are deleted; null keeps them forever."
@@ -55,16 +96,38 @@ class TopicSerializer(serializers.Serializer[Any]):
     retentionBytes = serializers.IntegerField(
         allow_null=True, help_text="Bytes kept in each partition; null keeps all records."
     )
+    configs = ConfigsField(
+        help_text="The topic's own configs, by Kafka's names, without those that have their default."
+    )
 
 
 class TopicChangeSerializer(StrictSerializer):
+    partitions = IntegerField(
+        min_value=1,
+        max_value=MAX_PARTITIONS,
+        required=False,
+        help_text="The number of partitions, which can only grow. Keys may belong to another partition from then on.",
+    )
+    replicationFactor = IntegerField(
+        min_value=1,
+        max_value=MAX_REPLICAS,
+        required=False,
+        help_text="How many brokers keep each partition; the default is the cluster's. It cannot be changed.",
+    )
+    configs = GivenConfigsField(
+        required=False,
+        help_text="Topic configs by Kafka's names; null returns one to its default. "
+        "The embedded log has only retention.ms and retention.bytes.",
+    )
     retentionMs = IntegerField(min_value=1, max_value=MAX_OFFSET, required=False, allow_null=True)
     retentionBytes = IntegerField(min_value=1, max_value=MAX_OFFSET, required=False, allow_null=True)
 
 
 class NewTopicSerializer(TopicChangeSerializer):
     name = TopicNameField(help_text="A valid Kafka topic name; '.' and '..' are not allowed.")
-    partitions = IntegerField(min_value=1, max_value=MAX_PARTITIONS, required=False)
+    partitions = IntegerField(
+        min_value=1, max_value=MAX_PARTITIONS, required=False, help_text="The number of partitions."
+    )
 
     def validate_name(self, value: str) -> str:
         if value in (".", ".."):
@@ -85,6 +148,13 @@ class ReadParameters(ParameterSerializer):
         required=False,
         help_text="Where to start; a negative offset counts from the end. The default is the first kept offset.",
     )
+    timestamp = IntegerParameter(
+        min_value=0,
+        max_value=MAX_OFFSET,
+        required=False,
+        help_text="Start at the first record with this timestamp, in milliseconds, or a later one. "
+        "If there is none, the response is empty. Cannot be combined with `offset`.",
+    )
     limit = IntegerParameter(
         min_value=1, max_value=1000, default=100, help_text="The maximum number of records in the response."
     )
@@ -92,6 +162,11 @@ class ReadParameters(ParameterSerializer):
         default="false",
         help_text="Show Avro keys and values as JSON, with their schema ids.",
     )
+
+    def validate(self, attrs: Any) -> Any:
+        if "timestamp" in attrs and "offset" in attrs:
+            raise serializers.ValidationError({"timestamp": "cannot be combined with offset"})
+        return attrs
 
 
 @extend_schema_field(
@@ -138,6 +213,22 @@ class MessageSerializer(serializers.Serializer[Any]):
     valueDecodeError = serializers.CharField(
         required=False, help_text="With decode=true: why an Avro value could not be decoded."
     )
+
+
+class BrokerSerializer(serializers.Serializer[Any]):
+    id = serializers.IntegerField(min_value=0)
+    host = serializers.CharField(allow_null=True)
+    port = serializers.IntegerField(allow_null=True)
+
+
+class ClusterSerializer(serializers.Serializer[Any]):
+    log = serializers.CharField(help_text="The log in use: `embedded` or `kafka`.")
+    clusterId = serializers.CharField(allow_null=True, help_text="Kafka's id of the cluster.")
+    controller = serializers.IntegerField(
+        allow_null=True, help_text="The broker that answers for the controllers; with KRaft, any of them."
+    )
+    brokers = BrokerSerializer(many=True, help_text="The embedded log is its own broker 0, without an address.")
+    versions = serializers.DictField(child=serializers.CharField(), help_text="The versions of the software in use.")
 
 
 class ReadProblemSerializer(ProblemSerializer):

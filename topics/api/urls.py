@@ -2,11 +2,12 @@
 
 from django.urls import URLPattern, path
 
-from topics.api.views import TopicViewSet
+from topics.api.views import ClusterViewSet, TopicViewSet
 
 
 def urls(topics: type[TopicViewSet] = TopicViewSet) -> list[URLPattern]:
     return [
+        path("cluster", ClusterViewSet.as_view({"get": "retrieve"}), name="cluster"),
         path("topics", topics.as_view({"get": "list", "post": "create"}), name="topics"),
         path(
             "topics/<str:topic>",

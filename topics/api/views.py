@@ -2,7 +2,7 @@
 
 import base64
 import builtins
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -15,16 +15,26 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from core.api.serializers import ParameterSerializer
+from core.database.checks import describe
 from topics.api import openapi
-from topics.api.serializers import NewTopicSerializer, ReadParameters, TopicChangeSerializer, TopicSerializer
+from topics.api.serializers import (
+    MAX_OFFSET,
+    NewTopicSerializer,
+    ReadParameters,
+    TopicChangeSerializer,
+    TopicSerializer,
+)
 from topics.decoders import Decoder, Undecoded, new_decoder
 from topics.log import current_log
-from topics.log.contract import MAX_READ_BYTES
+from topics.log.contract import MAX_READ_BYTES, fewer_partitions
+from topics.log.errors import InvalidTopic
 from topics.log.records import DEFAULT_CONFIG, StoredRecord, TopicConfig, TopicInfo
 
 log = structlog.get_logger("takhin.topics")
 # Maps the JSON fields of a topic's configuration to TopicConfig.
 CONFIG = {"retentionMs": "retention_ms", "retentionBytes": "retention_bytes"}
+# Maps Kafka's names of the same to both.
+RETENTION = {"retention.ms": ("retentionMs", "retention_ms"), "retention.bytes": ("retentionBytes", "retention_bytes")}
 
 
 # A subclass may add members of its own to a topic.
@@ -80,9 +90,9 @@ class TopicViewSet(ViewSet):
         count = current_log().partition_count(topic)
         wanted = ReadParameters(data=request.query_params)
         wanted.is_valid(raise_exception=True)
-        partition, offset = wanted.validated_data.get("partition"), wanted.validated_data.get("offset")
+        partition = wanted.validated_data.get("partition")
         numbers = range(count) if partition is None else [partition]
-        records = _read(topic, numbers, offset, wanted.validated_data["limit"])
+        records = _read(topic, numbers, wanted.validated_data)
         decoder = new_decoder(request.auth) if wanted.validated_data["decode"] == "true" else None
         return Response([_message(record, decoder) for record in records])
 
@@ -93,22 +103,53 @@ class TopicViewSet(ViewSet):
     def create_topic(self, members: dict[str, Any]) -> TopicInfo:
         """Create the topic that a valid request body describes."""
         partitions = members.get("partitions", settings.TAKHIN_DEFAULT_PARTITIONS)
-        return current_log().create_topic(members["name"], partitions, _config(members, DEFAULT_CONFIG))
+        config = _config(members, DEFAULT_CONFIG)
+        return current_log().create_topic(members["name"], partitions, config, members.get("replicationFactor"))
 
     def change_topic(self, topic: TopicInfo, members: dict[str, Any]) -> TopicInfo:
-        """Apply a valid request body to the topic."""
-        if not CONFIG.keys() & members.keys():
-            return topic
-        return current_log().configure_topic(topic.name, _config(members, topic.config))
+        """Apply a valid request body to the topic. The partitions come last, because they cannot be taken back."""
+        if members.get("replicationFactor", topic.replication_factor) != topic.replication_factor:
+            raise InvalidTopic(
+                f"replicationFactor: topic {topic.name!r} has {topic.replication_factor}, which cannot be changed here"
+            )
+        count = members.get("partitions", len(topic.partitions))
+        if count < len(topic.partitions):
+            raise fewer_partitions(topic.name, len(topic.partitions), count)
+        if {*CONFIG, "configs"} & members.keys():
+            topic = current_log().configure_topic(topic.name, _config(members, topic.config))
+        if count > len(topic.partitions):
+            topic = current_log().add_partitions(topic.name, count)
+        return topic
 
 
-def _read(topic: str, partitions: Iterable[int], offset: int | None, limit: int) -> list[StoredRecord]:
+class ClusterViewSet(ViewSet):
+    scopes: ClassVar[dict[str, str]] = {"retrieve": "read"}
+
+    @openapi.cluster
+    def retrieve(self, request: Request) -> Response:
+        _no_parameters(request)
+        found = current_log().cluster_info()
+        return Response(
+            {
+                "log": settings.TAKHIN_LOG,
+                "clusterId": found.id,
+                "controller": found.controller,
+                "brokers": [msgspec.structs.asdict(broker) for broker in found.brokers],
+                "versions": {"takhin": settings.VERSION, "database": describe(), **found.versions},
+            }
+        )
+
+
+def _read(topic: str, partitions: Iterable[int], wanted: Mapping[str, Any]) -> list[StoredRecord]:
     """Read the partitions in order, until there are `limit` records or more than MAX_READ_BYTES."""
     records: list[StoredRecord] = []
     room = MAX_READ_BYTES
+    offset, timestamp, limit = wanted.get("offset"), wanted.get("timestamp"), wanted["limit"]
     for partition in partitions:
         if len(records) == limit or room <= 0:
             break
+        if timestamp is not None and (offset := current_log().offset_at(topic, partition, timestamp)) is None:
+            continue
         found = current_log().read(topic, partition, offset, limit - len(records))
         records += found
         room -= sum(len(record.key or b"") + len(record.value or b"") for record in found)
@@ -116,9 +157,25 @@ def _read(topic: str, partitions: Iterable[int], offset: int | None, limit: int)
 
 
 def _config(members: dict[str, Any], base: TopicConfig) -> TopicConfig:
-    """Return `base` with the fields of a request body applied."""
+    """Return `base` with the fields of a request body applied. Raises InvalidTopic."""
     given = {name: members[member] for member, name in CONFIG.items() if member in members}
-    return msgspec.structs.replace(base, **given)
+    others = dict(members.get("configs", {}))
+    for config, (member, name) in RETENTION.items():
+        if config in others:
+            if member in members:
+                raise InvalidTopic(f"configs.{config}: this is the same as {member}, so send only one of them")
+            given[name] = _retention(config, others.pop(config))
+    kept = {name: value for name, value in {**base.others, **others}.items() if value is not None}
+    return msgspec.structs.replace(base, **given, others=kept)
+
+
+def _retention(config: str, value: str | None) -> int | None:
+    """Return a retention; Kafka's -1 is unlimited. Raises InvalidTopic."""
+    if value is None or value == "-1":
+        return None
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= MAX_OFFSET:
+        raise InvalidTopic(f"configs.{config}: expected a positive integer or -1, got {value[:60]!r}")
+    return int(value)
 
 
 def _no_parameters(request: Request) -> None:
@@ -140,10 +197,15 @@ def _shown(topic: TopicInfo) -> dict[str, Any]:
                 "id": bounds.id,
                 "highWaterMark": bounds.high_watermark if bounds.is_online else None,
                 "firstOffset": bounds.first_offset if bounds.is_online else None,
+                "leader": bounds.leader,
+                "replicas": bounds.replicas,
+                "inSyncReplicas": bounds.in_sync_replicas,
             }
             for bounds in topic.partitions
         ],
+        "replicationFactor": topic.replication_factor,
         **{member: getattr(topic.config, name) for member, name in CONFIG.items()},
+        "configs": topic.config.others,
     }
 
 

@@ -8,9 +8,19 @@ from typing import Any, TypeVar
 import msgspec
 
 from core import tracing
-from core.errors import StorageError
+from core.errors import StorageError, StorageUnavailable
 from topics.log.errors import InvalidTopic, LogRefused, OffsetOutOfRange, UnknownPartition
-from topics.log.records import DEFAULT_CONFIG, Record, RecordMetadata, StoredRecord, TopicConfig, TopicInfo, Write
+from topics.log.records import (
+    DEFAULT_CONFIG,
+    Broker,
+    ClusterInfo,
+    Record,
+    RecordMetadata,
+    StoredRecord,
+    TopicConfig,
+    TopicInfo,
+    Write,
+)
 
 T = TypeVar("T")
 # For each write, the result of each record: its metadata or an error.
@@ -34,7 +44,14 @@ class BookkeepingFailed(Exception):
 
 
 class RefusedTogether(Exception):
-    """The log rejects a record of one of several entries. Nothing was written: append each entry on its own."""
+    """One of several entries cannot be appended. Nothing was written: append each entry on its own."""
+
+
+class SessionStuck(StorageUnavailable):
+    """A session cannot be used until an earlier transaction of its name is decided. Nothing was written.
+
+    That may take as long as one of its partitions cannot be written. Use a session with another name meanwhile.
+    """
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -71,8 +88,9 @@ class Session(ABC):
     def append(self, entries: Sequence[Entry]) -> list[Results]:
         """Append several requests with the same codec, with a receipt for each, and return the results of each.
 
-        Raises StorageUnavailable and RefusedTogether (nothing was written), and OutcomeUnknown (the session is
-        unusable: reopen it, and look up the receipts to find out what happened).
+        Raises StorageUnavailable and RefusedTogether (nothing was written), SessionStuck (nothing was written, and the
+        session is unusable), and OutcomeUnknown (the session is unusable: reopen it, and look up the receipts to find
+        out what happened).
         """
 
     @abstractmethod
@@ -143,19 +161,20 @@ class Log(ABC):
             except Exception as error:
                 return error
 
-    def check_records(self, records: Sequence[Record]) -> None:  # noqa: B027
-        """Raise DeliveryFailed if this log cannot store one of the records unchanged. Call it before any append."""
+    def check_records(self, topic: str, records: Sequence[Record], codec: str) -> None:  # noqa: B027
+        """Raise DeliveryFailed if this log would reject or change one of the records. Call it before any append."""
 
     def open_session(self, name: str, is_ours: Callable[[], bool]) -> Session:
         """Open the session with this name, once all transactions of its earlier owner are decided.
 
         The session calls `is_ours` after fencing other owners, because an owner that was delayed would otherwise fence
-        its own successor. Raises StorageUnavailable, and OutcomeUnknown if the name belongs to another owner.
+        its own successor. Raises StorageUnavailable, SessionStuck, LogRefused, and OutcomeUnknown if the name belongs
+        to another owner.
         """
         raise LogRefused("this log does not support sessions")
 
-    def check_online(self, topic: str, partitions: Collection[int]) -> None:  # noqa: B027
-        """Raise StorageUnavailable if one of these partitions is known to be offline. Cheap."""
+    def check_writable(self, topic: str, partitions: Collection[int]) -> None:  # noqa: B027
+        """Raise StorageUnavailable if one of these partitions is known to accept no records now. Cheap."""
 
     @abstractmethod
     def partition_count(self, topic: str) -> int:
@@ -174,12 +193,29 @@ class Log(ABC):
         """Return the current state of one topic. Raises TopicNotFound."""
 
     @abstractmethod
-    def create_topic(self, name: str, partitions: int, config: TopicConfig = DEFAULT_CONFIG) -> TopicInfo:
-        """Create a topic. Raises TopicExists, InvalidTopic."""
+    def create_topic(
+        self,
+        name: str,
+        partitions: int,
+        config: TopicConfig = DEFAULT_CONFIG,
+        replication_factor: int | None = None,
+    ) -> TopicInfo:
+        """Create a topic; `None` replicas are the log's default. Raises TopicExists, InvalidTopic."""
 
     @abstractmethod
     def configure_topic(self, name: str, config: TopicConfig) -> TopicInfo:
-        """Change a topic's configuration. Raises TopicNotFound."""
+        """Change a topic's configuration to this one. Raises TopicNotFound, InvalidTopic."""
+
+    @abstractmethod
+    def add_partitions(self, name: str, count: int) -> TopicInfo:
+        """Give a topic `count` partitions; the new ones are empty. Raises TopicNotFound, InvalidTopic if it has more.
+
+        Keys may belong to another partition from then on.
+        """
+
+    def cluster_info(self) -> ClusterInfo:
+        """Return the servers that keep the log."""
+        return ClusterInfo(None, [Broker(0)], 0, {})
 
     @abstractmethod
     def delete_topic(self, name: str) -> None:
@@ -191,6 +227,13 @@ class Log(ABC):
 
         `None` starts at the first kept offset, and a negative offset counts from the end. At or past the end, the list
         is empty. Raises TopicNotFound, UnknownPartition, OffsetOutOfRange.
+        """
+
+    @abstractmethod
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
+        """Return the offset of the first record with this timestamp or a later one; None if there is none.
+
+        Raises TopicNotFound, UnknownPartition.
         """
 
     def enforce_retention(self, now_ms: int) -> int:
@@ -222,6 +265,22 @@ def validate_topic(name: str, partitions: int) -> None:
         )
     if not 1 <= partitions <= MAX_PARTITIONS:
         raise InvalidTopic(f"a topic must have 1 to {MAX_PARTITIONS} partitions, got {partitions}")
+
+
+def check_replicas(wanted: int | None) -> None:
+    """Raise InvalidTopic unless a log that keeps a single copy can keep so many."""
+    if wanted not in (None, 1):
+        raise InvalidTopic(f"replicationFactor: this log keeps one copy of each record, not {wanted}")
+
+
+def check_config(config: TopicConfig) -> None:
+    """Raise InvalidTopic if the configuration has properties that only a Kafka cluster has."""
+    if config.others:
+        raise InvalidTopic(f"configs.{min(config.others)[:60]}: this log has only retention.ms and retention.bytes")
+
+
+def fewer_partitions(topic: str, before: int, wanted: int) -> InvalidTopic:
+    return InvalidTopic(f"partitions: topic {topic!r} has {before} and cannot have fewer, got {wanted}")
 
 
 def check_partition(number: int, count: int) -> None:

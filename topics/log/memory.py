@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from core.errors import StorageError
 from topics.log.contract import (
     Results,
+    check_config,
     check_partition,
+    check_replicas,
+    fewer_partitions,
     resolve_offset,
     validate_topic,
     within_bytes,
@@ -57,8 +60,16 @@ class MemoryLog(LogOutsideDatabase):
         bounds = [PartitionInfo(number, 0, len(records)) for number, records in enumerate(found.partitions)]
         return TopicInfo(name, bounds, found.config)
 
-    def create_topic(self, name: str, partitions: int, config: TopicConfig = DEFAULT_CONFIG) -> TopicInfo:
+    def create_topic(
+        self,
+        name: str,
+        partitions: int,
+        config: TopicConfig = DEFAULT_CONFIG,
+        replication_factor: int | None = None,
+    ) -> TopicInfo:
         validate_topic(name, partitions)
+        check_replicas(replication_factor)
+        check_config(config)
         with self._lock:
             if name in self._topics:
                 raise TopicExists(name)
@@ -66,7 +77,17 @@ class MemoryLog(LogOutsideDatabase):
         return self.topic(name)
 
     def configure_topic(self, name: str, config: TopicConfig) -> TopicInfo:
+        check_config(config)
         self._find(name).config = config
+        return self.topic(name)
+
+    def add_partitions(self, name: str, count: int) -> TopicInfo:
+        validate_topic(name, count)
+        partitions = self._find(name).partitions
+        with self._lock:
+            if count < len(partitions):
+                raise fewer_partitions(name, len(partitions), count)
+            partitions += [[] for _ in range(count - len(partitions))]
         return self.topic(name)
 
     def delete_topic(self, name: str) -> None:
@@ -79,6 +100,11 @@ class MemoryLog(LogOutsideDatabase):
         records = partitions[partition]
         start = resolve_offset(offset, 0, len(records))
         return within_bytes(records[start : start + limit])
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
+        partitions = self._find(topic).partitions
+        check_partition(partition, len(partitions))
+        return next((record.offset for record in partitions[partition] if record.timestamp >= timestamp_ms), None)
 
     def check(self) -> None:
         pass

@@ -5,7 +5,6 @@ from collections.abc import Collection, Sequence
 from operator import attrgetter
 from typing import Any
 
-import msgspec
 import structlog
 from django.db import IntegrityError, connection
 
@@ -18,7 +17,10 @@ from topics.log.contract import (
     Log,
     T,
     as_is,
+    check_config,
     check_partition,
+    check_replicas,
+    fewer_partitions,
     is_topic_name,
     resolve_offset,
     validate_topic,
@@ -139,11 +141,19 @@ class EmbeddedLog(Log):
             raise TopicNotFound(name)
         return _info(found)
 
-    def create_topic(self, name: str, partitions: int, config: TopicConfig = DEFAULT_CONFIG) -> TopicInfo:
+    def create_topic(
+        self,
+        name: str,
+        partitions: int,
+        config: TopicConfig = DEFAULT_CONFIG,
+        replication_factor: int | None = None,
+    ) -> TopicInfo:
         validate_topic(name, partitions)
+        check_replicas(replication_factor)
+        check_config(config)
 
         def job() -> None:
-            topic = Topic.objects.create(name=name, **msgspec.structs.asdict(config))
+            topic = Topic.objects.create(name=name, **_columns(config))
             Partition.objects.bulk_create(Partition(topic=topic, number=number) for number in range(partitions))
 
         try:
@@ -153,11 +163,29 @@ class EmbeddedLog(Log):
         return self.topic(name)
 
     def configure_topic(self, name: str, config: TopicConfig) -> TopicInfo:
+        check_config(config)
+
         def job() -> None:
-            if not Topic.objects.filter(name=name).update(**msgspec.structs.asdict(config)):
+            if not Topic.objects.filter(name=name).update(**_columns(config)):
                 raise TopicNotFound(name)
 
         transactions.commit(job)
+        return self.topic(name)
+
+    def add_partitions(self, name: str, count: int) -> TopicInfo:
+        validate_topic(name, count)
+
+        def job() -> None:
+            topic = Topic.objects.select_for_update().filter(name=name).first()
+            if topic is None:
+                raise TopicNotFound(name)
+            before = topic.partitions.count()
+            if count < before:
+                raise fewer_partitions(name, before, count)
+            Partition.objects.bulk_create(Partition(topic=topic, number=number) for number in range(before, count))
+
+        transactions.commit(job)
+        self._partition_ids.pop(name, None)
         return self.topic(name)
 
     def delete_topic(self, name: str) -> None:
@@ -190,6 +218,11 @@ class EmbeddedLog(Log):
                     raise
         return self.read(topic, partition, offset, limit)
 
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
+        check_partition(partition, self.partition_count(topic))
+        with transactions.translated():
+            return reading.offset_at(topic, reading.bounds(topic, partition), timestamp_ms)
+
     def enforce_retention(self, now_ms: int) -> int:
         with transactions.translated():
             return retention.delete_orphans() + retention.enforce(now_ms)
@@ -207,6 +240,10 @@ def _batch(partition_id: int, write: Write) -> Batch:
     """Do as much work as possible before the transaction, which blocks all other writers."""
     max_timestamp = max(map(attrgetter("timestamp"), write.records))
     return Batch(partition_id, write, batches.encode(write.records, write.codec), max_timestamp)
+
+
+def _columns(config: TopicConfig) -> dict[str, int | None]:
+    return {"retention_ms": config.retention_ms, "retention_bytes": config.retention_bytes}
 
 
 def _info(topic: Topic) -> TopicInfo:

@@ -27,6 +27,11 @@ WHERE partition_id = %s AND base_offset >= COALESCE(
 )
 ORDER BY base_offset LIMIT %s
 """
+# The first batch with a record of this time or later. Timestamps are the clients', and in any order.
+_AT = """
+SELECT base_offset, record_count FROM topics_recordbatch
+WHERE partition_id = %s AND base_offset >= %s AND max_timestamp >= %s ORDER BY base_offset LIMIT 1
+"""
 _PAYLOADS = "SELECT id, payload FROM topics_recordbatch WHERE id IN ({})"
 
 
@@ -86,6 +91,16 @@ def read(topic: str, partition: Bounds, start: int, limit: int) -> list[StoredRe
     if not records and start < partition.next_offset:
         raise CorruptRecord(topic, partition.number, start, partition.next_offset - 1, "they are missing")
     return records
+
+
+def offset_at(topic: str, partition: Bounds, timestamp_ms: int) -> int | None:
+    """Return the offset of the first record of this time or later, or None. Raises CorruptRecord."""
+    found = _query(_AT, [partition.pk, partition.first_offset, timestamp_ms])
+    if not found:
+        return None
+    base, count = found[0]
+    records = read(topic, partition, base, count)
+    return next((record.offset for record in records if record.timestamp >= timestamp_ms), None)
 
 
 def _places(partition: Bounds, start: int, limit: int) -> list[_Place]:
