@@ -58,7 +58,7 @@ class Gate:
         return self._lock.acquire(blocking=False)
 
     def wait(self, seconds: float) -> bool:
-        """Wait for at most `seconds`. Return whether the gate is open. A thread may call this again after a timeout."""
+        """Wait for at most `seconds`. Return whether the gate is open. Its waiter may wait again after that."""
         lane = current()
         if lane is None:
             return self._lock.acquire(timeout=seconds)

@@ -66,7 +66,10 @@ def answer(error: Exception, context: dict[str, Any]) -> Response:
     if status is not None:
         code = getattr(error, "code", "invalid_request")
         title = getattr(error, "title", code.replace("_", " "))
-        response = respond(http_request, status, code, title, str(error))
+        # Most errors that may pass have a status that says so.
+        retry = {"Retry-After": "1"} if getattr(error, "retriable", False) else {}
+        response = respond(http_request, status, code, title, str(error), **retry)
+        response.data["retriable"] |= bool(retry)
         response.data |= getattr(error, "members", {})
         return response
     if isinstance(error, Http404):

@@ -275,7 +275,9 @@ def test_a_cluster_that_is_gone_is_refused_at_once_and_comes_back(cluster: MockC
     assert api.get("/api/topics/orders/messages").status_code == 503
     # Async requests are still taken, so that the gateway stays in the balance.
     assert api.produce("orders", [{"value": 3}], async_="true").status_code == 202
-    assert api.get("/api/health/ready").json() == {"ready": True, "database": describe(), "degraded": ["log"]}
+    ready = api.get("/api/health/ready").json()
+    assert ready["reasons"]["log"].startswith("the Kafka cluster ")
+    assert ready == {"ready": True, "database": describe(), "degraded": ["log"], "reasons": ready["reasons"]}
     health = api.get("/api/health")
     assert (health.status_code, health.json()["checks"]["log"]) == (503, False)
     assert ProduceRequest.objects.filter(mode="sync", status=Status.FAILED).count() == 1
@@ -287,7 +289,7 @@ def test_a_cluster_that_is_gone_is_refused_at_once_and_comes_back(cluster: MockC
 
 
 def test_a_cluster_that_answers_but_takes_nothing_is_left_alone_for_a_while(cluster: MockCluster, api: Api) -> None:
-    """Its metadata is fine, so that only requests can tell: five in a row, and then one at a time."""
+    """Its metadata is fine, so only requests can tell: five errors in a row, and then one trial at a time."""
 
     def produce() -> int:
         status: int = api.produce("orders", [{"partition": 0, "value": 1}]).status_code
@@ -295,11 +297,13 @@ def test_a_cluster_that_answers_but_takes_nothing_is_left_alone_for_a_while(clus
 
     assert produce() == 200
     cluster.push_errors(ApiKey.PRODUCE, *[KafkaError.UNKNOWN] * 6)
-    assert [produce() for _ in range(5)] == [504] * 5
-    # One of these is the trial that fails, if the cluster was found to answer by then.
-    statuses = [produce(), produce()]
+    statuses = [produce() for _ in range(6)]
+    # A quick error alone proves little, and a trial may be among them.
+    assert statuses[0] == 504
     assert 503 in statuses
-    assert {*statuses} <= {503, 504}
+    assert {*statuses} == {503, 504}
+    # Nothing is wrong with the other partitions.
+    assert api.produce("orders", [{"partition": 1, "value": 1}]).status_code in (200, 504)
     cluster.clear_errors(ApiKey.PRODUCE)
     until(lambda: produce() == 200, "it is left alone for ever")
     assert [produce() for _ in range(3)] == [200] * 3
@@ -311,8 +315,7 @@ def test_a_cluster_that_never_answered_is_503_and_not_404(api: Api, settings: An
 
     assert api.produce("orders", [{"value": 1}]).status_code == 503
     # A probe is answered within a second, a check may take two before it is thought to fail.
-    degraded = {"ready": True, "database": describe(), "degraded": ["log"]}
-    until(lambda: api.get("/api/health/ready").json() == degraded, "the log is not reported")
+    until(lambda: api.get("/api/health/ready").json().get("degraded") == ["log"], "the log is not reported")
 
 
 def test_a_full_queue_is_503_and_writes_nothing(cluster: MockCluster, api: Api, settings: Any) -> None:

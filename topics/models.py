@@ -1,4 +1,6 @@
-"""Database tables of the embedded log: topics have partitions, and partitions have record batches."""
+"""Database tables of the embedded log, and of what is known about the topics of a Kafka cluster."""
+
+from collections.abc import Mapping
 
 from django.db import models
 
@@ -83,3 +85,26 @@ class WriteTrial(models.Model):
 
     def __str__(self) -> str:
         return f"{len(self.filler)} bytes"
+
+
+class KnownTopicQuerySet(models.QuerySet["KnownTopic"]):
+    def replace(self, counts: Mapping[str, int]) -> None:
+        """Store exactly these topics with their numbers of partitions. Run it in a transaction."""
+        before = dict(self.values_list("name", "partitions"))
+        changed = [
+            KnownTopic(name=name, partitions=count) for name, count in counts.items() if before.get(name) != count
+        ]
+        self.bulk_create(changed, update_conflicts=True, unique_fields=["name"], update_fields=["partitions"])
+        self.filter(name__in=before.keys() - counts.keys()).delete()
+
+
+class KnownTopic(models.Model):
+    """A topic of a Kafka cluster as it was last seen, for servers that start while the cluster is away."""
+
+    name = models.CharField(max_length=249, primary_key=True)
+    partitions = models.PositiveIntegerField()
+
+    objects = KnownTopicQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name

@@ -53,7 +53,7 @@ def _migrations() -> str | None:
 
 
 def _workers() -> str | None:
-    return None if threads.workers_are_alive() else "a worker has been stuck for a minute, or the log rejects it"
+    return threads.trouble()
 
 
 def _schema_registry() -> None:

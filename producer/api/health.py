@@ -39,7 +39,8 @@ class ReadyView(_OpenView):
             # Stay ready while the Kafka cluster is down: the server still accepts async requests.
             failing, degraded = [], ["log", *degraded]
         if not failing:
-            return Response({"ready": True, "database": describe(), **({"degraded": degraded} if degraded else {})})
+            told = {"degraded": degraded, "reasons": {name: reasons[name] for name in degraded}} if degraded else {}
+            return Response({"ready": True, "database": describe(), **told})
         return _failing({"ready": False, "failing": failing, "reasons": {name: reasons[name] for name in failing}})
 
 

@@ -1,6 +1,7 @@
 """Slots: the names under which workers open sessions on a log. One worker holds a slot at a time."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Self
 
@@ -17,12 +18,12 @@ class WorkerSlotQuerySet(models.QuerySet["WorkerSlot"]):
         """Slots that nobody holds, or whose lease has expired by the database's clock."""
         return self.filter(Q(lease_until=None) | Q(lease_until__lte=Now()))
 
-    def take(self, owner: str, number: int | None = None) -> "WorkerSlot | None":
-        """Lease the free slot `number`, or else the first free one, creating it if there is none.
+    def take(self, owner: str, number: int | None = None, avoided: Sequence[int] = ()) -> "WorkerSlot | None":
+        """Lease the free slot `number`, or else the first free one not `avoided`, creating it if there is none.
 
         Return None if the requested slot is not free. Run it in a transaction.
         """
-        free = self.free().order_by("number").select_for_update(skip_locked=True)
+        free = self.free().exclude(number__in=avoided).order_by("number").select_for_update(skip_locked=True)
         slot = (free if number is None else free.filter(number=number)).first()
         if slot is None and number is None:
             last = self.order_by("-number").values_list("number", flat=True).first()

@@ -39,7 +39,7 @@ class Plan:
         options: Options,
         partition_count: int,
         accepted_ms: int,
-        check_records: Callable[[Sequence[Record]], None],
+        check_records: Callable[[Sequence[Record], str], None],
     ) -> None:
         self.strict = options.strict
         self.writes: list[Write] = []
@@ -83,7 +83,7 @@ class Plan:
             return False
         try:
             records = self._serializer.serialize_all(self._decoded)
-            self._check(records)
+            self._check(records, self._codec)
             partitions = self._partitions(records)
         except (RecordError, DeliveryFailed, UnknownPartition):
             return False
@@ -122,7 +122,7 @@ class Plan:
         inbound = self._records[index]
         try:
             record = self._serializer.serialize(inbound, last)
-            self._check([record])
+            self._check([record], self._codec)
             given = inbound.partition if isinstance(inbound.partition, int) else None
             partition = self._partitioner.choose(given, record.key)
             if self.is_costly:

@@ -3,6 +3,7 @@
 import threading
 import time
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 import structlog
@@ -104,7 +105,8 @@ def plan_of(topic_log: Log, topic: str, accepted_at: datetime, decoded: Decoded,
     Raises TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
     accepted_ms = int(accepted_at.timestamp() * 1000)
-    return Plan(decoded, options, topic_log.partition_count(topic), accepted_ms, topic_log.check_records)
+    count = topic_log.partition_count(topic)
+    return Plan(decoded, options, count, accepted_ms, partial(topic_log.check_records, topic))
 
 
 def new_row(inbound: Inbound, now: datetime) -> NewRequest:

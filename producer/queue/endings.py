@@ -11,8 +11,8 @@ from core.database import transactions
 from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from producer.models import MAX_ATTEMPTS, Overtaken, ProduceRequest
 from registry.errors import InvalidSchema, RegistryUnavailable, SchemaNotFound
-from topics.log.contract import BookkeepingFailed
-from topics.log.errors import TopicNotFound
+from topics.log.contract import BookkeepingFailed, SessionStuck
+from topics.log.errors import LogRefused, TopicNotFound, TopicNotYetVisible
 
 log = structlog.get_logger("takhin.worker")
 
@@ -28,6 +28,8 @@ class Ending(enum.Enum):
     WRITTEN = enum.auto()
     # The request cannot be written, now or later.
     FAILED = enum.auto()
+    # Others are at fault. The request is tried again at once, and the attempt does not count.
+    RETURNED = enum.auto()
     # The request is not at fault. It is tried again later, and the attempt does not count.
     RELEASED = enum.auto()
     # The request may be at fault. It is tried again later, and the attempt counts.
@@ -44,7 +46,10 @@ ENDINGS: dict[type[Exception], Ending] = {
     TopicNotFound: Ending.FAILED,
     SchemaNotFound: Ending.FAILED,
     InvalidSchema: Ending.FAILED,
+    TopicNotYetVisible: Ending.RELEASED,
     StorageUnavailable: Ending.RELEASED,
+    SessionStuck: Ending.RETURNED,
+    LogRefused: Ending.RELEASED,
     RegistryUnavailable: Ending.RELEASED,
     Unfinished: Ending.RELEASED,
     # Without a session, nothing tells whether it was written. The next attempt may write it twice.
@@ -65,6 +70,8 @@ def end(row: ProduceRequest, ending: Ending, error: Exception | None = None) -> 
     match ending:
         case Ending.FAILED:
             save(row, lambda: row.fail(str(error)))
+        case Ending.RETURNED:
+            save(row, lambda: row.release(0))
         case Ending.RELEASED:
             log.warning("unavailable", request=row.pk, error=str(error))
             save(row, lambda: row.release(back_off(row)))

@@ -28,14 +28,14 @@ class Job:
         """Work on the plan for this long. Return whether it is complete.
 
         A plan that takes MOST_SERIALIZING_SECONDS in total is completed too, and writes nothing. Raises
-        StorageUnavailable if a partition is offline, so that the request is tried again later and blocks no other,
-        and TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
+        StorageUnavailable if a partition cannot be written, so that the request is tried again later and blocks no
+        other, and TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
         """
         if self.plan is None:
             self.plan = _plan(topic_log, self.row)
         if not _serialize(self.plan, seconds):
             return False
-        topic_log.check_online(self.row.topic, [write.partition for write in self.plan.writes])
+        topic_log.check_writable(self.row.topic, [write.partition for write in self.plan.writes])
         return True
 
 

@@ -50,8 +50,11 @@ class Worker:
         self._ended.wait(seconds)
 
     @property
-    def is_alive(self) -> bool:
-        return self._writer.is_healthy and time.monotonic() - self._seen < HEARTBEAT_SECONDS
+    def trouble(self) -> str | None:
+        """What an operator has to do something about, or None."""
+        if time.monotonic() - self._seen >= HEARTBEAT_SECONDS:
+            return f"a worker has been stuck for {HEARTBEAT_SECONDS:.0f} seconds"
+        return self._writer.refusal
 
     def loop(self) -> None:
         renewer = threading.Thread(target=self._renew_until_stopped, name="takhin-lease", daemon=True)

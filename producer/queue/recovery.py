@@ -4,6 +4,7 @@ Opening a session decides every transaction of its earlier owner. A request with
 not.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
@@ -37,12 +38,12 @@ def open_session(topic_log: Log, slot: WorkerSlot) -> Session:
     return session
 
 
-def adopt_orphans(topic_log: Log, owner: str) -> None:
+def adopt_orphans(topic_log: Log, owner: str, avoided: Sequence[int] = ()) -> None:
     """Resolve the requests in slots of dead workers, even if no worker takes these slots again."""
     with transactions.translated():
         held = ProduceRequest.objects.pending().exclude(slot=None).values_list("slot", flat=True).distinct()
         orphans = list(WorkerSlot.objects.free().filter(number__in=list(held)).values_list("number", flat=True))
-    for number in orphans:
+    for number in set(orphans) - set(avoided):
         _adopt(topic_log, owner, number)
 
 

@@ -20,11 +20,13 @@ from producer.queue import recovery
 from producer.queue.endings import ENDINGS_IN_SESSION, Ending, ending_of
 from producer.queue.jobs import Job
 from producer.queue.writers import Ended, Writer
-from topics.log.contract import Entry, Log, RefusedTogether, Results, Session
+from topics.log.contract import Entry, Log, RefusedTogether, Results, Session, SessionStuck
 from topics.log.errors import LogRefused
 
 log = structlog.get_logger("takhin.worker")
 ORPHAN_SECONDS = 10.0
+# How long a worker avoids a slot whose session is stuck.
+STUCK_SECONDS = 30.0
 # A transaction's records must fit the producer's queue. Those of a single request always do.
 MOST_BYTES = 16 * 1024 * 1024
 MOST_RECORDS = 20_000
@@ -47,26 +49,29 @@ class SessionWriter(Writer):
         self._session: Session | None = None
         # The slot that the lease thread could not renew.
         self._lost: WorkerSlot | None = None
+        # Slots whose sessions are stuck, and until when to avoid them.
+        self._stuck: dict[int, float] = {}
         self._orphans_looked_at = 0.0
         self._trouble: StorageError | None = None
 
     @property
-    def is_healthy(self) -> bool:
-        # A log that is down recovers by itself. A log that rejects this worker needs an operator.
-        return not isinstance(self._trouble, LogRefused)
+    def refusal(self) -> str | None:
+        # A log that is down recovers by itself.
+        return str(self._trouble) if isinstance(self._trouble, LogRefused) else None
 
     def open(self) -> bool:
         """Get a slot, open its session, and recover what others left. Raises SlotLost."""
         self._check_slot()
         if self._slot is None:
-            self._slot = transactions.commit(lambda: WorkerSlot.objects.take(self._owner))
+            avoided = self._avoided()
+            self._slot = transactions.commit(lambda: WorkerSlot.objects.take(self._owner, avoided=avoided))
         if self._slot is not None and self._session is None:
             self._session = self._open(self._slot)
         if self._session is None:
             return False
         if time.monotonic() - self._orphans_looked_at >= ORPHAN_SECONDS:
             self._orphans_looked_at = time.monotonic()
-            recovery.adopt_orphans(self.log, self._owner)
+            recovery.adopt_orphans(self.log, self._owner, self._avoided())
         return True
 
     def _open(self, slot: WorkerSlot) -> Session | None:
@@ -79,9 +84,23 @@ class SessionWriter(Writer):
             if isinstance(error, OutcomeUnknown):
                 # Another worker has the slot.
                 self._slot = None
+            elif isinstance(error, SessionStuck):
+                self._leave_slot()
             return None
         self._trouble = None
         return session
+
+    def _leave_slot(self) -> None:
+        """Release the slot, and take another one next time."""
+        slot, self._slot = self._slot, None
+        self._close_session()
+        if slot is not None:
+            self._stuck[slot.number] = time.monotonic() + STUCK_SECONDS
+            transactions.commit(slot.release)
+
+    def _avoided(self) -> list[int]:
+        now = time.monotonic()
+        return [number for number, until in self._stuck.items() if until > now]
 
     def _claim(self, most: int) -> list[ProduceRequest]:
         """Claim requests for the slot, if this worker still holds it. In a lost slot they would be stuck."""
@@ -97,8 +116,8 @@ class SessionWriter(Writer):
         for part in _parts(jobs):
             self._check_slot()
             if self._session is None:
-                reason = StorageUnavailable("an earlier append of this worker is in doubt")
-                yield from ((job, Ending.RELEASED, reason) for job in part)
+                # It was lost with requests before these.
+                yield from ((job, Ending.RETURNED, None) for job in part)
             else:
                 yield from self._append(self._session, part)
 
@@ -109,9 +128,17 @@ class SessionWriter(Writer):
         except RefusedTogether:
             yield from self._append_one_by_one(part)
             return
+        except SessionStuck as error:
+            log.warning("session stuck, takes another slot", slot=self._slot and self._slot.number, error=str(error))
+            yield from ((job, *self._unwritten(job, error)) for job in part)
+            self._leave_slot()
+            return
         except Exception as error:
+            if isinstance(error, LogRefused):
+                self._trouble = error
             yield from self._ended(part, ending_of(error, ENDINGS_IN_SESSION), error)
             return
+        self._trouble = None
         try:
             overtaken = _complete(part, results)
         except Exception as error:
@@ -119,6 +146,15 @@ class SessionWriter(Writer):
             yield from self._ended(part, Ending.IN_DOUBT, error)
             return
         yield from ((job, Ending.OVERTAKEN if job in overtaken else Ending.WRITTEN, None) for job in part)
+
+    def _unwritten(self, job: Job, error: SessionStuck) -> tuple[Ending, Exception]:
+        """Tell apart the requests whose partitions are at fault, which must wait."""
+        assert job.plan is not None
+        try:
+            self.log.check_writable(job.row.topic, [write.partition for write in job.plan.writes])
+        except StorageUnavailable as unwritable:
+            return Ending.RELEASED, unwritable
+        return Ending.RETURNED, error
 
     def _append_one_by_one(self, jobs: Sequence[Job]) -> Iterator[Ended]:
         for job in jobs:

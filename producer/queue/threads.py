@@ -58,5 +58,6 @@ def stop() -> None:
         worker.wait_until_ended(STOP_SECONDS)
 
 
-def workers_are_alive() -> bool:
-    return all(worker.is_alive for worker in _workers)
+def trouble() -> str | None:
+    """Return what keeps a worker from working, or None. An outage of the log is not reported: that ends by itself."""
+    return next((trouble for worker in _workers if (trouble := worker.trouble)), None)

@@ -25,9 +25,9 @@ class Writer(ABC):
         self.log = topic_log
 
     @property
-    def is_healthy(self) -> bool:
-        """False if the log rejects this writer, so that an operator has to act."""
-        return True
+    def refusal(self) -> str | None:
+        """Why the log rejects this writer, so that an operator has to act, or None."""
+        return None
 
     def open(self) -> bool:
         """Get ready to claim and write. Return whether it is ready. Raises StorageUnavailable, OutcomeUnknown."""

@@ -2,7 +2,8 @@
 
 StorageError
 ├── TopicNotFound
-│   └── ReservedTopic
+│   ├── ReservedTopic
+│   └── TopicNotYetVisible
 ├── TopicExists
 ├── InvalidTopic
 ├── UnknownPartition
@@ -32,6 +33,12 @@ class ReservedTopic(TopicNotFound):
 
     def __init__(self, topic: str) -> None:
         StorageError.__init__(self, f"topic {topic!r} is reserved: it cannot be written, read or changed here")
+
+
+class TopicNotYetVisible(TopicNotFound):
+    """There is no such topic, but it may have just been created by others."""
+
+    retriable = True
 
 
 class TopicExists(StorageError):

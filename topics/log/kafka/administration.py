@@ -1,16 +1,19 @@
 """Describe and change the cluster's topics with Kafka's admin protocol."""
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
+    AclOperation,
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    ConfigSource,
+    NewPartitions,
     NewTopic,
     OffsetSpec,
 )
@@ -44,37 +47,62 @@ class Administration:
         new = NewTopic(name, num_partitions=partitions, replication_factor=replication, config=config)
         _only(self._admin.create_topics([new], request_timeout=CALL_SECONDS), name)
 
+    def add_partitions(self, name: str, count: int) -> None:
+        """Give the topic `count` partitions. Raises TopicNotFound, InvalidTopic."""
+        _only(self._admin.create_partitions([NewPartitions(name, count)], request_timeout=CALL_SECONDS), name)
+
+    def operations(self, name: str) -> set[AclOperation] | None:
+        """Return what the server may do with a topic, or None if the cluster does not tell.
+
+        Raises TopicNotFound, and LogRefused if it may not even describe the topic.
+        """
+        asked = self._admin.describe_topics(
+            TopicCollection([name]), include_authorized_operations=True, request_timeout=CALL_SECONDS
+        )
+        found = _only(asked, name).authorized_operations
+        return None if found is None else set(found)
+
     def delete(self, name: str) -> None:
         """Delete a topic. Raises TopicNotFound."""
         _only(self._admin.delete_topics([name], request_timeout=CALL_SECONDS), name)
 
-    def configure(self, name: str, config: dict[str, str]) -> None:
-        """Set the topic's configuration. Raises TopicNotFound, InvalidTopic."""
+    def configure(self, name: str, config: Mapping[str, str | None]) -> None:
+        """Set properties of the topic; None returns one to its default. Raises TopicNotFound, InvalidTopic."""
         entries = [
-            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
+            ConfigEntry(
+                key, value, incremental_operation=AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
+            )
+            for key, value in config.items()
         ]
         resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
         _only(self._admin.incremental_alter_configs([resource], request_timeout=CALL_SECONDS), name)
 
-    def configs(self, names: Iterable[str]) -> dict[str, TopicConfig]:
-        """Return the topics' retention, or the default if the server may not read a topic's configuration."""
+    def entries(self, names: Collection[str], seconds: float = CALL_SECONDS) -> dict[str, Mapping[str, ConfigEntry]]:
+        """Return the configurations of those topics that the server may read the configuration of."""
         resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
         if not resources:
             return {}
         found = {}
-        for resource, future in self._admin.describe_configs(resources, request_timeout=CALL_SECONDS).items():
+        for resource, future in self._admin.describe_configs(resources, request_timeout=seconds).items():
             try:
-                found[resource.name] = _config(_result(future, resource.name))
+                found[resource.name] = _result(future, resource.name)
             except LogRefused:
-                found[resource.name] = DEFAULT_CONFIG
+                continue
         return found
 
-    def bounds(self, places: Collection[PartitionKey]) -> dict[PartitionKey, PartitionInfo]:
+    def configs(self, names: Collection[str]) -> dict[str, TopicConfig]:
+        """Return the topics' configurations, or the default if the server may not read a topic's."""
+        return dict.fromkeys(names, DEFAULT_CONFIG) | {
+            name: _config(entries) for name, entries in self.entries(names).items()
+        }
+
+    def bounds(
+        self, places: Collection[PartitionKey], seconds: float = LEADER_SECONDS
+    ) -> dict[PartitionKey, PartitionInfo]:
         """Return the first offset and high watermark of each partition. Raises TopicNotFound, Leaderless."""
         asked = [TopicPartition(*place) for place in places]
         first, end = (
-            self._offsets_now(asked, spec, seconds=LEADER_SECONDS)
-            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+            self._offsets_now(asked, spec, seconds=seconds) for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
         )
         return {place: PartitionInfo(place[1], first[place], end[place]) for place in places}
 
@@ -138,15 +166,35 @@ def _result(future: "Future[Any]", topic: str) -> Any:
         raise errors.of_call(error, topic) from error
 
 
-def _config(entries: dict[str, ConfigEntry]) -> TopicConfig:
-    def limit(name: str) -> int | None:
-        entry = entries.get(name)
-        return None if entry is None or entry.value in (None, FOR_EVER) else int(entry.value)
+def effective(entries: Mapping[str, ConfigEntry], name: str) -> str | None:
+    """Return the value in effect, whether it is the topic's own or a default."""
+    entry = entries.get(name)
+    return None if entry is None else entry.value
 
-    return TopicConfig(limit("retention.ms"), limit("retention.bytes"))
+
+def _config(entries: Mapping[str, ConfigEntry]) -> TopicConfig:
+    def limit(name: str) -> int | None:
+        value = effective(entries, name)
+        return None if value in (None, FOR_EVER) else int(value)
+
+    own = {
+        name: entry.value
+        for name, entry in sorted(entries.items())
+        if entry.source == ConfigSource.DYNAMIC_TOPIC_CONFIG.value and entry.value is not None
+    }
+    return TopicConfig(
+        limit("retention.ms"),
+        limit("retention.bytes"),
+        {name: value for name, value in own.items() if name not in RETENTION},
+        int(effective(entries, "min.insync.replicas") or 1),
+    )
+
+
+# The properties that TopicConfig has fields for.
+RETENTION = ("retention.ms", "retention.bytes")
 
 
 def config_of(config: TopicConfig) -> dict[str, str]:
     """Return a topic's configuration as Kafka's properties: https://kafka.apache.org/documentation/#topicconfigs"""
-    limits = {"retention.ms": config.retention_ms, "retention.bytes": config.retention_bytes}
-    return {name: FOR_EVER if limit is None else str(limit) for name, limit in limits.items()}
+    limits = dict(zip(RETENTION, (config.retention_ms, config.retention_bytes), strict=True))
+    return {name: FOR_EVER if limit is None else str(limit) for name, limit in limits.items()} | dict(config.others)

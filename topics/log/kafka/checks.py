@@ -8,9 +8,13 @@ from confluent_kafka.admin import AdminClient
 from django.conf import settings
 from django.core import checks
 
-from topics.log.kafka import errors, properties
+from core.errors import StorageError
+from topics.log.errors import LogRefused
+from topics.log.kafka import errors, properties, receipts
+from topics.log.kafka.administration import Administration
+from topics.log.kafka.refusal import Refusal
 
-ANSWER_SECONDS = 3.0
+ANSWER_SECONDS = (0.8, 2.2)
 
 
 def judge() -> Iterator[checks.CheckMessage]:
@@ -25,10 +29,11 @@ def judge() -> Iterator[checks.CheckMessage]:
 def _properties() -> Iterator[checks.CheckMessage]:
     for name in sorted(settings.KAFKA.keys() & properties.OWN.keys()):
         yield checks.Error(f"{_variable(name)} cannot be set: {properties.OWN[name]}.", id="takhin.E007")
+    # Without a broker address, neither client connects. The level keeps them from warning of that.
+    offline = {"bootstrap.servers": "", "log_level": 3}
     try:
-        # Without a broker address, neither client connects.
-        Producer({**properties.producer("none"), "bootstrap.servers": ""}).close()
-        properties.new_consumer({"bootstrap.servers": ""}).close()
+        Producer({**properties.producer("none"), **offline}).close()
+        properties.new_consumer(offline).close()
     except KafkaException as error:
         yield checks.Error(
             f"librdkafka rejects the KAFKA_ properties: {errors.kafka_error(error).str()}.",
@@ -56,14 +61,43 @@ def _is_local(host: str) -> bool:
 
 
 def _reachable() -> Iterator[checks.CheckMessage]:
+    refusal = Refusal()
+    admin = AdminClient(properties.admin(refusal))
     try:
-        AdminClient(properties.common()).list_topics(timeout=ANSWER_SECONDS)
+        _ask(admin, refusal)
     except KafkaException as error:
-        yield checks.Warning(
-            f"No broker of KAFKA_BOOTSTRAP_SERVERS={settings.KAFKA['bootstrap.servers']} answers: "
-            f"{errors.kafka_error(error).str()}.",
-            id="takhin.W002",
-        )
+        brokers = f"KAFKA_BOOTSTRAP_SERVERS={settings.KAFKA['bootstrap.servers']}"
+        reason = refusal.reason or errors.kafka_error(error).str()
+        yield checks.Warning(f"No broker of {brokers} answers: {reason}.", id="takhin.W002")
+    else:
+        yield from _rights(admin)
+
+
+def _ask(admin: AdminClient, refusal: Refusal) -> None:
+    """Ask twice, because the client tells why it cannot connect only between calls. Raises KafkaException."""
+    first, second = ANSWER_SECONDS
+    try:
+        admin.list_topics(timeout=first)
+    except KafkaException:
+        admin.poll(0)
+        if refusal.reason:
+            raise
+        try:
+            admin.list_topics(timeout=second)
+        finally:
+            admin.poll(0)
+
+
+def _rights(admin: AdminClient) -> Iterator[checks.CheckMessage]:
+    if not settings.TAKHIN_KAFKA_EXACTLY_ONCE:
+        return
+    try:
+        receipts.check_rights(Administration(admin))
+    except LogRefused as error:
+        yield checks.Warning(f"Async requests will not be written: {error}.", id="takhin.W009")
+    except StorageError:
+        # The cluster has answered before. Health reports what follows.
+        return
 
 
 def _variable(name: str) -> str:

@@ -5,13 +5,18 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
+from django.conf import settings
 
+from core.errors import StorageError, StorageUnavailable
 from topics.log.compression import CODECS
 from topics.log.kafka import properties
-from topics.log.kafka.administration import Administration
-from topics.log.kafka.breaker import Breaker
+from topics.log.kafka.administration import Administration, PartitionKey
+from topics.log.kafka.breaker import Breaker, PartitionBreakers, ThreadShare
+from topics.log.kafka.known_topics import KnownTopics
 from topics.log.kafka.producers import KafkaProducer, Room
 from topics.log.kafka.reader import Reader
+from topics.log.kafka.refusal import Refusal
+from topics.log.kafka.topic_limits import TopicLimits
 from topics.log.kafka.watch import Watch
 
 # The topic where sessions store their receipts; it holds no user data.
@@ -34,10 +39,16 @@ class Cluster:
     """The clients of one process. Create it in the process that uses it: librdkafka's threads do not survive a fork."""
 
     def __init__(self) -> None:
-        admin = AdminClient({**properties.common(), "error_cb": self._failed})
-        self.breaker = Breaker()
-        self.watch = Watch(admin, self.breaker, is_hidden)
+        self._refusal = Refusal()
+        admin = AdminClient({**properties.admin(self._refusal), "error_cb": self._failed})
         self.administration = Administration(admin)
+        self.limits = TopicLimits(self.administration)
+        self.breaker = Breaker()
+        self.partitions = PartitionBreakers()
+        # Transactions have their own, because they may fail where other records are written.
+        self.transactional = PartitionBreakers()
+        self.threads = ThreadShare(max(1, settings.TAKHIN_THREADS // 4))
+        self.watch = Watch(admin, self._refusal, self.breaker, self.limits, KnownTopics(), is_hidden)
         self.reader = Reader()
         limits = properties.producer("none")
         self.room = Room(int(limits["queue.buffering.max.messages"]), int(limits["queue.buffering.max.kbytes"]) * 1024)
@@ -74,6 +85,24 @@ class Cluster:
             thread.join()
         self.reader.close()
 
+    def trouble(self) -> StorageError:
+        """Return why the cluster cannot be used now."""
+        seconds = self.breaker.seconds
+        found = self.watch.trouble()
+        if isinstance(found, StorageUnavailable) and seconds:
+            return StorageUnavailable(f"the Kafka cluster has not answered for {seconds} seconds")
+        return found
+
+    def admit(self) -> None:
+        """Raise StorageUnavailable or LogRefused while the cluster does not answer."""
+        if self.breaker.is_open:
+            raise self.trouble()
+
+    def unwritable(self, place: PartitionKey) -> StorageUnavailable | None:
+        """Return why no transaction can write to a partition now, or None. Cheap."""
+        return self.watch.unwritable(place) or self.partitions.error(place) or self.transactional.error(place)
+
     def _failed(self, error: KafkaError) -> None:
+        self._refusal.note(error)
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self.watch.wake()

@@ -63,6 +63,7 @@ _FORBIDDEN = {
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError._AUTHENTICATION,
+    KafkaError._SSL,
     KafkaError.SECURITY_DISABLED,
     KafkaError.TOPIC_DELETION_DISABLED,
     KafkaError.UNSUPPORTED_VERSION,
@@ -112,6 +113,11 @@ def of_call(error: KafkaException, topic: str = "") -> StorageError:
     return StorageUnavailable(f"the Kafka cluster did not answer ({kafka.name()}: {kafka.str()})")
 
 
+def is_refusal(error: KafkaError) -> bool:
+    """Tell whether a broker refuses this client, so that only other settings help."""
+    return error.code() in {KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED}
+
+
 _LEADERLESS = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
@@ -121,6 +127,13 @@ _LEADERLESS = {
     # "Failed to query partition leaders"
     KafkaError._NOENT,
 }
+
+
+def is_unsupported(error: BaseException) -> bool:
+    """Tell whether a call failed because the cluster does not know it."""
+    cause = error.__cause__
+    unsupported = {KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION}
+    return isinstance(cause, KafkaException) and kafka_error(cause).code() in unsupported
 
 
 def is_leaderless(error: KafkaException) -> bool:

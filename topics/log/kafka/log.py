@@ -1,22 +1,25 @@
 """Store the log in a Kafka cluster."""
 
 import gc
+import itertools
 import multiprocessing.util
 import os
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 
+from confluent_kafka import libversion, version
 from django.conf import settings
 
+from core import lane
 from core.errors import OutcomeUnknown, StorageUnavailable
 from topics.log.contract import (
     Results,
     Session,
     check_partition,
+    fewer_partitions,
     resolve_offset,
     validate_topic,
-    within_bytes,
 )
 from topics.log.errors import DeliveryFailed, NotAttempted, QueueFull, ReservedTopic, TopicNotFound
 from topics.log.kafka import producers
@@ -24,7 +27,18 @@ from topics.log.kafka.administration import CALL_SECONDS, FOR_EVER, Leaderless, 
 from topics.log.kafka.cluster import Cluster, is_hidden
 from topics.log.kafka.sessions import KafkaSession
 from topics.log.outside_database import LogOutsideDatabase
-from topics.log.records import DEFAULT_CONFIG, PartitionInfo, Record, StoredRecord, TopicConfig, TopicInfo, Write
+from topics.log.records import (
+    DEFAULT_CONFIG,
+    Broker,
+    ClusterInfo,
+    PartitionInfo,
+    Record,
+    RecordMetadata,
+    StoredRecord,
+    TopicConfig,
+    TopicInfo,
+    Write,
+)
 
 # Brokers create and delete a topic one after another.
 CHANGE_SECONDS = 10.0
@@ -33,7 +47,10 @@ ALONE_AT_ONCE = 50
 ALONE_SECONDS = 0.25
 # Control records and compaction leave gaps in the offsets, so the last five records may span more than five offsets.
 MOST_COUNTED_BACK = 1000
-MOST_STEPS_BACK = 4
+# A healthy partition acknowledges records within this time. Later, the request looks whether its topic still exists.
+SOON_SECONDS = 0.3
+# How long a request waits if a share of the threads waits for its partition already.
+LATE_SECONDS = 1.0
 
 
 class KafkaLog(LogOutsideDatabase):
@@ -64,25 +81,54 @@ class KafkaLog(LogOutsideDatabase):
         """Reject records for offline partitions, queue all others, and wait for all acknowledgements together."""
         most = float(settings.TAKHIN_PRODUCE_TIMEOUT)
         budget = most if seconds is None else min(seconds, most)
-        deadline = time.monotonic() + budget
+        began = time.monotonic()
         cluster = self.cluster
         count = cluster.watch.partition_count(topic)
         for write in writes:
             check_partition(write.partition, count)
-        cluster.breaker.admit(budget)
-        offline = [write.partition for write in writes if not cluster.watch.has_leader(topic, write.partition)]
-        online = [write for write in writes if write.partition not in offline]
-        outcomes = self._deliver(topic, online, deadline) if online else []
-        if not all(isinstance(outcome, OutcomeUnknown) for outcome in outcomes):
-            cluster.breaker.succeeded()
-        elif outcomes and budget == most:
-            # A failure within a shorter time does not prove that the cluster is down.
-            cluster.breaker.failed()
+        cluster.admit()
+        rejected = self._rejected([(topic, write.partition) for write in writes], budget)
+        accepted = [write for write in writes if (topic, write.partition) not in rejected] if rejected else writes
+        outcomes = self._deliver(topic, accepted, began + budget) if accepted else []
+        # A failure within a shorter time does not prove that a partition is in trouble.
+        self._learn(topic, accepted, outcomes, began if budget == most else None)
         rest = iter(outcomes)
-        return [
-            [_offline(topic, write.partition) if write.partition in offline else next(rest) for _ in write.records]
-            for write in writes
-        ]
+        return [[rejected.get((topic, write.partition)) or next(rest) for _ in write.records] for write in writes]
+
+    def _rejected(self, places: Sequence[PartitionKey], seconds: float) -> dict[PartitionKey, StorageUnavailable]:
+        """Return why nothing can be written to some of the partitions now."""
+        cluster = self.cluster
+        found = {
+            place: cluster.watch.unwritable(place) or self._used_up(place) or cluster.partitions.admit(place, seconds)
+            for place in places
+        }
+        return {place: error for place, error in found.items() if error is not None}
+
+    def _used_up(self, place: PartitionKey) -> StorageUnavailable | None:
+        if lane.current() is None and self.cluster.threads.is_used_up(place):
+            return StorageUnavailable(f"too many requests wait for partition {place[1]} of topic {place[0]!r}")
+        return None
+
+    def _learn(
+        self,
+        topic: str,
+        writes: Sequence[Write],
+        outcomes: Sequence[producers.DeliveryResult],
+        sent_at: float | None,
+    ) -> None:
+        """Note which partitions have acknowledged records, and which have not although they were given all the time."""
+        cluster = self.cluster
+        kinds = set(map(type, outcomes))
+        if RecordMetadata in kinds:
+            cluster.breaker.acknowledged()
+        rest = iter(outcomes)
+        for write in writes:
+            place = topic, write.partition
+            found = list(itertools.islice(rest, len(write.records)))
+            if OutcomeUnknown not in kinds or not all(isinstance(outcome, OutcomeUnknown) for outcome in found):
+                cluster.partitions.succeeded(place)
+            elif sent_at is not None:
+                cluster.partitions.failed(place, sent_at)
 
     def _deliver(self, topic: str, writes: Sequence[Write], deadline: float) -> list[producers.DeliveryResult]:
         """Return every record's outcome, in order. Records rejected with their batch are sent again individually."""
@@ -90,7 +136,9 @@ class KafkaLog(LogOutsideDatabase):
         records: list[tuple[int, Record]] = [(write.partition, record) for write in writes for record in write.records]
         codec = writes[0].codec
         delivery = cluster.producer(codec).send(topic, records, cluster.room)
-        outcomes = delivery.settle(deadline)
+        if not delivery.wait(min(SOON_SECONDS, deadline - time.monotonic())):
+            self._wait_longer(delivery, topic, {write.partition for write in writes}, deadline)
+        outcomes = delivery.settle()
         again = delivery.refused_with_batch()
         for start in range(0, len(again), ALONE_AT_ONCE):
             part = again[start : start + ALONE_AT_ONCE]
@@ -100,6 +148,30 @@ class KafkaLog(LogOutsideDatabase):
                 outcomes[index] = outcome
         return outcomes
 
+    def _wait_longer(
+        self, delivery: producers.Delivery, topic: str, partitions: Collection[int], deadline: float
+    ) -> None:
+        """Wait for records that were not acknowledged soon. Raises TopicNotFound if the topic has been deleted.
+
+        Only a share of the threads may wait for a partition that acknowledges nothing. The others give up early.
+        """
+        cluster = self.cluster
+        places = [(topic, number) for number in partitions]
+        takes_share = lane.current() is None
+        if takes_share and not cluster.threads.enter(places):
+            delivery.wait(min(LATE_SECONDS, deadline - time.monotonic()))
+            return
+        try:
+            cluster.watch.wake()
+            while not delivery.wait(min(SOON_SECONDS, deadline - time.monotonic())):
+                if not cluster.watch.knows(topic):
+                    raise TopicNotFound(topic)
+                if time.monotonic() >= deadline:
+                    return
+        finally:
+            if takes_share:
+                cluster.threads.leave(places)
+
     def _alone(
         self, topic: str, records: list[tuple[int, Record]], codec: str, deadline: float
     ) -> list[producers.DeliveryResult]:
@@ -107,11 +179,13 @@ class KafkaLog(LogOutsideDatabase):
         if time.monotonic() > deadline - ALONE_SECONDS:
             return [NotAttempted("too many records before it were rejected", retriable=True)] * len(records)
         try:
-            return self.cluster.producer(codec, alone=True).send(topic, records, self.cluster.room).settle(deadline)
+            delivery = self.cluster.producer(codec, alone=True).send(topic, records, self.cluster.room)
         except QueueFull as error:
             return [error] * len(records)
+        delivery.wait(deadline - time.monotonic())
+        return delivery.settle()
 
-    def check_records(self, records: Sequence[Record]) -> None:
+    def check_records(self, topic: str, records: Sequence[Record], codec: str) -> None:
         for record in records:
             if record.timestamp == 0:
                 # librdkafka treats 0 as now: https://github.com/confluentinc/librdkafka/issues/1153
@@ -121,9 +195,11 @@ class KafkaLog(LogOutsideDatabase):
             if record.headers and any("\0" in name for name, _ in record.headers):
                 # The client would truncate the name there.
                 raise DeliveryFailed("a header name contains a null character", "invalid_record", False)
+        if not self.cluster.breaker.is_open:
+            self.cluster.limits.of(topic).check(records, codec)
 
     def open_session(self, name: str, is_ours: Callable[[], bool]) -> Session:
-        self._admit()
+        self.check()
         return KafkaSession(self.cluster, name, is_ours)
 
     def partition_count(self, topic: str) -> int:
@@ -131,7 +207,7 @@ class KafkaLog(LogOutsideDatabase):
 
     def topic_names(self) -> list[str]:
         self.cluster.watch.wait_for_first()
-        self._admit()
+        self.cluster.admit()
         return self.cluster.watch.names
 
     def topics(self, names: Collection[str] | None = None) -> list[TopicInfo]:
@@ -140,7 +216,7 @@ class KafkaLog(LogOutsideDatabase):
 
     def topic(self, name: str) -> TopicInfo:
         count = self.cluster.watch.partition_count(name)
-        self._admit()
+        self.cluster.admit()
         (found,) = self._describe({name: count})
         return found
 
@@ -162,7 +238,7 @@ class KafkaLog(LogOutsideDatabase):
             online = [place for place in places if watch.has_leader(*place)]
             try:
                 found = self.cluster.administration.bounds(online)
-                return {place: found.get(place) or PartitionInfo(place[1], 0, 0, False) for place in places}
+                return {place: self._with_replicas(place, found.get(place)) for place in places}
             except Leaderless:
                 if time.monotonic() > deadline:
                     raise
@@ -170,19 +246,25 @@ class KafkaLog(LogOutsideDatabase):
                 for name, _ in places:
                     watch.partition_count(name)
 
-    def check_online(self, topic: str, partitions: Collection[int]) -> None:
+    def check_writable(self, topic: str, partitions: Collection[int]) -> None:
         for number in partitions:
-            if not self.cluster.watch.has_leader(topic, number):
-                raise _offline(topic, number)
+            if (error := self.cluster.unwritable((topic, number))) is not None:
+                raise error
 
-    def create_topic(self, name: str, partitions: int, config: TopicConfig = DEFAULT_CONFIG) -> TopicInfo:
+    def create_topic(
+        self,
+        name: str,
+        partitions: int,
+        config: TopicConfig = DEFAULT_CONFIG,
+        replication_factor: int | None = None,
+    ) -> TopicInfo:
         """Create a topic. Unset retention and the number of replicas (KIP-464) default to the cluster's."""
         validate_topic(name, partitions)
         if is_hidden(name):
             raise ReservedTopic(name)
-        self._admit()
+        self.cluster.admit()
         given = {key: value for key, value in config_of(config).items() if value != FOR_EVER}
-        self.cluster.administration.create(name, partitions, -1, given)
+        self.cluster.administration.create(name, partitions, replication_factor or -1, given)
         deadline = time.monotonic() + CHANGE_SECONDS
         self._wait_until(lambda: self.cluster.watch.is_complete(name, partitions), f"topic {name!r} was created")
         while True:
@@ -196,17 +278,55 @@ class KafkaLog(LogOutsideDatabase):
 
     def configure_topic(self, name: str, config: TopicConfig) -> TopicInfo:
         current = self.topic(name)
-        before = config_of(current.config)
-        changed = {key: value for key, value in config_of(config).items() if value != before[key]}
+        before, after = config_of(current.config), config_of(config)
+        changed = {key: after.get(key) for key in before | after if after.get(key) != before.get(key)}
         if changed:
             self.cluster.administration.configure(name, changed)
+            self.cluster.limits.forget(name)
         return self.topic(name)
+
+    def add_partitions(self, name: str, count: int) -> TopicInfo:
+        validate_topic(name, count)
+        before = self.partition_count(name)
+        if count < before:
+            raise fewer_partitions(name, before, count)
+        if count > before:
+            self.cluster.admit()
+            self.cluster.administration.add_partitions(name, count)
+            self._wait_until(
+                lambda: self.cluster.watch.is_complete(name, count), f"topic {name!r} has {count} partitions"
+            )
+        return self.topic(name)
+
+    def cluster_info(self) -> ClusterInfo:
+        self.check()
+        metadata = self.cluster.watch.metadata
+        return ClusterInfo(
+            metadata.cluster_id,
+            [Broker(broker.id, broker.host, broker.port) for _, broker in sorted(metadata.brokers.items())],
+            metadata.controller_id if metadata.controller_id >= 0 else None,
+            {"librdkafka": libversion()[0], "confluent-kafka": version()},
+        )
 
     def delete_topic(self, name: str) -> None:
         self.partition_count(name)
-        self._admit()
+        self.cluster.admit()
         self.cluster.administration.delete(name)
+        self.cluster.limits.forget(name)
         self._wait_until(lambda: not self.cluster.watch.knows(name), f"topic {name!r} was deleted")
+
+    def _with_replicas(self, place: PartitionKey, bounds: PartitionInfo | None) -> PartitionInfo:
+        """Return the partition's bounds and replicas; without bounds it is offline."""
+        found = self.cluster.watch.partition(*place)
+        return PartitionInfo(
+            place[1],
+            0 if bounds is None else bounds.first_offset,
+            0 if bounds is None else bounds.high_watermark,
+            bounds is not None,
+            None if found is None or found.leader < 0 else found.leader,
+            () if found is None else tuple(found.replicas),
+            () if found is None else tuple(found.isrs),
+        )
 
     def _wait_until(self, is_so: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + CHANGE_SECONDS
@@ -219,27 +339,30 @@ class KafkaLog(LogOutsideDatabase):
             time.sleep(0.05)
 
     def read(self, topic: str, partition: int, offset: int | None, limit: int) -> list[StoredRecord]:
-        check_partition(partition, self.partition_count(topic))
-        self._admit()
-        self.check_online(topic, [partition])
-        bounds = self.cluster.administration.bounds_of(topic, partition)
-        first, end = bounds.first_offset, bounds.high_watermark
+        first, end = self._bounds_to_read(topic, partition)
         start = resolve_offset(offset, first, end)
         if start >= end:
             return []
-        if offset is None or not -MOST_COUNTED_BACK <= offset < 0:
-            return self.cluster.reader.read(topic, partition, start, end, limit)
-        wanted = -offset
-        for _ in range(MOST_STEPS_BACK):
-            found = self.cluster.reader.read(topic, partition, start, end, wanted + MOST_COUNTED_BACK)
-            if len(found) >= wanted or start == first:
-                break
-            start = max(first, start - 4 * (wanted - len(found)))
-        return within_bytes(found[-wanted:][:limit])
+        if offset is not None and -MOST_COUNTED_BACK <= offset < 0:
+            start = self.cluster.reader.count_back(topic, partition, first, end, -offset)
+        return self.cluster.reader.read(topic, partition, start, end, limit)
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
+        self._bounds_to_read(topic, partition)
+        return self.cluster.reader.offset_at(topic, partition, timestamp_ms)
+
+    def _bounds_to_read(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return the first offset and the high watermark. Raises StorageUnavailable if the partition has no leader."""
+        check_partition(partition, self.partition_count(topic))
+        self.cluster.admit()
+        if not self.cluster.watch.has_leader(topic, partition):
+            raise StorageUnavailable(f"partition {partition} of topic {topic!r} has no leader")
+        bounds = self.cluster.administration.bounds_of(topic, partition)
+        return bounds.first_offset, bounds.high_watermark
 
     def check(self) -> None:
         self.cluster.watch.wait_for_first()
-        self._admit()
+        self.cluster.admit()
 
     def warm(self) -> None:
         self.cluster.warm()
@@ -252,12 +375,3 @@ class KafkaLog(LogOutsideDatabase):
             # The clients and their callbacks form reference cycles. If a fork inherited this garbage, the child would
             # collect it at some point, and wait forever for threads that it does not have.
             gc.collect()
-
-    def _admit(self) -> None:
-        """Raise StorageUnavailable while the breaker is open, so that no call waits for the cluster."""
-        if self.cluster.breaker.is_open:
-            raise StorageUnavailable("the Kafka cluster does not answer")
-
-
-def _offline(topic: str, partition: int) -> StorageUnavailable:
-    return StorageUnavailable(f"partition {partition} of topic {topic!r} has no leader")

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
@@ -92,9 +91,12 @@ class Delivery:
         self.is_reported = True
         self._done.open()
 
-    def settle(self, deadline: float) -> "list[DeliveryResult]":
-        """Return every record's outcome, once all are reported or the deadline has passed."""
-        self._done.wait(max(0.0, deadline - time.monotonic()))
+    def wait(self, seconds: float) -> bool:
+        """Wait until all records are reported, for at most `seconds`. Return whether they are."""
+        return self.is_reported or self._done.wait(max(0.0, seconds))
+
+    def settle(self) -> "list[DeliveryResult]":
+        """Return every record's outcome now; it is unknown for those that are not reported."""
         return [UNREPORTED if outcome is None else outcome for outcome in self.outcomes]
 
     def refused_with_batch(self) -> list[int]:
@@ -106,6 +108,19 @@ class Delivery:
         reported = [self.outcomes[index] for index in self._reported]
         unsent = [outcome for outcome in self.outcomes if isinstance(outcome, DeliveryFailed) and outcome.retriable]
         return unsent + [outcome for outcome in reported if isinstance(outcome, StorageError)]
+
+    @property
+    def reported(self) -> int:
+        """How many records are reported."""
+        return len(self._reported)
+
+    def silent(self) -> list[int]:
+        """Return the indexes of records that were not acknowledged in time."""
+        return [
+            index
+            for index, outcome in enumerate(self.outcomes)
+            if outcome is None or isinstance(outcome, OutcomeUnknown)
+        ]
 
     @property
     def is_taken(self) -> bool:

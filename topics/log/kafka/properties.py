@@ -12,6 +12,8 @@ from typing import Any
 from confluent_kafka import Consumer
 from django.conf import settings
 
+from topics.log.kafka.refusal import Refusal
+
 Properties = dict[str, Any]
 
 # Properties that the product sets itself, and why a user's value is rejected.
@@ -66,7 +68,8 @@ class _OncePerMinute(logging.Filter):
 
 
 log = logging.getLogger("takhin.kafka")
-log.addFilter(_OncePerMinute())
+_once = _OncePerMinute()
+log.addFilter(_once)
 
 
 def budget_ms() -> int:
@@ -92,6 +95,17 @@ def common() -> Properties:
         **_given(lambda name: not name.startswith(_PRODUCER_ONLY + _CONSUMER_ONLY)),
         "logger": log,
     }
+
+
+def admin(refusal: Refusal) -> Properties:
+    """Return the properties of the client that watches and changes topics, and notes why it is refused."""
+    # A logger of its own, because others have other filters.
+    logger = logging.Logger(log.name)
+    logger.parent = log
+    logger.addFilter(refusal)
+    logger.addFilter(_once)
+    # A broker that hangs must not be asked again and again: after this time, the client turns to another one.
+    return {"socket.timeout.ms": 3000, **common(), "logger": logger, "error_cb": refusal.note}
 
 
 def producer(codec: str, alone: bool = False) -> Properties:

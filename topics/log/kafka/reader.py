@@ -15,6 +15,8 @@ from topics.log.records import StoredRecord
 READ_SECONDS = 5.0
 # A consumer takes a connection to each broker and a few threads, so only a few are kept.
 MOST_KEPT = 4
+# How many times as many offsets as records are missing are read at a time, where offsets have gaps.
+STEPS_BACK = 4
 
 
 class Reader:
@@ -41,6 +43,23 @@ class Reader:
                 if len(found) == limit:
                     break
             return found
+
+    def count_back(self, topic: str, partition: int, first: int, end: int, count: int) -> int:
+        """Return the offset of the last record but `count`, counted from `end`, or `first` if there are fewer.
+
+        Control records and compaction leave gaps in the offsets, so the records have to be counted. Their content is
+        not kept. Raises StorageUnavailable if they cannot be read in time.
+        """
+        offsets: list[int] = []
+        start = end
+        while start > first and len(offsets) < count:
+            stop, missing = start, count - len(offsets)
+            # Exactly as many at first, because most partitions have no gaps.
+            start = max(first, start - (missing if not offsets else STEPS_BACK * missing))
+            with self._consumer() as consumer:
+                consumer.assign([TopicPartition(topic, partition, start)])
+                offsets[:0] = [message.offset() for message in _messages(consumer, stop)]
+        return offsets[-count] if len(offsets) >= count else first
 
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         """Return the first offset whose record is not older than `timestamp_ms`, or None."""

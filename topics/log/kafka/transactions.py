@@ -5,21 +5,27 @@ librdkafka lacks KIP-890, so a late response may decide a later transaction. The
 is in doubt is never used again: it is discarded, and a new one reads what was decided.
 """
 
+import contextlib
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from confluent_kafka import KafkaException, Producer
 
 from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
+from topics.log.contract import SessionStuck
+from topics.log.errors import LogRefused
 from topics.log.kafka import errors, properties
-from topics.log.kafka.producers import Delivery, Placed, never_left, send
+from topics.log.kafka.producers import Delivery, Placed, is_final, never_left, send
 
-INIT_SECONDS = 10.0
-# Longer than a delivery, so that every record is reported.
-REPORT_SECONDS = 10.0
+INIT_SECONDS = 5.0
+# If none of a topic's records has been reported for this long, their partitions are in trouble.
+SILENT_SECONDS = 2.0
 # Most records in flight beside a failed record are reported within this time.
 LAST_REPORTS_SECONDS = 0.02
 COMMIT_SECONDS = 10.0
+# A coordinator aborts within milliseconds, unless the transaction has a partition that cannot be written.
+ABORT_SECONDS = 1.5
 # A topic and records for it; the records for one partition form a batch.
 Batch = tuple[str, Sequence[Placed]]
 
@@ -27,16 +33,21 @@ Batch = tuple[str, Sequence[Placed]]
 class TransactionalProducer:
     """A session's producer for one codec. The thread that uses it polls it while it waits.
 
-    Every method except the constructor may raise OutcomeUnknown. The producer is then unusable.
+    Every method but the constructor and `close` may raise OutcomeUnknown, and those that abort may raise SessionStuck.
+    The producer is then unusable.
     """
 
     def __init__(self, name: str, codec: str) -> None:
-        """Fence earlier producers and wait for their transaction's decision. Raises StorageUnavailable, LogRefused."""
+        """Fence earlier producers and wait for their transaction's decision. Raises SessionStuck, LogRefused."""
+        self._is_open = False
         self._producer = Producer(properties.transactional(f"{name}-{codec}", codec))
         try:
             self._producer.init_transactions(INIT_SECONDS)
         except KafkaException as error:
-            raise errors.of_call(error) from error
+            failure = errors.of_call(error)
+            if not isinstance(failure, StorageUnavailable):
+                raise failure from error
+            raise SessionStuck(f"the transaction of an earlier owner is not decided yet: {failure}") from error
 
     def send(self, *steps: Sequence[Batch]) -> list[Delivery]:
         """Begin a transaction and send the batches step by step, until one is not accepted."""
@@ -51,10 +62,11 @@ class TransactionalProducer:
         deliveries: list[Delivery] = []
         try:
             self._producer.begin_transaction()
+            self._is_open = True
             for step in steps:
                 queued = [self._queue(topic, records) for topic, records in step]
                 deliveries += queued
-                self._serve(queued)
+                self._serve([topic for topic, _ in step], queued)
                 if not all(delivery.is_taken for delivery in queued):
                     break
         except KafkaException as error:
@@ -66,13 +78,22 @@ class TransactionalProducer:
         delivery.expect(send(self._producer, topic, records, delivery))
         return delivery
 
-    def _serve(self, deliveries: Sequence[Delivery]) -> None:
-        """Flush until every record is reported or one has failed.
+    def _serve(self, topics: Sequence[str], deliveries: Sequence[Delivery]) -> None:
+        """Flush until every record is reported or one has failed, or a topic has been silent for SILENT_SECONDS.
 
         Records queued behind a failed record would never be sent.
         """
-        deadline = time.monotonic() + REPORT_SECONDS
-        while not all(delivery.is_reported for delivery in deliveries) and time.monotonic() < deadline:
+        heard = dict.fromkeys(topics, (0, time.monotonic()))
+        while not all(delivery.is_reported for delivery in deliveries):
+            missing, reported = set(), Counter[str]()
+            for topic, delivery in zip(topics, deliveries, strict=True):
+                reported[topic] += delivery.reported
+                if not delivery.is_reported:
+                    missing.add(topic)
+            now = time.monotonic()
+            heard |= {topic: (count, now) for topic, count in reported.items() if count > heard[topic][0]}
+            if any(now - heard[topic][1] > SILENT_SECONDS for topic in missing):
+                return
             if any(delivery.has_failed for delivery in deliveries):
                 while self._producer.poll(LAST_REPORTS_SECONDS):
                     pass
@@ -80,26 +101,38 @@ class TransactionalProducer:
             self._producer.flush(0.1)
 
     def commit(self, receipts: Batch) -> None:
-        """Commit the transaction with the receipts. Raises StorageUnavailable after aborting the transaction."""
+        """Commit the transaction with the receipts. Raises StorageUnavailable and LogRefused after aborting it."""
         try:
             delivery = self._queue(*receipts)
-            self._serve([delivery])
+            self._serve(receipts[:1], [delivery])
             if not delivery.is_taken:
                 self.abort()
-                raise StorageUnavailable(f"Kafka did not accept the receipts: {delivery.outcomes[0]}")
+                (outcome,) = delivery.outcomes
+                raise (LogRefused if is_final(outcome) else StorageUnavailable)(
+                    f"Kafka rejects the receipts: {outcome}"
+                )
+            # If this fails, it is not known whether there is anything left to abort.
+            self._is_open = False
             self._producer.commit_transaction(COMMIT_SECONDS)
         except KafkaException as error:
             raise _over(error) from error
 
     def abort(self) -> None:
+        """Abort the transaction. Raises SessionStuck: even then nobody commits it, because only this producer could."""
         try:
-            self._producer.abort_transaction(COMMIT_SECONDS)
+            self._producer.abort_transaction(ABORT_SECONDS)
+            self._is_open = False
         except KafkaException as error:
-            raise _over(error) from error
+            kafka = errors.kafka_error(error)
+            raise SessionStuck(f"the transaction is not aborted yet ({kafka.name()}: {kafka.str()})") from error
 
     def close(self) -> None:
-        # Records of a transaction in doubt must not be sent any more.
+        """Abort the transaction if one is open, so that it holds up nobody who reads committed records."""
+        # Its records must not be sent any more.
         self._producer.purge()
+        if self._is_open:
+            with contextlib.suppress(KafkaException):
+                self._producer.abort_transaction(COMMIT_SECONDS)
 
 
 def failures_of(deliveries: Sequence[Delivery]) -> list[StorageError]:
