@@ -13,7 +13,7 @@ from topics.log.embedded.log import EmbeddedLog
 from topics.log.errors import InvalidTopic, TopicExists, TopicNotFound, UnknownPartition
 from topics.log.kafka.log import KafkaLog
 from topics.log.memory import MemoryLog
-from topics.log.records import PartitionInfo, Record, TopicConfig, Write
+from topics.log.records import Record, TopicConfig, Write
 
 NOW = 1704545600123
 REAL_KAFKA = pytest.param("kafka", marks=pytest.mark.kafka)
@@ -206,7 +206,9 @@ def test_topics(managed: Log) -> None:
     archive, orders = log.topics()
 
     assert (archive.name, archive.config) == ("archive", TopicConfig(1000, 2000))
-    assert orders.partitions == [PartitionInfo(0, 0, 0), PartitionInfo(1, 0, 1), PartitionInfo(2, 0, 0)]
+    bounds = [(one.id, one.first_offset, one.high_watermark) for one in orders.partitions]
+    assert bounds == [(0, 0, 0), (1, 0, 1), (2, 0, 0)]
+    assert all(len(one.replicas) == len(one.in_sync_replicas) == 1 for one in orders.partitions)
     assert log.partition_count("orders") == 3
     assert log.configure_topic("orders", TopicConfig(retention_ms=5)).config == TopicConfig(retention_ms=5)
     assert log.topic("orders").config == TopicConfig(retention_ms=5)
