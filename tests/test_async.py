@@ -317,7 +317,7 @@ def test_a_worker_that_takes_longer_than_a_lease_keeps_what_it_has(
         begun.set()
         released.wait(20)
 
-    monkeypatch.setattr(type(current_log()), "check_online", slowly)
+    monkeypatch.setattr(type(current_log()), "check_writable", slowly)
     request_id = submit(api, topic, [{"value": 1}])
     worker = new_worker()
     thread = threading.Thread(target=worker.loop)
