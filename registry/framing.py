@@ -15,7 +15,7 @@ from registry.errors import InvalidSchema, RegistryUnavailable, SchemaNotFound
 from registry.sources.base import SchemaSource, current_source
 from registry.sources.guarded import source_for
 from topics.decoders import Decoded, Undecoded
-from topics.log.contract import MAX_READ_BYTES
+from topics.log.validation import MAX_READ_BYTES
 
 # The name of this format in requests and responses.
 FORMAT = "avro"

@@ -3,7 +3,7 @@
 import re
 
 from registry import errors
-from topics.log.contract import is_topic_name
+from topics.log.validation import is_topic_name
 
 MAX_SUBJECT = 255
 # Java's ISO control characters, as in Confluent's registry.

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
+from django.conf import settings as django_settings
 from django.db import connections
 from structlog.testing import capture_logs
 
@@ -307,6 +308,38 @@ def test_a_cluster_that_answers_but_takes_nothing_is_left_alone_for_a_while(clus
     cluster.clear_errors(ApiKey.PRODUCE)
     until(lambda: produce() == 200, "it is left alone for ever")
     assert [produce() for _ in range(3)] == [200] * 3
+
+
+def test_only_a_share_of_the_threads_waits_for_a_partition_that_hangs(cluster: MockCluster, api: Api) -> None:
+    """All were held, until the last of its requests had timed out."""
+    assert api.produce("orders", [{"partition": 0, "value": 1}]).status_code == 200
+    cluster.set_round_trip(60_000)
+    share = django_settings.TAKHIN_THREADS // 4
+    statuses: list[int] = []
+
+    def produce() -> None:
+        try:
+            statuses.append(api.produce("orders", [{"partition": 0, "value": 1}]).status_code)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=produce) for _ in range(3 * share)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(statuses) == 2 * share, "the others wait, too")
+
+    refused = api.produce("orders", [{"partition": 0, "value": 1}])
+    assert refused.status_code == 503
+    assert "too many requests wait for partition 0 of topic 'orders'" in refused.json()["offsets"][0]["error"]
+    assert len(statuses) == 2 * share
+    for thread in threads:
+        thread.join()
+    assert statuses == [504] * 3 * share
+    # Then it is left alone for a while.
+    refused = api.produce("orders", [{"partition": 0, "value": 1}])
+    assert "has not acknowledged records" in refused.json()["offsets"][0]["error"]
+    cluster.set_round_trip(0)
+    until(lambda: api.produce("orders", [{"partition": 0, "value": 1}]).status_code == 200, "it is left alone for ever")
 
 
 def test_a_cluster_that_never_answered_is_503_and_not_404(api: Api, settings: Any) -> None:

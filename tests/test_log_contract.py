@@ -198,6 +198,35 @@ def test_one_record_over_the_bound_is_still_read(kind: Any) -> None:
     assert [stored.value for stored in log.read("orders", 0, 1, 100)] == [b"y"]
 
 
+def test_an_offset_is_found_by_time(managed: Log) -> None:
+    for timestamp in (1000, 3000, 2000, 4000):
+        managed.append(
+            "orders", [Write(1, [record(b"a", timestamp=timestamp), record(b"b", timestamp=timestamp + 10)])]
+        )
+
+    found = [managed.offset_at("orders", 1, timestamp) for timestamp in (0, 1000, 1001, 1011, 3005, 4010, 4011)]
+    assert found == [0, 0, 1, 2, 3, 7, None]
+    assert managed.offset_at("orders", 0, 0) is None
+    with pytest.raises(UnknownPartition):
+        managed.offset_at("orders", 9, 0)
+    with pytest.raises(TopicNotFound):
+        managed.offset_at("nowhere", 0, 0)
+
+
+def test_partitions_are_added(managed: Log) -> None:
+    managed.append("orders", [Write(0, [record(b"a")])])
+
+    assert [one.high_watermark for one in managed.add_partitions("orders", 5).partitions] == [1, 0, 0, 0, 0]
+    managed.append("orders", [Write(4, [record(b"b")])])
+    assert [found.value for found in managed.read("orders", 4, None, 10)] == [b"b"]
+    assert len(managed.add_partitions("orders", 5).partitions) == 5
+    for wrong in (4, 0, 1001):
+        with pytest.raises(InvalidTopic):
+            managed.add_partitions("orders", wrong)
+    with pytest.raises(TopicNotFound):
+        managed.add_partitions("nowhere", 2)
+
+
 def test_topics(managed: Log) -> None:
     log = managed
     log.create_topic("archive", 1, TopicConfig(1000, 2000))

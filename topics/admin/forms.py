@@ -8,8 +8,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
-from topics.log.contract import MAX_PARTITIONS, validate_topic
 from topics.log.errors import InvalidTopic
+from topics.log.validation import MAX_PARTITIONS, validate_topic
 from topics.models import Topic
 
 

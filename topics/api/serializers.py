@@ -15,7 +15,7 @@ from core.api.serializers import (
     unexpected,
 )
 from topics.decoders import decoded_format
-from topics.log.contract import MAX_PARTITIONS
+from topics.log.validation import MAX_PARTITIONS
 
 MAX_OFFSET = 2**63 - 1
 # Kafka's protocol has 16 bits for it.

@@ -26,9 +26,9 @@ from topics.api.serializers import (
 )
 from topics.decoders import Decoder, Undecoded, new_decoder
 from topics.log import current_log
-from topics.log.contract import MAX_READ_BYTES, fewer_partitions
 from topics.log.errors import InvalidTopic
 from topics.log.records import DEFAULT_CONFIG, StoredRecord, TopicConfig, TopicInfo
+from topics.log.validation import MAX_READ_BYTES, fewer_partitions
 
 log = structlog.get_logger("takhin.topics")
 # Maps the JSON fields of a topic's configuration to TopicConfig.

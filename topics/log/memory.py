@@ -5,16 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from core.errors import StorageError
-from topics.log.contract import (
-    Results,
-    check_config,
-    check_partition,
-    check_replicas,
-    fewer_partitions,
-    resolve_offset,
-    validate_topic,
-    within_bytes,
-)
+from topics.log.contract import Results
 from topics.log.errors import TopicExists, TopicNotFound
 from topics.log.outside_database import LogOutsideDatabase
 from topics.log.records import (
@@ -25,6 +16,15 @@ from topics.log.records import (
     TopicConfig,
     TopicInfo,
     Write,
+)
+from topics.log.validation import (
+    check_config,
+    check_partition,
+    check_replicas,
+    fewer_partitions,
+    resolve_offset,
+    validate_topic,
+    within_bytes,
 )
 
 

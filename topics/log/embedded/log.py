@@ -11,21 +11,7 @@ from django.db import IntegrityError, connection
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageUnavailable
 from topics.log import batches, current_log
-from topics.log.contract import (
-    AppendRequest,
-    Bookkeeping,
-    Log,
-    T,
-    as_is,
-    check_config,
-    check_partition,
-    check_replicas,
-    fewer_partitions,
-    is_topic_name,
-    resolve_offset,
-    validate_topic,
-    within_bytes,
-)
+from topics.log.contract import AppendRequest, Bookkeeping, Log, T, as_is
 from topics.log.embedded import reading, retention, writability
 from topics.log.embedded.appends import Append, Batch
 from topics.log.errors import CorruptRecord, LogRefused, TopicExists, TopicNotFound
@@ -36,6 +22,16 @@ from topics.log.records import (
     TopicConfig,
     TopicInfo,
     Write,
+)
+from topics.log.validation import (
+    check_config,
+    check_partition,
+    check_replicas,
+    fewer_partitions,
+    is_topic_name,
+    resolve_offset,
+    validate_topic,
+    within_bytes,
 )
 from topics.models import Partition, Topic
 

@@ -10,9 +10,9 @@ from django.db import connection
 
 from topics.log import batches
 from topics.log.batches import Corrupt
-from topics.log.contract import MAX_READ_BYTES
 from topics.log.errors import CorruptRecord, TopicNotFound
 from topics.log.records import StoredRecord
+from topics.log.validation import MAX_READ_BYTES
 
 _BOUNDS = """
 SELECT partition.id, partition.number, partition.first_offset, partition.next_offset

@@ -1,7 +1,6 @@
 """Store the log in a Kafka cluster."""
 
 import gc
-import itertools
 import multiprocessing.util
 import os
 import threading
@@ -9,22 +8,13 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from confluent_kafka import libversion, version
-from django.conf import settings
 
-from core import lane
-from core.errors import OutcomeUnknown, StorageUnavailable
-from topics.log.contract import (
-    Results,
-    Session,
-    check_partition,
-    fewer_partitions,
-    resolve_offset,
-    validate_topic,
-)
-from topics.log.errors import DeliveryFailed, NotAttempted, QueueFull, ReservedTopic, TopicNotFound
-from topics.log.kafka import producers
+from core.errors import StorageUnavailable
+from topics.log.contract import Results, Session
+from topics.log.errors import DeliveryFailed, ReservedTopic, TopicNotFound
 from topics.log.kafka.administration import CALL_SECONDS, FOR_EVER, Leaderless, PartitionKey, config_of
 from topics.log.kafka.cluster import Cluster, is_hidden
+from topics.log.kafka.sending import Sender
 from topics.log.kafka.sessions import KafkaSession
 from topics.log.outside_database import LogOutsideDatabase
 from topics.log.records import (
@@ -33,24 +23,17 @@ from topics.log.records import (
     ClusterInfo,
     PartitionInfo,
     Record,
-    RecordMetadata,
     StoredRecord,
     TopicConfig,
     TopicInfo,
     Write,
 )
+from topics.log.validation import check_partition, fewer_partitions, resolve_offset, validate_topic
 
 # Brokers create and delete a topic one after another.
 CHANGE_SECONDS = 10.0
-# Records rejected with their batch are sent again individually, this many at a time, which takes less than this long.
-ALONE_AT_ONCE = 50
-ALONE_SECONDS = 0.25
 # Control records and compaction leave gaps in the offsets, so the last five records may span more than five offsets.
 MOST_COUNTED_BACK = 1000
-# A healthy partition acknowledges records within this time. Later, the request looks whether its topic still exists.
-SOON_SECONDS = 0.3
-# How long a request waits if a share of the threads waits for its partition already.
-LATE_SECONDS = 1.0
 
 
 class KafkaLog(LogOutsideDatabase):
@@ -78,112 +61,7 @@ class KafkaLog(LogOutsideDatabase):
         return self._opened
 
     def send(self, topic: str, writes: Sequence[Write], seconds: float | None) -> Results:
-        """Reject records for offline partitions, queue all others, and wait for all acknowledgements together."""
-        most = float(settings.TAKHIN_PRODUCE_TIMEOUT)
-        budget = most if seconds is None else min(seconds, most)
-        began = time.monotonic()
-        cluster = self.cluster
-        count = cluster.watch.partition_count(topic)
-        for write in writes:
-            check_partition(write.partition, count)
-        cluster.admit()
-        rejected = self._rejected([(topic, write.partition) for write in writes], budget)
-        accepted = [write for write in writes if (topic, write.partition) not in rejected] if rejected else writes
-        outcomes = self._deliver(topic, accepted, began + budget) if accepted else []
-        # A failure within a shorter time does not prove that a partition is in trouble.
-        self._learn(topic, accepted, outcomes, began if budget == most else None)
-        rest = iter(outcomes)
-        return [[rejected.get((topic, write.partition)) or next(rest) for _ in write.records] for write in writes]
-
-    def _rejected(self, places: Sequence[PartitionKey], seconds: float) -> dict[PartitionKey, StorageUnavailable]:
-        """Return why nothing can be written to some of the partitions now."""
-        cluster = self.cluster
-        found = {
-            place: cluster.watch.unwritable(place) or self._used_up(place) or cluster.partitions.admit(place, seconds)
-            for place in places
-        }
-        return {place: error for place, error in found.items() if error is not None}
-
-    def _used_up(self, place: PartitionKey) -> StorageUnavailable | None:
-        if lane.current() is None and self.cluster.threads.is_used_up(place):
-            return StorageUnavailable(f"too many requests wait for partition {place[1]} of topic {place[0]!r}")
-        return None
-
-    def _learn(
-        self,
-        topic: str,
-        writes: Sequence[Write],
-        outcomes: Sequence[producers.DeliveryResult],
-        sent_at: float | None,
-    ) -> None:
-        """Note which partitions have acknowledged records, and which have not although they were given all the time."""
-        cluster = self.cluster
-        kinds = set(map(type, outcomes))
-        if RecordMetadata in kinds:
-            cluster.breaker.acknowledged()
-        rest = iter(outcomes)
-        for write in writes:
-            place = topic, write.partition
-            found = list(itertools.islice(rest, len(write.records)))
-            if OutcomeUnknown not in kinds or not all(isinstance(outcome, OutcomeUnknown) for outcome in found):
-                cluster.partitions.succeeded(place)
-            elif sent_at is not None:
-                cluster.partitions.failed(place, sent_at)
-
-    def _deliver(self, topic: str, writes: Sequence[Write], deadline: float) -> list[producers.DeliveryResult]:
-        """Return every record's outcome, in order. Records rejected with their batch are sent again individually."""
-        cluster = self.cluster
-        records: list[tuple[int, Record]] = [(write.partition, record) for write in writes for record in write.records]
-        codec = writes[0].codec
-        delivery = cluster.producer(codec).send(topic, records, cluster.room)
-        if not delivery.wait(min(SOON_SECONDS, deadline - time.monotonic())):
-            self._wait_longer(delivery, topic, {write.partition for write in writes}, deadline)
-        outcomes = delivery.settle()
-        again = delivery.refused_with_batch()
-        for start in range(0, len(again), ALONE_AT_ONCE):
-            part = again[start : start + ALONE_AT_ONCE]
-            for index, outcome in zip(
-                part, self._alone(topic, [records[i] for i in part], codec, deadline), strict=True
-            ):
-                outcomes[index] = outcome
-        return outcomes
-
-    def _wait_longer(
-        self, delivery: producers.Delivery, topic: str, partitions: Collection[int], deadline: float
-    ) -> None:
-        """Wait for records that were not acknowledged soon. Raises TopicNotFound if the topic has been deleted.
-
-        Only a share of the threads may wait for a partition that acknowledges nothing. The others give up early.
-        """
-        cluster = self.cluster
-        places = [(topic, number) for number in partitions]
-        takes_share = lane.current() is None
-        if takes_share and not cluster.threads.enter(places):
-            delivery.wait(min(LATE_SECONDS, deadline - time.monotonic()))
-            return
-        try:
-            cluster.watch.wake()
-            while not delivery.wait(min(SOON_SECONDS, deadline - time.monotonic())):
-                if not cluster.watch.knows(topic):
-                    raise TopicNotFound(topic)
-                if time.monotonic() >= deadline:
-                    return
-        finally:
-            if takes_share:
-                cluster.threads.leave(places)
-
-    def _alone(
-        self, topic: str, records: list[tuple[int, Record]], codec: str, deadline: float
-    ) -> list[producers.DeliveryResult]:
-        """Send each record in its own batch and return the outcomes; NotAttempted if no time is left."""
-        if time.monotonic() > deadline - ALONE_SECONDS:
-            return [NotAttempted("too many records before it were rejected", retriable=True)] * len(records)
-        try:
-            delivery = self.cluster.producer(codec, alone=True).send(topic, records, self.cluster.room)
-        except QueueFull as error:
-            return [error] * len(records)
-        delivery.wait(deadline - time.monotonic())
-        return delivery.settle()
+        return Sender(self.cluster).send(topic, writes, seconds)
 
     def check_records(self, topic: str, records: Sequence[Record], codec: str) -> None:
         for record in records:

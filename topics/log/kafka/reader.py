@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from core.errors import StorageUnavailable
-from topics.log.contract import MAX_READ_BYTES
 from topics.log.kafka import errors, properties
 from topics.log.records import StoredRecord
+from topics.log.validation import MAX_READ_BYTES
 
 READ_SECONDS = 5.0
 # A consumer takes a connection to each broker and a few threads, so only a few are kept.
