@@ -137,10 +137,10 @@ def test_partitions_in_trouble_are_highlighted(admin: Client, topic: str, monkey
 
     assert page.count("takhin-trouble") == 2
     assert (
-        page.count("<strong>under-replicated</strong>") == page.count("<strong>below min.insync.replicas</strong>") == 1
+        page.count("<strong>under-replicated</strong>") == page.count("<strong>below minimum</strong>") == 1
     )
     assert "<dt>cleanup.policy</dt><dd>compact</dd>" in page
-    assert "1 below min.insync.replicas" in _text(admin.get(TOPICS))
+    assert "1 below minimum" in _text(admin.get(TOPICS))
 
 
 def test_the_sidebar_leads_nowhere_else(admin: Client, settings: Any) -> None:

@@ -33,7 +33,7 @@ MOST_PARTITIONS_SHOWN = 100
 HEALTHY, UNDER_REPLICATED, BELOW_MINIMUM, OFFLINE = CONDITIONS = (
     "healthy",
     "under-replicated",
-    "below min.insync.replicas",
+    "below minimum",
     "offline",
 )
 
