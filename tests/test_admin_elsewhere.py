@@ -136,9 +136,7 @@ def test_partitions_in_trouble_are_highlighted(admin: Client, topic: str, monkey
     page = _text(admin.get(f"{_page(topic)}change/"))
 
     assert page.count("takhin-trouble") == 2
-    assert (
-        page.count("<strong>under-replicated</strong>") == page.count("<strong>below minimum</strong>") == 1
-    )
+    assert page.count("<strong>under-replicated</strong>") == page.count("<strong>below minimum</strong>") == 1
     assert "<dt>cleanup.policy</dt><dd>compact</dd>" in page
     assert "1 below minimum" in _text(admin.get(TOPICS))
 

@@ -335,8 +335,6 @@ def test_only_a_share_of_the_threads_waits_for_a_partition_that_hangs(cluster: M
     for thread in threads:
         thread.join()
     assert statuses == [504] * 3 * share
-    # Then it is left alone for a while.
-    assert api.produce("orders", [{"partition": 0, "value": 1}]).status_code == 503
     cluster.set_round_trip(0)
     until(lambda: api.produce("orders", [{"partition": 0, "value": 1}]).status_code == 200, "it is left alone for ever")
 

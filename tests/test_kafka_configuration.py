@@ -73,7 +73,7 @@ def test_brokers_that_do_not_answer_are_a_warning(tmp_path: Path) -> None:
 
     assert code == 0
     assert "takhin.W002" in said
-    assert "127.0.0.1:9" in said
+    assert "127.0.0.1:9 answers: Connect to ipv4#127.0.0.1:9 failed: Connection refused" in said
 
 
 def test_records_in_the_clear_are_a_warning(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def _reachable() -> Iterator[checks.CheckMessage]:
         _ask(admin, refusal)
     except KafkaException as error:
         brokers = f"KAFKA_BOOTSTRAP_SERVERS={settings.KAFKA['bootstrap.servers']}"
-        reason = refusal.reason or errors.kafka_error(error).str()
+        reason = refusal.reason or refusal.failure or errors.kafka_error(error).str()
         yield checks.Warning(f"No broker of {brokers} answers: {reason}.", id="takhin.W002")
     else:
         yield from _rights(admin)

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from operator import attrgetter
 
 from confluent_kafka import libversion, version
 
@@ -36,6 +37,9 @@ CHANGE_SECONDS = 10.0
 MOST_COUNTED_BACK = 1000
 
 
+_headers_of, _timestamp_of = attrgetter("headers"), attrgetter("timestamp")
+
+
 class KafkaLog(LogOutsideDatabase):
     fits_lane = True
     supports_sessions = True
@@ -64,15 +68,14 @@ class KafkaLog(LogOutsideDatabase):
         return Sender(self.cluster).send(topic, writes, seconds)
 
     def check_records(self, topic: str, records: Sequence[Record], codec: str) -> None:
-        for record in records:
-            if record.timestamp == 0:
-                # librdkafka treats 0 as now: https://github.com/confluentinc/librdkafka/issues/1153
-                raise DeliveryFailed(
-                    "the Kafka client cannot write timestamp 0; the minimum is 1", "invalid_timestamp", False
-                )
-            if record.headers and any("\0" in name for name, _ in record.headers):
-                # The client would truncate the name there.
-                raise DeliveryFailed("a header name contains a null character", "invalid_record", False)
+        # librdkafka treats 0 as now: https://github.com/confluentinc/librdkafka/issues/1153
+        if 0 in map(_timestamp_of, records):
+            raise DeliveryFailed(
+                "the Kafka client cannot write timestamp 0; the minimum is 1", "invalid_timestamp", False
+            )
+        # The client would truncate the name there.
+        if any("\0" in name for headers in filter(None, map(_headers_of, records)) for name, _ in headers):
+            raise DeliveryFailed("a header name contains a null character", "invalid_record", False)
         if not self.cluster.breaker.is_open:
             self.cluster.limits.of(topic).check(records, codec)
 

@@ -18,6 +18,8 @@ class Refusal(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self.reason: str | None = None
+        # What the client said last, if it is not refused but cannot connect.
+        self.failure: str | None = None
         self._hang_ups = 0
 
     def note(self, error: KafkaError) -> None:
@@ -26,6 +28,7 @@ class Refusal(logging.Filter):
             self.reason = _reason(error.name(), error.str())
         elif error.code() != KafkaError._ALL_BROKERS_DOWN:
             self.clear()
+            self.failure = _bare(error.str())
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Note a line of the client's log. Only that tells of a broker that hangs up."""
@@ -38,11 +41,14 @@ class Refusal(logging.Filter):
 
     def clear(self) -> None:
         """Note that a broker answered, or cannot be reached at all."""
-        self.reason = None
+        self.reason = self.failure = None
         self._hang_ups = 0
 
 
 def _reason(name: str, text: str) -> str:
-    """Return the reason without the client's name and timing."""
-    text = re.sub(r"^\S+/(bootstrap|\d+): |\s*\(after [^)]*\)", "", text)
-    return f"the Kafka cluster refused this server ({name}: {text})"
+    return f"the Kafka cluster refused this server ({name}: {_bare(text)})"
+
+
+def _bare(text: str) -> str:
+    """Return an error without the broker's name and the timing before and behind it."""
+    return re.sub(r"^\S+/(bootstrap|\d+): |\s*\(after [^)]*\)", "", text)
