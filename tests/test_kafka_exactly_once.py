@@ -236,7 +236,8 @@ def test_a_zombie_is_fenced(
         until(lambda: heir.events("slot resolved"), 120)
         assert zombie.process is not None
         zombie.process.send_signal(signal.SIGCONT)
-        until(lambda: zombie.events("slot lost") or zombie.events("in doubt, the receipts will tell"), 60)
+        noticed = ("slot lost", "in doubt, the receipts will tell", "session stuck, takes another slot")
+        until(lambda: any(zombie.events(event) for event in noticed), 60)
     ended = statuses(server, list(accepted))
     for workers in (zombie, heir):
         assert workers.end(signal.SIGTERM) == 0

@@ -6,7 +6,7 @@ is in doubt is never used again: it is discarded, and a new one reads what was d
 """
 
 import contextlib
-import time
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 
@@ -19,8 +19,11 @@ from topics.log.kafka import errors, properties
 from topics.log.kafka.producers import Delivery, Placed, is_final, never_left, send
 
 INIT_SECONDS = 5.0
-# If none of a topic's records has been reported for this long, their partitions are in trouble.
-SILENT_SECONDS = 2.0
+# If none of a topic's records has been reported for so many rounds, their partitions are in trouble. Rounds, because a
+# process may have been paused, and time alone would then blame the partitions.
+ROUND_SECONDS = 0.1
+SILENT_ROUNDS = 20
+SILENT_SECONDS = ROUND_SECONDS * SILENT_ROUNDS
 # Most records in flight beside a failed record are reported within this time.
 LAST_REPORTS_SECONDS = 0.02
 COMMIT_SECONDS = 10.0
@@ -79,26 +82,25 @@ class TransactionalProducer:
         return delivery
 
     def _serve(self, topics: Sequence[str], deliveries: Sequence[Delivery]) -> None:
-        """Flush until every record is reported or one has failed, or a topic has been silent for SILENT_SECONDS.
+        """Flush until every record is reported or one has failed, or a topic has been silent for SILENT_ROUNDS.
 
         Records queued behind a failed record would never be sent.
         """
-        heard = dict.fromkeys(topics, (0, time.monotonic()))
-        while not all(delivery.is_reported for delivery in deliveries):
+        heard = dict.fromkeys(topics, (0, 0))
+        for number in itertools.count(1):
+            self._producer.flush(ROUND_SECONDS)
+            if any(delivery.has_failed for delivery in deliveries):
+                while self._producer.poll(LAST_REPORTS_SECONDS):
+                    pass
+                return
             missing, reported = set(), Counter[str]()
             for topic, delivery in zip(topics, deliveries, strict=True):
                 reported[topic] += delivery.reported
                 if not delivery.is_reported:
                     missing.add(topic)
-            now = time.monotonic()
-            heard |= {topic: (count, now) for topic, count in reported.items() if count > heard[topic][0]}
-            if any(now - heard[topic][1] > SILENT_SECONDS for topic in missing):
+            heard |= {topic: (count, number) for topic, count in reported.items() if count > heard[topic][0]}
+            if not missing or any(number - heard[topic][1] >= SILENT_ROUNDS for topic in missing):
                 return
-            if any(delivery.has_failed for delivery in deliveries):
-                while self._producer.poll(LAST_REPORTS_SECONDS):
-                    pass
-                return
-            self._producer.flush(0.1)
 
     def commit(self, receipts: Batch) -> None:
         """Commit the transaction with the receipts. Raises StorageUnavailable and LogRefused after aborting it."""
