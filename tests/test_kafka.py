@@ -306,7 +306,7 @@ def test_a_cluster_that_answers_but_takes_nothing_is_left_alone_for_a_while(clus
     # Nothing is wrong with the other partitions.
     assert api.produce("orders", [{"partition": 1, "value": 1}]).status_code in (200, 504)
     cluster.clear_errors(ApiKey.PRODUCE)
-    until(lambda: produce() == 200, "it is left alone for ever")
+    until(lambda: produce() == 200, "it is never tried again")
     assert [produce() for _ in range(3)] == [200] * 3
 
 
@@ -336,7 +336,7 @@ def test_only_a_share_of_the_threads_waits_for_a_partition_that_hangs(cluster: M
         thread.join()
     assert statuses == [504] * 3 * share
     cluster.set_round_trip(0)
-    until(lambda: api.produce("orders", [{"partition": 0, "value": 1}]).status_code == 200, "it is left alone for ever")
+    until(lambda: api.produce("orders", [{"partition": 0, "value": 1}]).status_code == 200, "it is never tried again")
 
 
 def test_a_cluster_that_never_answered_is_503_and_not_404(api: Api, settings: Any) -> None:
@@ -506,6 +506,23 @@ def test_the_database_down_after_the_commit_writes_nothing_twice(
 
     assert ProduceRequest.objects.get().status == Status.COMPLETED
     assert len(api.messages("orders")) == 1
+
+
+def test_receipts_that_are_rejected_are_told_and_leave_nothing_in_doubt(
+    cluster: MockCluster, receipts: None, api: Api
+) -> None:
+    """Several receipts share a transaction, and the first one's outcome was taken for the only one."""
+    for number in range(3):
+        api.produce("orders", [{"partition": 0, "value": number}], async_="true")
+    worker = new_worker()
+    cluster.push_errors(ApiKey.PRODUCE, KafkaError.NO_ERROR, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+
+    with capture_logs() as lines:
+        worker.work_once()
+
+    assert [line["event"] for line in lines if line["event"] != "ran"] == ["unavailable"] * 3
+    assert "Kafka rejects the receipts" in (worker.trouble or "")
+    assert set(ProduceRequest.objects.values_list("status", "slot", "attempts")) == {(Status.PENDING, None, 0)}
 
 
 def test_every_line_of_a_session_worker_names_its_request(receipts: None, api: Api) -> None:

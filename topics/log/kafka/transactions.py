@@ -109,10 +109,7 @@ class TransactionalProducer:
             self._serve(receipts[:1], [delivery])
             if not delivery.is_taken:
                 self.abort()
-                (outcome,) = delivery.outcomes
-                raise (LogRefused if is_final(outcome) else StorageUnavailable)(
-                    f"Kafka rejects the receipts: {outcome}"
-                )
+                raise _rejected(delivery)
             # If this fails, it is not known whether there is anything left to abort.
             self._is_open = False
             self._producer.commit_transaction(COMMIT_SECONDS)
@@ -139,6 +136,13 @@ class TransactionalProducer:
 
 def failures_of(deliveries: Sequence[Delivery]) -> list[StorageError]:
     return [failure for delivery in deliveries for failure in delivery.failures()]
+
+
+def _rejected(receipts: Delivery) -> StorageError:
+    final = next(filter(is_final, receipts.outcomes), None)
+    if final is not None:
+        return LogRefused(f"Kafka rejects the receipts: {final}")
+    return StorageUnavailable("Kafka did not accept the receipts")
 
 
 def _over(error: KafkaException) -> OutcomeUnknown:
