@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from devservers.kafka import KafkaCluster
 from devservers.takhin import LiveServer
@@ -15,6 +16,8 @@ from tests.kafka.reading import read_all
 from tests.test_kafka import KAFKA, until
 from tests.test_topics import offsets, patch
 from topics import log
+from topics.log.kafka import topic_limits
+from topics.log.kafka.reader import Reader
 
 pytestmark = pytest.mark.kafka
 
@@ -161,6 +164,51 @@ def test_a_negative_offset_is_counted_in_records_where_transactions_leave_gaps(c
         assert [one["value"] for one in found] == committed[-back:][:3], back
 
 
+def test_counting_back_over_a_long_gap_takes_few_steps(
+    cluster: KafkaCluster, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = api.create_topic("aborted", 1)
+    assert api.produce(topic, [{"value": number} for number in range(3)]).status_code == 200
+    producer = Producer({"bootstrap.servers": cluster.bootstrap, "transactional.id": "aborted", "log_level": 0})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for _ in range(3000):
+        producer.produce(topic, b"aborted", partition=0)
+    producer.flush(30)
+    producer.abort_transaction(30)
+    used: list[Reader] = []
+    consumer = Reader._consumer
+
+    def counted(reader: Reader) -> Any:
+        used.append(reader)
+        return consumer(reader)
+
+    monkeypatch.setattr(Reader, "_consumer", counted)
+
+    assert [one["value"] for one in api.messages(topic, partition=0, offset=-2)] == ["1", "2"]
+    assert len(used) < 10
+
+
+def test_limits_are_read_again_although_a_topic_was_deleted_by_others(
+    cluster: KafkaCluster, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topic_limits, "FRESH_SECONDS", 0.5)
+    for topic in ("changed-by-others", "deleted-by-others"):
+        api.create_topic(topic, 1)
+        assert api.produce(topic, [{"value": 1}]).status_code == 200
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
+    admin.delete_topics(["deleted-by-others"])["deleted-by-others"].result(30)
+    compacted = ConfigEntry("cleanup.policy", "compact", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, "changed-by-others", incremental_configs=[compacted])
+    admin.incremental_alter_configs([resource])[resource].result(30)
+
+    def is_noticed() -> Any:
+        (outcome,) = api.produce("changed-by-others", [{"value": 1}]).json()["offsets"]
+        return "it has no key, and the topic is compacted" in outcome.get("error", "")
+
+    until(is_noticed, "the change is not noticed")
+
+
 def test_reading_starts_at_a_time(cluster: KafkaCluster, api: Api) -> None:
     topic = api.create_topic("timed", 1)
     for timestamp in (1000, 3000, 2000):
@@ -177,7 +225,7 @@ def test_a_topic_made_elsewhere_may_be_retried(cluster: KafkaCluster, api: Api) 
 
     assert (answer.status_code, answer.json()["code"], answer.json()["retriable"]) == (404, "topic_not_found", True)
     assert answer["Retry-After"] == "1"
-    until(lambda: not api.produce("not-yet", [{"value": 1}]).json()["retriable"], "it is retriable for ever")
+    until(lambda: not api.produce("not-yet", [{"value": 1}]).json()["retriable"], "it stays retriable")
     assert "Retry-After" not in api.produce("not-yet", [{"value": 1}])
 
 

@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
     OffsetSpec,
 )
 
-from core.errors import StorageUnavailable
+from core.errors import StorageError, StorageUnavailable
 from topics.log.errors import LogRefused
 from topics.log.kafka import errors
 from topics.log.records import DEFAULT_CONFIG, PartitionInfo, TopicConfig
@@ -77,8 +77,16 @@ class Administration:
         resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
         _only(self._admin.incremental_alter_configs([resource], request_timeout=CALL_SECONDS), name)
 
-    def entries(self, names: Collection[str], seconds: float = CALL_SECONDS) -> dict[str, Mapping[str, ConfigEntry]]:
-        """Return the configurations of those topics that the server may read the configuration of."""
+    def entries(
+        self,
+        names: Collection[str],
+        seconds: float = CALL_SECONDS,
+        skipped: tuple[type[StorageError], ...] = (LogRefused,),
+    ) -> dict[str, Mapping[str, ConfigEntry]]:
+        """Return the topics' configurations, except those whose description fails with one of the `skipped` errors.
+
+        By default, these are the topics that the server may not read the configuration of.
+        """
         resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
         if not resources:
             return {}
@@ -86,7 +94,7 @@ class Administration:
         for resource, future in self._admin.describe_configs(resources, request_timeout=seconds).items():
             try:
                 found[resource.name] = _result(future, resource.name)
-            except LogRefused:
+            except skipped:
                 continue
         return found
 

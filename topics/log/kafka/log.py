@@ -220,7 +220,9 @@ class KafkaLog(LogOutsideDatabase):
             time.sleep(0.05)
 
     def read(self, topic: str, partition: int, offset: int | None, limit: int) -> list[StoredRecord]:
-        first, end = self._bounds_to_read(topic, partition)
+        self._check_readable(topic, partition)
+        bounds = self.cluster.administration.bounds_of(topic, partition)
+        first, end = bounds.first_offset, bounds.high_watermark
         start = resolve_offset(offset, first, end)
         if start >= end:
             return []
@@ -229,17 +231,15 @@ class KafkaLog(LogOutsideDatabase):
         return self.cluster.reader.read(topic, partition, start, end, limit)
 
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
-        self._bounds_to_read(topic, partition)
+        self._check_readable(topic, partition)
         return self.cluster.reader.offset_at(topic, partition, timestamp_ms)
 
-    def _bounds_to_read(self, topic: str, partition: int) -> tuple[int, int]:
-        """Return the first offset and the high watermark. Raises StorageUnavailable if the partition has no leader."""
+    def _check_readable(self, topic: str, partition: int) -> None:
+        """Raise StorageUnavailable if the partition has no leader, TopicNotFound or UnknownPartition."""
         check_partition(partition, self.partition_count(topic))
         self.cluster.admit()
         if not self.cluster.watch.has_leader(topic, partition):
             raise StorageUnavailable(f"partition {partition} of topic {topic!r} has no leader")
-        bounds = self.cluster.administration.bounds_of(topic, partition)
-        return bounds.first_offset, bounds.high_watermark
 
     def check(self) -> None:
         self.cluster.watch.wait_for_first()

@@ -15,7 +15,7 @@ from topics.log.validation import MAX_READ_BYTES
 READ_SECONDS = 5.0
 # A consumer takes a connection to each broker and a few threads, so only a few are kept.
 MOST_KEPT = 4
-# How many times as many offsets as records are missing are read at a time, where offsets have gaps.
+# Each step back is so many times as long as the one before.
 STEPS_BACK = 4
 
 
@@ -34,7 +34,7 @@ class Reader:
             consumer.assign([TopicPartition(topic, partition, start)])
             found: list[StoredRecord] = []
             size = 0
-            for message in _messages(consumer, end):
+            for message in _messages(consumer, end, time.monotonic() + READ_SECONDS):
                 record = _stored(message)
                 size += len(record.key or b"") + len(record.value or b"")
                 if found and size > MAX_READ_BYTES:
@@ -45,20 +45,21 @@ class Reader:
             return found
 
     def count_back(self, topic: str, partition: int, first: int, end: int, count: int) -> int:
-        """Return the offset of the last record but `count`, counted from `end`, or `first` if there are fewer.
+        """Return the offset of the record with `count - 1` records behind it, or `first` if there are fewer.
 
         Control records and compaction leave gaps in the offsets, so the records have to be counted. Their content is
-        not kept. Raises StorageUnavailable if they cannot be read in time.
+        not kept. Raises StorageUnavailable if that takes more than READ_SECONDS.
         """
+        deadline = time.monotonic() + READ_SECONDS
         offsets: list[int] = []
         start = end
+        # Exactly as many offsets at first, because most partitions have no gaps.
+        step = count
         while start > first and len(offsets) < count:
-            stop, missing = start, count - len(offsets)
-            # Exactly as many at first, because most partitions have no gaps.
-            start = max(first, start - (missing if not offsets else STEPS_BACK * missing))
+            stop, start, step = start, max(first, start - step), STEPS_BACK * step
             with self._consumer() as consumer:
                 consumer.assign([TopicPartition(topic, partition, start)])
-                offsets[:0] = [message.offset() for message in _messages(consumer, stop)]
+                offsets[:0] = [message.offset() for message in _messages(consumer, stop, deadline)]
         return offsets[-count] if len(offsets) >= count else first
 
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
@@ -93,9 +94,8 @@ class Reader:
             consumer.close()
 
 
-def _messages(consumer: Consumer, end: int) -> Iterator[Message]:
+def _messages(consumer: Consumer, end: int, deadline: float) -> Iterator[Message]:
     """Yield messages up to `end`, the end of the partition when the read began. Raises StorageUnavailable."""
-    deadline = time.monotonic() + READ_SECONDS
     while (left := deadline - time.monotonic()) > 0:
         # One message at a time, because `consume` would fetch a whole batch, whatever its size.
         message = consumer.poll(left)

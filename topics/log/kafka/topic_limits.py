@@ -4,7 +4,7 @@ https://kafka.apache.org/documentation/#topicconfigs
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 
 import msgspec
@@ -13,7 +13,7 @@ from confluent_kafka.admin import ConfigEntry
 from core import lane
 from core.errors import StorageError
 from topics.log.compression import CODECS
-from topics.log.errors import DeliveryFailed
+from topics.log.errors import DeliveryFailed, LogRefused, TopicNotFound
 from topics.log.kafka.administration import Administration, effective
 from topics.log.records import Record
 
@@ -120,8 +120,7 @@ class TopicLimits:
         if found is None:
             lane.leave()
             self.learn(topic)
-            found = self._known[topic]
-        return found
+        return self.known(topic)
 
     def known(self, topic: str) -> Limits:
         """Return a topic's limits, or none if it has not been written to."""
@@ -130,7 +129,7 @@ class TopicLimits:
     def learn(self, *topics: str) -> None:
         """Read the limits of topics. If the cluster does not tell, there are none until the next `refresh`."""
         try:
-            described = self._administration.entries(topics, ANSWER_SECONDS)
+            described = self._administration.entries(topics, ANSWER_SECONDS, skipped=(LogRefused, TopicNotFound))
         except StorageError:
             described = {}
         for topic in topics:
@@ -139,11 +138,16 @@ class TopicLimits:
             else:
                 self._known.setdefault(topic, NO_LIMITS)
 
-    def refresh(self) -> None:
-        """Read the limits again if they may be out of date."""
-        if self._known and time.monotonic() - self._read_at > FRESH_SECONDS:
-            self._read_at = time.monotonic()
-            self.learn(*self._known)
+    def refresh(self, exists: Callable[[str], bool]) -> None:
+        """Read the limits again if they may be out of date, and forget those of topics that no longer exist."""
+        if time.monotonic() - self._read_at <= FRESH_SECONDS:
+            return
+        self._read_at = time.monotonic()
+        topics = list(self._known)
+        for topic in topics:
+            if not exists(topic):
+                self.forget(topic)
+        self.learn(*filter(exists, topics))
 
     def forget(self, topic: str) -> None:
         """Read a topic's limits again before the next record, because they have changed."""

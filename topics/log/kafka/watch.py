@@ -180,13 +180,13 @@ class Watch:
         while not self._stopping:
             with self._changed:
                 self._is_busy = True
-            self._look()
+            _guarded(self._look)
             with self._changed:
                 self._is_busy = False
                 self._rounds += 1
                 self._changed.notify_all()
             if self.answers:
-                self._limits.refresh()
+                _guarded(lambda: self._limits.refresh(self.knows))
             self._rest(AGAIN_SECONDS if self._unanswered else EVERY_SECONDS)
 
     def _rest(self, seconds: float) -> None:
@@ -248,7 +248,10 @@ class Watch:
         }
         now = time.monotonic()
         self._missing = {
-            name: since for name, since in self._missing.items() if name not in counts and now - since < MISSING_SECONDS
+            name: since
+            # A list, because requests add to them meanwhile.
+            for name, since in list(self._missing.items())
+            if name not in counts and now - since < MISSING_SECONDS
         } | dict.fromkeys(self._counts.keys() - counts.keys(), now - VISIBLE_SECONDS)
         self.metadata = metadata
         self._counts = counts
@@ -257,3 +260,11 @@ class Watch:
         self._read_at = now
         self._breaker.reachable()
         self._known_topics.save(counts)
+
+
+def _guarded(step: Callable[[], object]) -> None:
+    """Run a step of the watch, and log an unexpected error: without its thread, nobody would notice an outage."""
+    try:
+        step()
+    except Exception:
+        log.exception("the watch failed, goes on")
