@@ -114,8 +114,8 @@ class Sender:
             delivery.wait(min(LATE_SECONDS, deadline - time.monotonic()))
             return
         try:
-            cluster.watch.wake()
             while not delivery.wait(min(SOON_SECONDS, deadline - time.monotonic())):
+                cluster.watch.wake()
                 if not cluster.watch.knows(topic):
                     raise TopicNotFound(topic)
                 if time.monotonic() >= deadline:

@@ -91,11 +91,10 @@ class KafkaSession(Session):
         """
         if any(delivery.is_refused for delivery in deliveries):
             return
-        silent = {
-            (entry.topic, records_of(entry)[index][0])
-            for entry, delivery in zip(entries, deliveries, strict=True)
-            for index in delivery.silent()
-        }
+        silent = set()
+        for entry, delivery in zip(entries, deliveries, strict=True):
+            records = records_of(entry)
+            silent |= {(entry.topic, records[index][0]) for index in delivery.silent()}
         for place in silent:
             self._cluster.transactional.failed(place, sent_at)
         if silent:
