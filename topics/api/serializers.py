@@ -1,5 +1,6 @@
 """Serializers that validate requests and describe responses. OpenAPI is generated from them."""
 
+import re
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -20,6 +21,8 @@ from topics.log.validation import MAX_PARTITIONS
 MAX_OFFSET = 2**63 - 1
 # Kafka's protocol has 16 bits for it.
 MAX_REPLICAS = 2**15 - 1
+_CONFIG_NAME = re.compile(r"[a-zA-Z0-9._-]{1,100}")
+MAX_CONFIG_VALUE = 10_000
 
 
 class TopicNameField(serializers.RegexField):
@@ -68,6 +71,13 @@ class ConfigsField(serializers.DictField):
 
 
 def _config_value(name: str, value: Any) -> str | None:
+    # A cluster repeats what it does not know in its error.
+    if not _CONFIG_NAME.fullmatch(name):
+        raise serializers.ValidationError(
+            {name[:60]: "not a config's name: use 1 to 100 of a-z, A-Z, 0-9, '.', '_', '-'"}
+        )
+    if len(str(value)) > MAX_CONFIG_VALUE:
+        raise serializers.ValidationError({name: f"longer than {MAX_CONFIG_VALUE} characters"})
     if isinstance(value, bool):
         return str(value).lower()
     if value is None or isinstance(value, (str, int, float)):
