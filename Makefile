@@ -34,7 +34,7 @@ test: $(VENV)/.dev ## run the tests (ARGS= for pytest)
 test-kafka: $(VENV)/.dev ## run the tests that need brokers
 	$(BIN)/python -m pytest -m kafka -n 2 --dist loadfile $(ARGS)
 
-test-postgres: $(VENV)/.dev ## run all tests on a private PostgreSQL
+test-postgres: $(VENV)/.dev ## run the tests of what uses the database on a private PostgreSQL
 	$(BIN)/python -m tests.postgres $(PARALLEL) $(ARGS)
 
 test-abuse: $(VENV)/.dev ## attack a server and measure what its other clients see
