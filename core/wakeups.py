@@ -20,13 +20,14 @@ class Waiting(BaseException):
     """The response must wait until the request finishes or `seconds` pass. The server then calls the application again.
 
     Raised out of the application to a server that holds no thread while it waits. It is a BaseException, so no
-    `except Exception` catches it.
+    `except Exception` catches it. `new_id` is the X-Request-Id that the response will have, if the client sent none.
     """
 
-    def __init__(self, request_id: str, seconds: float) -> None:
+    def __init__(self, request_id: str, seconds: float, new_id: str | None) -> None:
         super().__init__(request_id, seconds)
         self.request_id = request_id
         self.seconds = seconds
+        self.new_id = new_id
 
 
 class _Siblings:

@@ -8,7 +8,10 @@ RequestError                  the whole request
 │   ├── UnsupportedCompression
 │   └── SchemaRequired
 ├── RegistrationForbidden
-└── RequestNotFound
+├── RequestNotFound
+├── InvalidIdempotencyKey
+├── IdempotencyKeyReused
+└── IdempotencyKeyInUse
 RecordError                   one record; becomes that record's RecordFailure
 ├── SerializationFailed
 └── RecordTooLarge
@@ -68,6 +71,30 @@ class RegistrationForbidden(RequestError):
 class RequestNotFound(RequestError):
     code = "request_not_found"
     title = "request not found"
+
+
+class InvalidIdempotencyKey(RequestError):
+    code = "invalid_idempotency_key"
+    title = "invalid Idempotency-Key"
+
+
+class IdempotencyKeyReused(RequestError):
+    code = "idempotency_key_reused"
+    title = "Idempotency-Key was used for another request"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this Idempotency-Key was used with another method, path, query or body; use a new key for each new request"
+        )
+
+
+class IdempotencyKeyInUse(RequestError):
+    code = "idempotency_key_in_use"
+    title = "a request with this Idempotency-Key is still running"
+    retriable = True
+
+    def __init__(self) -> None:
+        super().__init__("the first request with this Idempotency-Key is not finished; try again to get its result")
 
 
 class RecordFailure(msgspec.Struct, frozen=True, gc=False):

@@ -31,7 +31,9 @@ class RequestLog:
         started = time.perf_counter()
         request_id = request.META.get("HTTP_X_REQUEST_ID", "")
         if not REQUEST_ID.fullmatch(request_id):
-            request_id = request.META["HTTP_X_REQUEST_ID"] = request.META["takhin.new_id"] = uuid_utils.uuid7().hex
+            # A request that has waited keeps its id.
+            request_id = request.META.get("takhin.new_id") or uuid_utils.uuid7().hex
+            request.META["HTTP_X_REQUEST_ID"] = request.META["takhin.new_id"] = request_id
         client = addresses.client_of(request.META)
         if settings.TAKHIN_TRUSTED_PROXIES and not addresses.comes_from_trusted_proxy(request.META):
             request.META.pop("HTTP_X_FORWARDED_PROTO", None)

@@ -27,6 +27,8 @@ STATUSES: dict[type[Exception], int] = {
     request_errors.UnsupportedContentEncoding: 415,
     request_errors.UnsupportedContentType: 415,
     errors.RequestNotFound: 404,
+    errors.IdempotencyKeyReused: 422,
+    errors.IdempotencyKeyInUse: 409,
     registry_errors.InvalidSchema: 400,
     registry_errors.SchemaNotFound: 404,
     errors.RegistrationForbidden: 403,

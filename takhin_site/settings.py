@@ -118,6 +118,7 @@ RECORD_DECODER = "registry.framing.Decoder"
 TAKHIN_WORKERS = env.integer("TAKHIN_WORKERS", 1, 0, 64)
 TAKHIN_TRACK_SYNC = env.choice("TAKHIN_TRACK_SYNC", "all", ("all", "failed"))
 TAKHIN_REQUEST_TTL = env.duration("TAKHIN_REQUEST_TTL", "30m")
+TAKHIN_IDEMPOTENCY_TTL = env.duration("TAKHIN_IDEMPOTENCY_TTL", "24h", 60)
 TAKHIN_HOUSEKEEPING_INTERVAL = env.duration("TAKHIN_HOUSEKEEPING_INTERVAL", "5m")
 TAKHIN_LOG_LEVEL = env.choice("TAKHIN_LOG_LEVEL", "info", ("debug", "info", "warning", "error"))
 
@@ -231,8 +232,16 @@ if TAKHIN_ADMIN:
 CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ALLOWED_ORIGINS
 CORS_ALLOWED_ORIGINS = [origin for origin in CORS_ALLOWED_ORIGINS if origin != "*"]
 CORS_URLS_REGEX = r"^/api/"
-CORS_ALLOW_HEADERS = ["authorization", "content-encoding", "content-type", "prefer", "x-api-key", "x-request-id"]
-CORS_EXPOSE_HEADERS = ["location", "retry-after", "x-request-id"]
+CORS_ALLOW_HEADERS = [
+    "authorization",
+    "content-encoding",
+    "content-type",
+    "idempotency-key",
+    "prefer",
+    "x-api-key",
+    "x-request-id",
+]
+CORS_EXPOSE_HEADERS = ["idempotent-replayed", "location", "retry-after", "x-request-id"]
 ROOT_URLCONF = "takhin_site.urls"
 WSGI_APPLICATION = "takhin_site.wsgi.application"
 TEMPLATES = [

@@ -1,6 +1,7 @@
 """`python -m tests.postgres ARGUMENTS` runs pytest on a private PostgreSQL, without tests that have no use for it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,11 +11,14 @@ from devservers import ROOT
 from devservers.postgres import PostgresServer, create_database
 
 # What these are about is the same whatever the database. They run once, on SQLite.
-SAME_ON_ANY_DATABASE = (
-    "addresses architecture avro_limits avro_properties avro_values bench browser clients configuration "
-    "kafka_configuration package partitioner private readme receiving registry_broken registry_client "
-    "registry_outside requirements wrong_guesses"
-).split()
+SAME_ON_ANY_DATABASE = re.findall(
+    r"\w+",
+    """
+    addresses architecture avro_limits avro_properties avro_values bench browser clients configuration
+    kafka_configuration package partitioner private readme receiving registry_broken registry_client
+    registry_outside requirements wrong_guesses
+    """,
+)
 
 
 def main() -> int:

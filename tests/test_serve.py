@@ -176,7 +176,7 @@ def test_a_browser_page_of_an_allowed_origin_may_ask(tmp_path: Path) -> None:
     server = LiveServer(tmp_path / "data", TAKHIN_CORS_ORIGINS="https://app.example.com").start("--demo")
     url = f"{server.url}/api/topics/demo/produce"
     origin = {"Origin": "https://app.example.com"}
-    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,idempotency-key"}
     preflight = requests.options(url, headers={**origin, **asked}, timeout=10)
     answer = requests.post(url, json={"records": [{"value": 1}]}, headers=origin, timeout=10)
     foreign = requests.options(url, headers={"Origin": "https://evil.example", **asked}, timeout=10)
@@ -184,8 +184,9 @@ def test_a_browser_page_of_an_allowed_origin_may_ask(tmp_path: Path) -> None:
 
     assert preflight.status_code == 200
     assert preflight.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
-    assert "authorization" in preflight.headers["Access-Control-Allow-Headers"]
+    assert {"authorization", "idempotency-key"} <= set(preflight.headers["Access-Control-Allow-Headers"].split(", "))
     assert answer.status_code == 200
     assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
-    assert "x-request-id" in answer.headers["Access-Control-Expose-Headers"]
+    exposed = set(answer.headers["Access-Control-Expose-Headers"].split(", "))
+    assert {"x-request-id", "idempotent-replayed"} <= exposed
     assert "Access-Control-Allow-Origin" not in foreign.headers

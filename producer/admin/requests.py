@@ -114,7 +114,7 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
         transition: Callable[[ProduceRequest], bool],
     ) -> tuple[list[str], int]:
         """Apply the transition, committing every CHANGE_STEP rows. Return the changed rows' ids and the row count."""
-        rows = list(queryset.select_related(None).order_by("id").only("pk")[: MOST_CHANGED + 1])
+        rows = list(queryset.select_related(None).order_by("id").only("pk", "mode")[: MOST_CHANGED + 1])
         if len(rows) > MOST_CHANGED:
             rows.pop()
             self.message_user(

@@ -1,9 +1,7 @@
 """The views for produce requests and their status."""
 
 import contextlib
-import threading
-import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
@@ -13,29 +11,45 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from core import lane, wakeups
-from core.api import bodies, problems
+from core import lane
+from core.api import bodies
+from core.api.bodies import Body
 from core.database import transactions
-from core.errors import OutcomeUnknown
-from core.wakeups import Waiting
-from producer.api import openapi
+from core.errors import StorageUnavailable
+from producer.api import idempotency, openapi, responses
 from producer.api.serializers import WaitParameters
+from producer.api.waiting import wait_until_finished
 from producer.authentication import key_of
 from producer.errors import RequestNotFound
-from producer.models import Outcomes, ProduceRequest, new_request_id
+from producer.models import ApiKey, NewKey, Outcomes, ProduceRequest, new_request_id
 from producer.options import Options
 from producer.pipeline import parameters
-from producer.pipeline.dialects import Dialect, dialect_of
-from producer.pipeline.produce import Inbound, produce
+from producer.pipeline.dialects import DIALECTS, Dialect, dialect_of
+from producer.pipeline.produce import Inbound, KeyTaken, produce
 from producer.pipeline.schemas import needs_schema, with_schemas
-from producer.queue.accept import accept
+from producer.queue.accept import accept, accept_to_wait
+from producer.queue.session_writer import writes_in_sessions
 from topics.log import current_log
 from topics.log.errors import TopicExists, TopicNotFound
 
 # A record is an object, and may contain some. A thousand records take a few milliseconds.
 MOST_OBJECTS_IN_LANE = 5000
-# Under gunicorn, waiting holds a thread. At least half of the threads stay free for other requests.
-_waiting = threading.BoundedSemaphore(max(1, settings.TAKHIN_THREADS // 2))
+
+
+class _Given(msgspec.Struct, frozen=True):
+    """What a client has sent, before its records are decoded."""
+
+    http: HttpRequest
+    topic: str
+    chosen: Options
+    dialect: Dialect
+    body: Body
+    api_key: ApiKey | None
+    prefers_async: bool
+
+    @property
+    def is_async(self) -> bool:
+        return self.chosen.is_async or self.prefers_async
 
 
 class ProduceViewSet(ViewSet):
@@ -49,31 +63,21 @@ class ProduceViewSet(ViewSet):
     @openapi.produce
     def create(self, request: Request, topic: str) -> Response:
         http = request._request
+        if (awaited := http.META.get("takhin.waited_for")) is not None:
+            return _after_waiting(http, awaited)
         _find_or_create_topic(topic)
         chosen = parameters.parse(http.META.get("QUERY_STRING", ""))
         dialect = dialect_of(http.META.get("CONTENT_TYPE", ""))
-        body = bodies.read(http)
-        if needs_schema(chosen) or body.data.count(b"{") > MOST_OBJECTS_IN_LANE:
-            # Schemas may come from another server, and many records take their time.
-            lane.leave()
-        decoded = dialect.decode(body.data)
-        api_key = key_of(request)
-        new_id = http.META.get("takhin.new_id")
-        inbound = Inbound(
-            topic=topic,
-            dialect=dialect.name,
-            decoded=decoded,
-            options=with_schemas(topic, chosen, decoded.schemas, api_key),
-            body=body,
-            api_key=api_key,
-            request_id=new_request_id(new_id),
-            http_request_id=None if new_id else http.META["HTTP_X_REQUEST_ID"],
-        )
-        preferred = _prefers_async(http)
-        if chosen.is_async or preferred:
-            accept(inbound)
-            return _accepted(inbound, preferred)
-        return _answer(http, dialect, produce(current_log(), inbound), inbound.options)
+        given = _Given(http, topic, chosen, dialect, bodies.read(http), key_of(request), _prefers_async(http))
+        key = idempotency.key_of(http, dialect.name, given.body.data, given.api_key, is_async=given.is_async)
+        if key is None:
+            return _produced(given, None)
+        with idempotency.in_use(key):
+            try:
+                return _replayed(given, key) or _produced(given, key)
+            except KeyTaken:
+                # A twin in another process was faster.
+                return _replayed(given, key) or _produced(given, key)
 
 
 class StatusViewSet(ViewSet):
@@ -83,42 +87,63 @@ class StatusViewSet(ViewSet):
     def retrieve(self, request: Request, request_id: str) -> Response:
         given = WaitParameters(data=request.query_params)
         given.is_valid(raise_exception=True)
-        wait = given.validated_data["wait"]
-
-        def find() -> ProduceRequest:
-            return _find_own(request, request_id)
-
-        row = find()
-        if wait and not row.is_finished:
-            row = _waited(request, find, row, wait)
-        return Response(_status(row), headers={} if row.is_finished else {"Retry-After": "1"})
+        find = partial(_find_own, request, request_id)
+        row = wait_until_finished(request._request, find, given.validated_data["wait"])
+        return Response(responses.status(row), headers={} if row.is_finished else {"Retry-After": "1"})
 
 
-def _waited(request: Request, find: Callable[[], ProduceRequest], row: ProduceRequest, wait: float) -> ProduceRequest:
-    """Return the request when it is finished, or its current state when the time is up.
+def _produced(given: _Given, key: NewKey | None) -> Response:
+    """Raises KeyTaken."""
+    topic_log = current_log()
+    inbound = _inbound(given, key)
+    if given.is_async:
+        accept(inbound)
+        return responses.accepted(inbound.request_id, inbound.options, preferred=given.prefers_async)
+    if key is None or not writes_in_sessions(topic_log):
+        return responses.produced(given.http, given.dialect, produce(topic_log, inbound), inbound.options)
+    lane.leave()
+    accepted = accept_to_wait(topic_log, inbound)
+    if isinstance(accepted, Outcomes):
+        return responses.produced(given.http, given.dialect, accepted, inbound.options)
+    wait_until_finished(given.http, partial(_find, inbound.request_id), accepted)
+    return _after_waiting(given.http, inbound.request_id)
 
-    Raises Waiting if the server does the waiting, and then calls the application again.
-    """
-    match request.META.get("takhin.wait"):
-        case "later":
-            raise Waiting(row.pk, wait)
-        case "over":
-            return row
-    if not _waiting.acquire(blocking=False):
-        return row
-    try:
-        return _wait_until_finished(find, wait)
-    finally:
-        _waiting.release()
+
+def _inbound(given: _Given, key: NewKey | None) -> Inbound:
+    if needs_schema(given.chosen) or given.body.data.count(b"{") > MOST_OBJECTS_IN_LANE:
+        # Schemas may come from another server, and many records take their time.
+        lane.leave()
+    decoded = given.dialect.decode(given.body.data)
+    new_id = given.http.META.get("takhin.new_id")
+    return Inbound(
+        topic=given.topic,
+        dialect=given.dialect.name,
+        decoded=decoded,
+        options=with_schemas(given.topic, given.chosen, decoded.schemas, given.api_key),
+        body=given.body,
+        api_key=given.api_key,
+        request_id=new_request_id(new_id),
+        http_request_id=None if new_id else given.http.META["HTTP_X_REQUEST_ID"],
+        idempotency_key=key,
+    )
 
 
-def _wait_until_finished(find: Callable[[], ProduceRequest], seconds: float) -> ProduceRequest:
-    deadline = time.monotonic() + seconds
-    row = find()
-    while not row.is_finished and (left := deadline - time.monotonic()) > 0:
-        wakeups.wait_finished(row.pk, min(left, 0.25))
-        row = find()
-    return row
+def _replayed(given: _Given, key: NewKey) -> Response | None:
+    """Return the response to the request that has used the key before, or None if none has."""
+    used = idempotency.find(key)
+    if used is None:
+        return None
+    return responses.replayed(given.http, given.dialect, used, preferred=given.prefers_async)
+
+
+def _after_waiting(http: HttpRequest, request_id: str) -> Response:
+    """Respond to a sync request that a worker was to write. Raises StorageUnavailable if it was not."""
+    row = _find(request_id)
+    if not row.is_finished:
+        if transactions.commit(partial(row.cancel, rolls_back=False)):
+            raise StorageUnavailable("no worker wrote the records in time; nothing was written")
+        row = _find(request_id)
+    return responses.written(http, DIALECTS[row.dialect], row)
 
 
 def _find_or_create_topic(topic: str) -> None:
@@ -143,32 +168,10 @@ def _prefers_async(request: HttpRequest) -> bool:
     return "respond-async" in (preference.partition(";")[0].strip() for preference in preferences)
 
 
-def _accepted(inbound: Inbound, preferred: bool) -> Response:
-    headers = {"Location": f"/api/produce/status/{inbound.request_id}", "Retry-After": "1"}
-    if preferred:
-        headers["Preference-Applied"] = "respond-async"
-    body = {"requestId": inbound.request_id, "status": "pending", **inbound.options.schema_ids()}
-    return Response(body, status=202, headers=headers)
-
-
-def _answer(request: HttpRequest, dialect: Dialect, outcomes: Outcomes, chosen: Options) -> Response:
-    """Return 200 if at least one record was written, else a problem that includes each record's error."""
-    if outcomes.written_count:
-        return Response(dialect.respond(outcomes, chosen))
-    where = "each record's error is at its index in offsets"
-    if outcomes.is_in_doubt:
-        response = problems.respond(request, 504, OutcomeUnknown.code, "outcome unknown", where)
-    else:
-        status = 503 if outcomes.are_all_retriable else 422
-        response = problems.respond(request, status, "no_record_written", "no record was written", where)
-    response.data["offsets"] = msgspec.Raw(outcomes.json)
-    return response
-
-
-def _find_own(request: Request, request_id: str) -> ProduceRequest:
-    """Return the request, if it was made with the same key. Raises RequestNotFound."""
+def _find(request_id: str, **owner: Any) -> ProduceRequest:
+    """Raises RequestNotFound."""
     with transactions.translated():
-        found = ProduceRequest.objects.filter(pk=request_id, api_key=key_of(request)).defer("body")
+        found = ProduceRequest.objects.filter(pk=request_id, **owner).defer("body")
         # PostgreSQL fails on a NUL in a query.
         row = None if "\0" in request_id else found.first()
     if row is None:
@@ -176,20 +179,6 @@ def _find_own(request: Request, request_id: str) -> ProduceRequest:
     return row
 
 
-def _status(row: ProduceRequest) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "requestId": row.pk,
-        "status": row.status,
-        "topic": row.topic,
-        "recordCount": row.record_count,
-        "createdAt": row.created_at,
-        **row.read_options().schema_ids(),
-    }
-    if row.is_finished:
-        shown["completedAt"] = row.completed_at
-        outcomes = row.read_outcomes()
-        if outcomes is not None:
-            shown["offsets"] = msgspec.Raw(outcomes)
-        if row.error:
-            shown["error"] = row.error
-    return shown
+def _find_own(request: Request, request_id: str) -> ProduceRequest:
+    """Return the request, if it was made with the same key. Raises RequestNotFound."""
+    return _find(request_id, api_key=key_of(request))

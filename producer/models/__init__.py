@@ -1,7 +1,8 @@
-"""The producer's tables: API keys, produce requests, and worker slots."""
+"""The producer's tables: API keys, produce requests, idempotency keys, and worker slots."""
 
+from producer.models.idempotency import IdempotencyKey, NewKey
 from producer.models.keys import ApiKey, Scope, check_patterns, check_scopes, digest_of
-from producer.models.new_requests import NewRequest, new_request
+from producer.models.new_requests import NewRequest, new_request, options_text
 from producer.models.outcomes import Outcome, Outcomes
 from producer.models.requests import (
     LEASE,
@@ -20,6 +21,8 @@ __all__ = [
     "MAX_ATTEMPTS",
     "SLOT_LEASE",
     "ApiKey",
+    "IdempotencyKey",
+    "NewKey",
     "NewRequest",
     "Outcome",
     "Outcomes",
@@ -35,4 +38,5 @@ __all__ = [
     "id_at",
     "new_request",
     "new_request_id",
+    "options_text",
 ]

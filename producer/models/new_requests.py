@@ -39,9 +39,9 @@ class NewRequest(msgspec.Struct):
     def keep_body(self, body: bytes) -> None:
         self.body = pack(body)
 
-    def accept(self) -> None:
+    def accept(self, *, is_async: bool = True) -> None:
         """Save the request for a worker. Call it in a transaction."""
-        self.mode = _ASYNC
+        self.mode = _ASYNC if is_async else _SYNC
         self._insert()
 
     def finish(self, outcomes: Outcomes) -> None:
@@ -71,12 +71,13 @@ def new_request(
 ) -> NewRequest:
     key_id = None if api_key is None else api_key.pk
     moment = statements.moment(created_at)
-    text = _options_text(options)
+    text = options_text(options)
     return NewRequest(request_id, http_request_id, topic, key_id, text, dialect, record_count, body_bytes, moment)
 
 
 @functools.lru_cache(maxsize=1024)
-def _options_text(options: Options) -> str:
+def options_text(options: Options) -> str:
+    """Return the options as they are stored."""
     return msgspec.json.encode(options).decode()
 
 

@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 
 from core.database import statements
 from core.errors import OutcomeUnknown
+from producer.models import idempotency
 from producer.models.keys import ApiKey
 from producer.models.outcomes import Outcomes, unpack
 from producer.options import Options
@@ -193,6 +194,7 @@ class ProduceRequest(models.Model):
         values = [str(self.status), self.error, now, self.written_count, outcomes.packed, self.pk, self.claims]
         if not statements.execute(_COMPLETE, values):
             raise Overtaken(self.pk)
+        self._settle(outcomes)
 
     def complete_by(self, receipt: bytes) -> None:
         """Finish this claimed request with the results that its session kept. Raises Overtaken."""
@@ -203,6 +205,12 @@ class ProduceRequest(models.Model):
         self.status, self.error = Status.FAILED, storable(reason)
         ended = {"status": self.status, "error": self.error, "completed_at": Now(), "lease_until": None, "slot": None}
         self._while_claimed(**ended)
+        self._settle(None)
+
+    def _settle(self, outcomes: Outcomes | None) -> None:
+        # Only a sync request that has a key, or is atomic, ever waits for a worker.
+        if self.mode == RequestMode.SYNC:
+            idempotency.settle(self.pk, outcomes)
 
     def postpone(self, seconds: float, reason: str) -> None:
         """Release the claim after a failed attempt; it may be claimed again after `seconds`. Raises Overtaken."""
@@ -254,7 +262,7 @@ class ProduceRequest(models.Model):
         )
 
     def cancel(self, rolls_back: bool = True) -> bool:
-        """Cancel a pending request. Return whether it was cancelled.
+        """Cancel a pending request. Return whether it was cancelled. Run it in a transaction.
 
         A worker that is writing it is overtaken and rolls back. If the log cannot roll back, a request that is being
         written is not cancelled.
@@ -262,7 +270,10 @@ class ProduceRequest(models.Model):
         pending = ProduceRequest.objects.pending().filter(pk=self.pk)
         if not rolls_back:
             pending = pending.claimable()
-        return bool(pending.update(status=Status.FAILED, error="cancelled", completed_at=Now(), lease_until=None))
+        if not pending.update(status=Status.FAILED, error="cancelled", completed_at=Now(), lease_until=None):
+            return False
+        self._settle(None)
+        return True
 
 
 def storable(reason: str) -> str:

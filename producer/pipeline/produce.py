@@ -8,10 +8,11 @@ from functools import partial
 import msgspec
 import structlog
 from django.conf import settings
+from django.db import IntegrityError
 
 from core.api.bodies import Body
 from core.errors import OutcomeUnknown, StorageUnavailable
-from producer.models import ApiKey, NewRequest, Outcomes, new_request
+from producer.models import ApiKey, NewKey, NewRequest, Outcomes, new_request, options_text
 from producer.options import Options
 from producer.pipeline.decode import Decoded
 from producer.pipeline.plan import Plan
@@ -40,6 +41,11 @@ class Inbound(msgspec.Struct, frozen=True):
     request_id: str
     # The X-Request-Id, if the client sent one.
     http_request_id: str | None
+    idempotency_key: NewKey | None = None
+
+
+class KeyTaken(Exception):
+    """Another request has just used this one's idempotency key. Nothing was written."""
 
 
 def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
@@ -49,9 +55,18 @@ def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
     2. Append one batch per partition.
     3. Save the outcomes in the request's row, in the append's transaction if the log supports that.
 
-    Raises TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
+    Raises KeyTaken, TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
     now = datetime.now(UTC)
+    plan, seconds = planned(topic_log, inbound, now)
+    return append(topic_log, inbound, now, plan, seconds)
+
+
+def planned(topic_log: Log, inbound: Inbound, now: datetime) -> tuple[Plan, float | None]:
+    """Return the request's plan and how many seconds are left for the append, or None for the default.
+
+    Raises TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
+    """
     plan = plan_of(topic_log, inbound.topic, now, inbound.decoded, inbound.options)
     seconds = None if inbound.options.timeout_ms is None else inbound.options.timeout_ms / 1000
     began = time.monotonic()
@@ -59,10 +74,13 @@ def produce(topic_log: Log, inbound: Inbound) -> Outcomes:
         plan.give_up(NotAttempted("the request timed out while its records were being serialized", retriable=True))
     if seconds is not None:
         seconds = max(seconds - (time.monotonic() - began), LEAST_SECONDS)
-    return _append(topic_log, inbound, now, plan, seconds)
+    return plan, seconds
 
 
-def _append(topic_log: Log, inbound: Inbound, now: datetime, plan: Plan, seconds: float | None) -> Outcomes:
+def append(topic_log: Log, inbound: Inbound, now: datetime, plan: Plan, seconds: float | None) -> Outcomes:
+    """Append what the plan writes, and save the outcomes. Raises KeyTaken, TopicNotFound."""
+    key = inbound.idempotency_key
+
     def save(results: Results) -> Outcomes:
         outcomes = plan.outcomes(results)
         if outcomes.failures or settings.TAKHIN_TRACK_SYNC == "all":
@@ -70,12 +88,18 @@ def _append(topic_log: Log, inbound: Inbound, now: datetime, plan: Plan, seconds
             if outcomes.failures:
                 row.keep_body(inbound.body.data)
             row.finish(outcomes)
+        if key is not None and outcomes.written_count:
+            key.use(inbound.request_id, options_text(inbound.options), outcomes, is_async=False)
         return outcomes
 
-    # Who looks for a request that failed must find it.
-    may_save_later = plan.count == len(inbound.decoded.records)
+    # Who looks for a request that failed, or was sent again, must find it.
+    may_save_later = key is None and plan.count == len(inbound.decoded.records)
     try:
         return topic_log.append(inbound.topic, plan.writes, save, seconds, may_save_later=may_save_later)
+    except IntegrityError as error:
+        if key is None:
+            raise
+        raise KeyTaken from error
     except BookkeepingFailed as error:
         log.warning("the request's outcome is not tracked", error=str(error))
         return plan.outcomes(error.results)

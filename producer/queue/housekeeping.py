@@ -7,10 +7,11 @@ from datetime import timedelta
 import structlog
 from django.conf import settings
 from django.db import close_old_connections
+from django.db.models.functions import Now
 
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageUnavailable
-from producer.models import ProduceRequest
+from producer.models import IdempotencyKey, ProduceRequest
 from topics.log import current_log
 
 log = structlog.get_logger("takhin.background")
@@ -33,9 +34,10 @@ def keep_house_forever() -> None:
 
 def _keep_house() -> None:
     purged = purge(timedelta(seconds=settings.TAKHIN_REQUEST_TTL))
+    keys = purge_keys()
     expired = enforce_retention()
-    if purged or expired:
-        log.info("housekeeping", requests=purged, records=expired)
+    if purged or keys or expired:
+        log.info("housekeeping", requests=purged, keys=keys, records=expired)
 
 
 def enforce_retention() -> int:
@@ -54,6 +56,25 @@ def purge(older_than: timedelta, progress: Callable[[int], object] | None = None
         if progress is not None:
             progress(step)
     return deleted
+
+
+def purge_keys() -> int:
+    """Delete idempotency keys that have outlived TAKHIN_IDEMPOTENCY_TTL, committing every PURGE_STEP.
+
+    The key of a pending request stays. Return how many were deleted.
+    """
+    deleted = 0
+    while step := transactions.commit(_purge_keys_step):
+        deleted += step
+    return deleted
+
+
+def _purge_keys_step() -> int:
+    old = IdempotencyKey.objects.filter(created_at__lt=Now() - timedelta(seconds=settings.TAKHIN_IDEMPOTENCY_TTL))
+    expired = old.exclude(request_id__in=ProduceRequest.objects.pending().values("pk"))
+    mine = expired.order_by("created_at").select_for_update(skip_locked=True)
+    doomed = list(mine.values_list("pk", flat=True)[:PURGE_STEP])
+    return IdempotencyKey.objects.filter(pk__in=doomed).delete()[0] if doomed else 0
 
 
 def _purge_step(older_than: timedelta) -> int:

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 import structlog
+from django.conf import settings
 
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
@@ -30,6 +31,11 @@ STUCK_SECONDS = 30.0
 # A transaction's records must fit the producer's queue. Those of a single request always do.
 MOST_BYTES = 16 * 1024 * 1024
 MOST_RECORDS = 20_000
+
+
+def writes_in_sessions(topic_log: Log) -> bool:
+    """Whether the log's workers use sessions."""
+    return topic_log.supports_sessions and settings.TAKHIN_KAFKA_EXACTLY_ONCE
 
 
 class SlotLost(StorageUnavailable):

@@ -7,7 +7,7 @@ from django.conf import settings
 
 from producer.queue.housekeeping import keep_house_forever
 from producer.queue.loop import Worker
-from producer.queue.session_writer import SessionWriter
+from producer.queue.session_writer import SessionWriter, writes_in_sessions
 from producer.queue.writers import DirectWriter
 from topics.log import current_log
 
@@ -19,7 +19,7 @@ _workers: list[Worker] = []
 def new_worker() -> Worker:
     """Return a worker with the writer that the configured log needs."""
     topic_log = current_log()
-    if topic_log.supports_sessions and settings.TAKHIN_KAFKA_EXACTLY_ONCE:
+    if writes_in_sessions(topic_log):
         return Worker(SessionWriter(topic_log))
     return Worker(DirectWriter(topic_log))
 

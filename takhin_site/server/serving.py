@@ -153,7 +153,9 @@ class Server:
             wakeups.forget(waiting.request_id, happened)
             timer.cancel()
             if connection.working is request:
-                base = {**connection.base, "takhin.wait": "over"}
+                base = {**connection.base, "takhin.wait": "over", "takhin.waited_for": waiting.request_id}
+                if waiting.new_id is not None:
+                    base["takhin.new_id"] = waiting.new_id
                 self._threads.submit(partial(request.environ, base), partial(connection.finish, request))
 
         def happened() -> None:

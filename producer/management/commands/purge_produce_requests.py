@@ -13,7 +13,8 @@ from producer.queue import housekeeping
 
 class Command(BaseCommand):
     help = (
-        "Delete finished produce requests, and records that are past their topic's retention. "
+        "Delete finished produce requests, idempotency keys older than TAKHIN_IDEMPOTENCY_TTL, and records that are "
+        "past their topic's retention. "
         "Pending requests are never deleted."
     )
 
@@ -32,6 +33,7 @@ class Command(BaseCommand):
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("Deleting", total=total)
             deleted = housekeeping.purge(age, lambda step: progress.advance(task, step))
+        housekeeping.purge_keys()
         expired = housekeeping.enforce_retention()
         records = "1 record" if expired == 1 else f"{expired} records"
         return f"Deleted {_requests(deleted)} older than {age} and {records} past retention."
