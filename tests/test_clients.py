@@ -57,10 +57,15 @@ def client(request: pytest.FixtureRequest) -> Client:
     return run
 
 
+NOW = {"Retry-After": "0"}
+LOST_RESPONSE: tuple[int, dict[str, str], Any] = (0, {}, None)
+
+
 class Gate(ThreadingHTTPServer):
     """A proxy before the live server that gives `answers` first, and from then on passes every request through.
 
-    `None` among the answers passes that request through. `seen` has the records of every produce request.
+    `None` among the answers passes that request through, and `LOST_RESPONSE` passes it through and then disconnects.
+    `seen` has the records of every produce request, and `keys` its idempotency key.
     """
 
     daemon_threads = True
@@ -70,6 +75,7 @@ class Gate(ThreadingHTTPServer):
         self.target, self.url = url, f"http://127.0.0.1:{self.server_port}"
         self.answers: list[tuple[int, dict[str, str], Any] | None] = []
         self.seen: list[list[Any]] = []
+        self.keys: list[str] = []
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -79,6 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.seen.append(json.loads(body)["records"])
+        self.server.keys.append(self.headers["Idempotency-Key"])
         self._answer(body)
 
     def do_GET(self) -> None:
@@ -86,12 +93,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes | None) -> None:
         scripted = self.server.answers.pop(0) if self.server.answers else None
-        if scripted is not None:
+        if scripted is not None and scripted is not LOST_RESPONSE:
             status, headers, content = scripted
             payload = content if isinstance(content, bytes) else json.dumps(content).encode()
         else:
-            passed = requests.request(self.command, self.server.target + self.path, data=body, timeout=40)
+            kept = {name: value for name, value in self.headers.items() if name == "Idempotency-Key"}
+            passed = requests.request(self.command, self.server.target + self.path, data=body, headers=kept, timeout=40)
             status, headers, payload = passed.status_code, {}, passed.content
+        if scripted is LOST_RESPONSE:
+            self.close_connection = True
+            return
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(payload))}.items():
             self.send_header(name, value)
@@ -112,7 +123,6 @@ def gate(live: LiveServer) -> Iterator[Gate]:
         thread.join()
 
 
-NOW = {"Retry-After": "0"}
 BUSY = {"error": "log unavailable", "code": "log_unavailable", "detail": "the database is busy", "retriable": True}
 WRITTEN = {"partition": 0, "offset": 77, "timestamp": 1}
 LOST = {"error": "record 1: the database is busy", "code": "log_unavailable", "retriable": True}
@@ -132,13 +142,37 @@ def test_it_works(client: Client, live: LiveServer) -> None:
     assert (stored["key"], stored["value"]) == ('"user-1"', "signup")
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [409, 429, 503, 504])
 def test_it_comes_back_when_told_to(client: Client, gate: Gate, status: int) -> None:
     gate.answers = [(status, NOW, BUSY), (status, NOW, BUSY)]
     done = client(gate.url)
     assert done.returncode == 0, done.stderr
     # Three tries of the first batch, and the async one.
     assert [len(records) for records in gate.seen] == [3, 3, 3, 1]
+    assert len(set(gate.keys[:3])) == 1
+    assert gate.keys[3] not in gate.keys[:3]
+
+
+def test_a_lost_response_writes_nothing_twice(client: Client, gate: Gate, live: LiveServer) -> None:
+    gate.answers = [LOST_RESPONSE]
+    before = sum(len(live.read("demo", partition)) for partition in range(3))
+
+    done = client(gate.url)
+
+    assert done.returncode == 0, done.stderr
+    assert gate.keys[0] == gate.keys[1]
+    # Two of the first batch, and one of the async request.
+    assert sum(len(live.read("demo", partition)) for partition in range(3)) == before + 3
+
+
+def test_an_outcome_in_doubt_is_asked_for_again(client: Client, gate: Gate) -> None:
+    unknown = {"error": "record 0: in doubt", "code": "outcome_unknown", "retriable": False}
+    gate.answers = [(504, NOW, {**BUSY, "offsets": [unknown, unknown, unknown]})]
+    done = client(gate.url)
+    assert done.returncode == 0, done.stderr
+    assert [len(records) for records in gate.seen] == [3, 3, 1]
+    assert gate.keys[0] == gate.keys[1]
+    assert "record 0 is at partition" in done.stdout
 
 
 def test_it_sends_again_only_what_may_be_retried(client: Client, gate: Gate) -> None:

@@ -3,6 +3,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -58,7 +59,8 @@ type Client struct {
 	HTTP     *http.Client
 }
 
-// Produce writes records now and returns one outcome per record, in order. Retriable failures are retried.
+// Produce writes records now, each at most once, and returns one outcome per record, in order. It retries what may
+// succeed.
 func (c *Client) Produce(topic string, records []Record, parameters url.Values) ([]Outcome, error) {
 	outcomes := make([]Outcome, len(records))
 	left := make([]int, len(records))
@@ -104,7 +106,7 @@ func (c *Client) Submit(topic string, records []Record, parameters url.Values) (
 // Wait returns a submitted request's outcomes once it is done; if it failed, it returns the reason as an error too.
 func (c *Client) Wait(requestID string) ([]Outcome, error) {
 	for {
-		got, err := c.retry("GET", "/api/produce/status/"+requestID+"?wait=20", nil)
+		got, err := c.retry("GET", "/api/produce/status/"+requestID+"?wait=20", nil, "")
 		switch {
 		case err != nil:
 			return nil, err
@@ -122,24 +124,37 @@ func (c *Client) send(topic string, records []Record, parameters url.Values) (an
 	if err != nil {
 		return answer{}, err
 	}
-	return c.retry("POST", "/api/topics/"+url.PathEscape(topic)+"/produce?"+parameters.Encode(), body)
+	// The same key in every attempt.
+	key := make([]byte, 16)
+	if _, err := rand.Read(key); err != nil {
+		return answer{}, err
+	}
+	path := "/api/topics/" + url.PathEscape(topic) + "/produce?" + parameters.Encode()
+	return c.retry("POST", path, body, fmt.Sprintf("%x", key))
 }
 
-func (c *Client) retry(method, path string, body []byte) (answer, error) {
+// retry sends a request until it succeeds or fails for good. That is safe: nothing was written, or the key makes sure
+// that nothing is written twice.
+func (c *Client) retry(method, path string, body []byte, idempotencyKey string) (answer, error) {
 	for attempt := 1; ; attempt++ {
-		status, got, err := c.call(method, path, body)
+		isLast := attempt == c.Attempts
+		status, got, err := c.call(method, path, body, idempotencyKey)
+		switch {
+		case err != nil:
+			if isLast {
+				return got, err
+			}
 		// A response with offsets has one outcome per record, whatever its status.
-		if err != nil || status < 400 || got.Offsets != nil {
-			return got, err
-		}
-		if (status != 429 && status != 503) || attempt == c.Attempts {
+		case status < 400 || got.Offsets != nil && (status != 504 || isLast):
+			return got, nil
+		case isLast || status != 409 && status != 429 && status != 503 && status != 504:
 			return got, fmt.Errorf("%d %s: %s", status, got.Error, got.Detail)
 		}
 		time.Sleep(got.retryAfter)
 	}
 }
 
-func (c *Client) call(method, path string, body []byte) (int, answer, error) {
+func (c *Client) call(method, path string, body []byte, idempotencyKey string) (int, answer, error) {
 	got := answer{retryAfter: time.Second}
 	request, err := http.NewRequest(method, c.URL+path, bytes.NewReader(body))
 	if err != nil {
@@ -148,6 +163,9 @@ func (c *Client) call(method, path string, body []byte) (int, answer, error) {
 	request.Header.Set("Content-Type", "application/json")
 	if c.Key != "" {
 		request.Header.Set("Authorization", "Bearer "+c.Key)
+	}
+	if idempotencyKey != "" {
+		request.Header.Set("Idempotency-Key", idempotencyKey)
 	}
 	response, err := c.HTTP.Do(request)
 	if err != nil {

@@ -1,6 +1,10 @@
 // A complete client for Takhin HTTP Producer, using only Node 20's built-in fetch.
+import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
+
+// Safe to send again: nothing was written, or the Idempotency-Key makes sure that nothing is written twice.
+const RETRIED = [409, 429, 503, 504];
 
 /** The server rejected the whole request; `problem` is the response's body. */
 export class TakhinError extends Error {
@@ -16,7 +20,7 @@ export class Takhin {
     Object.assign(this, { url, key, attempts, timeout });
   }
 
-  /** Write records now; return one outcome per record, in order. Retriable failures are retried. */
+  /** Write records now, each at most once; return one outcome per record, in order. Retries what may succeed. */
   async produce(topic, records, parameters = {}) {
     const outcomes = new Array(records.length);
     let left = [...records.keys()];
@@ -45,22 +49,28 @@ export class Takhin {
 
   #send(topic, records, parameters) {
     const path = `/api/topics/${encodeURIComponent(topic)}/produce?${new URLSearchParams(parameters)}`;
-    return this.#retry("POST", path, { records });
+    // The same key in every attempt.
+    return this.#retry("POST", path, { records }, randomUUID());
   }
 
-  async #retry(method, path, body) {
+  async #retry(method, path, body, idempotencyKey) {
     for (let attempt = 1; ; attempt++) {
-      const { status, answer } = await this.#call(method, path, body);
+      const isLast = attempt === this.attempts;
+      const { status, answer } = await this.#call(method, path, body, idempotencyKey).catch((error) => {
+        if (isLast) throw error;
+        return { status: 503, answer: { retryAfter: 1 } };
+      });
       // A response with offsets has one outcome per record, whatever its status.
-      if (status < 400 || answer.offsets) return answer;
-      if (![429, 503].includes(status) || attempt === this.attempts) throw new TakhinError(status, answer);
+      if (status < 400 || (answer.offsets && (status !== 504 || isLast))) return answer;
+      if (!RETRIED.includes(status) || isLast) throw new TakhinError(status, answer);
       await sleep(answer.retryAfter * 1000);
     }
   }
 
-  async #call(method, path, body) {
+  async #call(method, path, body, idempotencyKey) {
     const headers = { "Content-Type": "application/json" };
     if (this.key) headers.Authorization = `Bearer ${this.key}`;
+    if (idempotencyKey) headers["Idempotency-Key"] = idempotencyKey;
     const signal = AbortSignal.timeout(this.timeout);
     const response = await fetch(this.url + path, { method, headers, signal, body: body && JSON.stringify(body) });
     const text = await response.text();

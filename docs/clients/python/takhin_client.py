@@ -1,11 +1,16 @@
 """A complete client for Takhin HTTP Producer, using only Python's standard library."""
 
+import http.client
 import json
 import os
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
+
+# Safe to send again: nothing was written, or the Idempotency-Key makes sure that nothing is written twice.
+RETRIED = (409, 429, 503, 504)
 
 
 class TakhinError(Exception):
@@ -21,7 +26,7 @@ class Takhin:
         self.url, self.key, self.attempts, self.timeout = url, key, attempts, timeout
 
     def produce(self, topic, records, **parameters):
-        """Write records now; return one outcome per record, in order. Retriable failures are retried."""
+        """Write records now, each at most once; return one outcome per record, in order. Retries what may succeed."""
         outcomes, left = [None] * len(records), list(range(len(records)))
         attempt = 1
         while True:
@@ -48,24 +53,33 @@ class Takhin:
 
     def _send(self, topic, records, parameters):
         path = f"/api/topics/{urllib.parse.quote(topic, safe='')}/produce?{urllib.parse.urlencode(parameters)}"
-        return self._retry("POST", path, {"records": records})
+        # The same key in every attempt.
+        return self._retry("POST", path, {"records": records}, str(uuid.uuid4()))
 
-    def _retry(self, method, path, body=None):
+    def _retry(self, method, path, body=None, idempotency_key=None):
         attempt = 1
         while True:
-            status, answer = self._call(method, path, body)
+            try:
+                status, answer = self._call(method, path, body, idempotency_key)
+            except (OSError, http.client.HTTPException):
+                if attempt == self.attempts:
+                    raise
+                status, answer = 503, {"retryAfter": 1}
             # A response with offsets has one outcome per record, whatever its status.
-            if status < 400 or "offsets" in answer:
+            is_done = status < 400 or ("offsets" in answer and status != 504)
+            if is_done or ("offsets" in answer and attempt == self.attempts):
                 return answer
-            if status not in (429, 503) or attempt == self.attempts:
+            if status not in RETRIED or attempt == self.attempts:
                 raise TakhinError(status, answer)
             time.sleep(answer["retryAfter"])
             attempt += 1
 
-    def _call(self, method, path, body):
+    def _call(self, method, path, body, idempotency_key):
         headers = {"Content-Type": "application/json"}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
+        if idempotency_key:
+            headers["Idempotency-Key"] = idempotency_key
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
