@@ -79,7 +79,7 @@ def report(bootstrap: str, what: str) -> None:
                 alone.poll(1)
 
         def ours(records: list[Record] = records) -> None:
-            log.append(TOPIC, [Write(0, records)])
+            log.append([Write(TOPIC, 0, records)])
 
         # In turns, so that whatever else the machine does meets both.
         floor_ms, ours_ms = medians([floor, ours], times)

@@ -410,7 +410,7 @@ def test_records_below_the_first_kept_offset_begin_at_it(admin: Client, api: Api
 def test_no_timestamp_breaks_the_browser(admin: Client, topic: str) -> None:
     """Any 64-bit integer is a Kafka timestamp, and most lie outside what Python's datetime knows."""
     timestamps = (2**63 - 1, -(2**63) + 1, 0, -1)
-    current_log().append(topic, [Write(0, [Record(b"k", b"v", timestamp) for timestamp in timestamps])])
+    current_log().append([Write(topic, 0, [Record(b"k", b"v", timestamp) for timestamp in timestamps])])
 
     page = _text(admin.get(RECORDS, {"topic": topic, "partition": 0}))
 

@@ -412,7 +412,7 @@ def test_what_only_the_log_refuses_is_said_in_the_form(admin: Client, monkeypatc
 def test_the_record_browser_says_that_the_log_is_down(
     admin: Client, topic: str, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    current_log().append(topic, [Write(0, [Record(None, b"x", 1)])])
+    current_log().append([Write(topic, 0, [Record(None, b"x", 1)])])
     _break(monkeypatch, method)
 
     page = _text(admin.get(RECORDS, {"topic": topic, "partition": "0"}))
@@ -461,8 +461,8 @@ def test_records_show_no_codec_of_the_tables(admin: Client, topic: str) -> None:
     """The embedded log's tables may hold a topic of the same name."""
     embedded = EmbeddedLog()
     embedded.create_topic(topic, 1)
-    embedded.append(topic, [Write(0, [Record(None, b"x", 1)], "gzip")])
-    current_log().append(topic, [Write(0, [Record(None, b"here", 1)])])
+    embedded.append([Write(topic, 0, [Record(None, b"x", 1)], "gzip")])
+    current_log().append([Write(topic, 0, [Record(None, b"here", 1)])])
 
     page = _text(admin.get(RECORDS, {"topic": topic, "partition": "0"}))
 

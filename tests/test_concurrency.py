@@ -36,8 +36,10 @@ def test_it_works_under_threads() -> None:
         acknowledged = []
         for number in range(APPENDS):
             value = b"%d-%d" % (writer, number)
-            writes = [Write(partition, [Record(None, value, 0)] * 2) for partition in (number % 3, (number + 1) % 3)]
-            for write, results in zip(writes, log.append("orders", writes), strict=True):
+            writes = [
+                Write("orders", partition, [Record(None, value, 0)] * 2) for partition in (number % 3, (number + 1) % 3)
+            ]
+            for write, results in zip(writes, log.append(writes), strict=True):
                 acknowledged += [(write.partition, metadata.offset, value) for metadata in results]
         connections.close_all()
         return acknowledged
@@ -72,7 +74,7 @@ def test_one_bad_append_does_not_fail_its_neighbours() -> None:
                 raise TopicNotFound("refused")
 
         try:
-            log.append("orders", [Write(0, [Record(None, b"%d" % writer, 0)])], refuse)
+            log.append([Write("orders", 0, [Record(None, b"%d" % writer, 0)])], refuse)
         except TopicNotFound:
             return "refused"
         finally:
@@ -95,8 +97,8 @@ def test_a_damaged_partition_does_not_fail_the_others_of_its_group() -> None:
         append_one(log, b"first", name)
     # The next batch would take an offset that is taken.
     Partition.objects.filter(topic__name="damaged").update(next_offset=0)
-    writes = [Write(0, [Record(None, b"second", 0)])]
-    requests = [AppendRequest(name, writes, lambda results: results, name, name) for name in ("sound", "damaged")]
+    writes = {name: [Write(name, 0, [Record(None, b"second", 0)])] for name in ("sound", "damaged")}
+    requests = [AppendRequest(writes[name], lambda results: results, name, name) for name in writes]
 
     sound, damaged = log.append_each(requests)
 
@@ -147,7 +149,7 @@ def test_a_broken_connection_of_the_writer_costs_the_others_of_its_group_nothing
 
 
 def append_one(log: EmbeddedLog, value: bytes, topic: str = "orders") -> None:
-    log.append(topic, [Write(0, [Record(None, value, 0)])])
+    log.append([Write(topic, 0, [Record(None, value, 0)])])
     connections.close_all()
 
 

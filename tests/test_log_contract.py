@@ -79,14 +79,14 @@ def places(results: Any) -> list[list[tuple[int, int]]]:
 
 
 def test_it_works(log: Log) -> None:
-    results = log.append("orders", [Write(1, [record(b"a"), record(b"b")])])
+    results = log.append([Write("orders", 1, [record(b"a"), record(b"b")])])
 
     assert places(results) == [[(1, 0), (1, 1)]]
     assert [found.value for found in log.read("orders", 1, 0, 10)] == [b"a", b"b"]
 
 
 def test_the_answer_has_the_timestamps_that_are_stored(managed: Log) -> None:
-    (results,) = managed.append("orders", [Write(1, [record(b"a"), record(b"b", timestamp=NOW + 1)])])
+    (results,) = managed.append([Write("orders", 1, [record(b"a"), record(b"b", timestamp=NOW + 1)])])
 
     assert [metadata.timestamp for metadata in results] == [NOW, NOW + 1]  # type: ignore[union-attr]
     assert [found.timestamp for found in managed.read("orders", 1, 0, 10)] == [NOW, NOW + 1]
@@ -95,7 +95,7 @@ def test_the_answer_has_the_timestamps_that_are_stored(managed: Log) -> None:
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_record_comes_back_as_it_went_in(log: Log, codec: str) -> None:
     went_in = Record(b"\x00\xff", b"", 1, [("a", b"1"), ("", None), ("a", b""), ("\U0001f600", b"\x00")])
-    log.append("orders", [Write(0, [went_in, Record(b"", None, NOW, []), record(b"x" * 5000)], codec)])
+    log.append([Write("orders", 0, [went_in, Record(b"", None, NOW, []), record(b"x" * 5000)], codec)])
 
     first, second, third = log.read("orders", 0, None, 10)
 
@@ -107,20 +107,20 @@ def test_a_record_comes_back_as_it_went_in(log: Log, codec: str) -> None:
 @pytest.mark.parametrize("kind", [memory_log, embedded_log])
 def test_any_timestamp_is_kept_here(kind: Any) -> None:
     log = kind()
-    log.append("orders", [Write(0, [record(b"a", timestamp=0), record(b"b", timestamp=2**63 - 1)])])
+    log.append([Write("orders", 0, [record(b"a", timestamp=0), record(b"b", timestamp=2**63 - 1)])])
 
     assert [found.timestamp for found in log.read("orders", 0, None, 10)] == [0, 2**63 - 1]
 
 
 def test_several_writes_answer_in_their_own_order(log: Log) -> None:
-    results = log.append("orders", [Write(2, [record(b"a")]), Write(0, [record(b"b"), record(b"c")])])
+    results = log.append([Write("orders", 2, [record(b"a")]), Write("orders", 0, [record(b"b"), record(b"c")])])
 
     assert [[metadata.partition for metadata in write] for write in results] == [[2], [0, 0]]
 
 
 def test_append_is_all_or_nothing(log: Log) -> None:
     with pytest.raises(UnknownPartition):
-        log.append("orders", [Write(0, [record(b"a")]), Write(3, [record(b"b")])])
+        log.append([Write("orders", 0, [record(b"a")]), Write("orders", 3, [record(b"b")])])
 
     assert log.read("orders", 0, 0, 10) == []
 
@@ -129,7 +129,7 @@ def test_append_returns_what_its_bookkeeping_returns(log: Log) -> None:
     def count(results: Any) -> tuple[bool, int]:
         return connection.in_atomic_block, len(results[0])
 
-    assert log.append("orders", [Write(0, [record(b"a"), record(b"b")])], count) == (True, 2)
+    assert log.append([Write("orders", 0, [record(b"a"), record(b"b")])], count) == (True, 2)
 
 
 def test_what_the_bookkeeping_raises_undoes_the_append_where_there_are_transactions(log: Log) -> None:
@@ -137,14 +137,14 @@ def test_what_the_bookkeeping_raises_undoes_the_append_where_there_are_transacti
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
-        log.append("orders", [Write(0, [record(b"a")])], refuse)
+        log.append([Write("orders", 0, [record(b"a")])], refuse)
 
     assert len(log.read("orders", 0, 0, 10)) == (0 if log.supports_transactions else 1)
 
 
 def test_unknown_topic(log: Log) -> None:
     with pytest.raises(TopicNotFound):
-        log.append("nowhere", [Write(0, [record(b"a")])])
+        log.append([Write("nowhere", 0, [record(b"a")])])
     for call in (log.topic, log.partition_count, log.delete_topic):
         with pytest.raises(TopicNotFound):
             call("nowhere")
@@ -169,8 +169,8 @@ def test_unknown_topic(log: Log) -> None:
     ],
 )
 def test_read(log: Log, offset: int | None, limit: int, expected: list[int]) -> None:
-    log.append("orders", [Write(0, [record(b"%d" % number) for number in range(3)])])
-    log.append("orders", [Write(0, [record(b"%d" % number) for number in range(3, 5)])])
+    log.append([Write("orders", 0, [record(b"%d" % number) for number in range(3)])])
+    log.append([Write("orders", 0, [record(b"%d" % number) for number in range(3, 5)])])
 
     found = log.read("orders", 0, offset, limit)
 
@@ -181,7 +181,7 @@ def test_read(log: Log, offset: int | None, limit: int, expected: list[int]) -> 
 def test_a_read_is_bounded_in_bytes_and_still_goes_on(managed: Log) -> None:
     log = managed
     for _ in range(12):
-        log.append("orders", [Write(0, [record(b"x" * 900_000)])])
+        log.append([Write("orders", 0, [record(b"x" * 900_000)])])
 
     first = log.read("orders", 0, 0, 100)
 
@@ -192,7 +192,7 @@ def test_a_read_is_bounded_in_bytes_and_still_goes_on(managed: Log) -> None:
 @pytest.mark.parametrize("kind", [memory_log, embedded_log])
 def test_one_record_over_the_bound_is_still_read(kind: Any) -> None:
     log = kind()
-    log.append("orders", [Write(0, [record(b"x" * 9_000_000), record(b"y")])])
+    log.append([Write("orders", 0, [record(b"x" * 9_000_000), record(b"y")])])
 
     assert [stored.offset for stored in log.read("orders", 0, 0, 100)] == [0]
     assert [stored.value for stored in log.read("orders", 0, 1, 100)] == [b"y"]
@@ -201,7 +201,7 @@ def test_one_record_over_the_bound_is_still_read(kind: Any) -> None:
 def test_an_offset_is_found_by_time(managed: Log) -> None:
     for timestamp in (1000, 3000, 2000, 4000):
         managed.append(
-            "orders", [Write(1, [record(b"a", timestamp=timestamp), record(b"b", timestamp=timestamp + 10)])]
+            [Write("orders", 1, [record(b"a", timestamp=timestamp), record(b"b", timestamp=timestamp + 10)])]
         )
 
     found = [managed.offset_at("orders", 1, timestamp) for timestamp in (0, 1000, 1001, 1011, 3005, 4010, 4011)]
@@ -214,10 +214,10 @@ def test_an_offset_is_found_by_time(managed: Log) -> None:
 
 
 def test_partitions_are_added(managed: Log) -> None:
-    managed.append("orders", [Write(0, [record(b"a")])])
+    managed.append([Write("orders", 0, [record(b"a")])])
 
     assert [one.high_watermark for one in managed.add_partitions("orders", 5).partitions] == [1, 0, 0, 0, 0]
-    managed.append("orders", [Write(4, [record(b"b")])])
+    managed.append([Write("orders", 4, [record(b"b")])])
     assert [found.value for found in managed.read("orders", 4, None, 10)] == [b"b"]
     assert len(managed.add_partitions("orders", 5).partitions) == 5
     for wrong in (4, 0, 1001):
@@ -230,7 +230,7 @@ def test_partitions_are_added(managed: Log) -> None:
 def test_topics(managed: Log) -> None:
     log = managed
     log.create_topic("archive", 1, TopicConfig(1000, 2000))
-    log.append("orders", [Write(1, [record(b"a")])])
+    log.append([Write("orders", 1, [record(b"a")])])
 
     archive, orders = log.topics()
 
@@ -274,11 +274,11 @@ def test_a_number_of_partitions_that_is_refused(log: Log, partitions: int) -> No
 
 def test_a_topic_made_again_starts_anew(managed: Log) -> None:
     log = managed
-    log.append("orders", [Write(0, [record(b"old")])])
+    log.append([Write("orders", 0, [record(b"old")])])
     log.delete_topic("orders")
     log.create_topic("orders", 1)
 
-    results = log.append("orders", [Write(0, [record(b"new")])])
+    results = log.append([Write("orders", 0, [record(b"new")])])
 
     assert results[0][0].offset == 0
     assert [stored.value for stored in log.read("orders", 0, 0, 10)] == [b"new"]
@@ -288,14 +288,14 @@ def test_a_topic_made_again_elsewhere_is_noticed_at_the_append(api: Any) -> None
     """Another process deleted and made the topic again while this one had its partitions cached."""
     here, elsewhere = EmbeddedLog(), EmbeddedLog()
     here.create_topic("orders", 2)
-    here.append("orders", [Write(1, [record(b"a")])])
+    here.append([Write("orders", 1, [record(b"a")])])
     elsewhere.delete_topic("orders")
     elsewhere.create_topic("orders", 2)
 
-    assert here.append("orders", [Write(1, [record(b"b")])])[0][0].offset == 0
+    assert here.append([Write("orders", 1, [record(b"b")])])[0][0].offset == 0
     elsewhere.delete_topic("orders")
     with pytest.raises(TopicNotFound):
-        here.append("orders", [Write(1, [record(b"c")])])
+        here.append([Write("orders", 1, [record(b"c")])])
 
 
 def test_check(log: Log) -> None:

@@ -62,7 +62,7 @@ def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
 
 
 def writes_to(partitions: list[int], value: bytes) -> list[Write]:
-    return [Write(partition, [Record(None, value, 0)]) for partition in partitions]
+    return [Write("orders", partition, [Record(None, value, 0)]) for partition in partitions]
 
 
 def test_it_works(api: Api, topic: str) -> None:
@@ -87,7 +87,7 @@ def test_32_threads_on_overlapping_partitions_never_deadlock() -> None:
         for number in range(APPENDS):
             value = b"%d-%d" % (writer, number)
             writes = writes_to(chance.sample(range(PARTITIONS), chance.randint(2, PARTITIONS)), value)
-            for write, results in zip(writes, log.append("orders", writes), strict=True):
+            for write, results in zip(writes, log.append(writes), strict=True):
                 acknowledged += [(write.partition, metadata.offset, value) for metadata in results]
             # There are fewer connections than threads here.
             connections.close_all()
@@ -119,7 +119,7 @@ def test_a_topic_deleted_under_load_deadlocks_with_nobody() -> None:
                 return
             for count in range(1000):
                 try:
-                    log.append("orders", writes_to(random.sample(range(PARTITIONS), PARTITIONS), b""))
+                    log.append(writes_to(random.sample(range(PARTITIONS), PARTITIONS), b""))
                 except TopicNotFound:
                     return
                 if count == 10:
@@ -175,7 +175,7 @@ def test_several_processes_may_keep_house(api: Api) -> None:
     log = EmbeddedLog()
     log.create_topic("orders", 2, TopicConfig(retention_bytes=2000))
     for number in range(300):
-        log.append("orders", writes_to([number % 2], b"x" * 100))
+        log.append(writes_to([number % 2], b"x" * 100))
     ids = [api.produce("orders", [{}]) and ProduceRequest.objects.first() for _ in range(50)]
     for row in ids:
         assert row is not None

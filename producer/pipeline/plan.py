@@ -35,12 +35,14 @@ class Plan:
 
     def __init__(
         self,
+        topic: str,
         decoded: Decoded,
         options: Options,
         partition_count: int,
         accepted_ms: int,
         check_records: Callable[[Sequence[Record], str], None],
     ) -> None:
+        self.topic = topic
         self.strict = options.strict
         self.writes: list[Write] = []
         self.seconds = 0.0
@@ -145,7 +147,9 @@ class Plan:
         if self.strict and any(isinstance(place, RecordFailure) for place in self._places):
             self._places = list(self._failed(NotAttempted()))
             self._by_partition = {}
-        self.writes = [Write(partition, batch, self._codec) for partition, batch in self._by_partition.items()]
+        self.writes = [
+            Write(self.topic, partition, batch, self._codec) for partition, batch in self._by_partition.items()
+        ]
 
     @property
     def count(self) -> int:

@@ -95,7 +95,7 @@ def append(topic_log: Log, inbound: Inbound, now: datetime, plan: Plan, seconds:
     # Who looks for a request that failed, or was sent again, must find it.
     may_save_later = key is None and plan.count == len(inbound.decoded.records)
     try:
-        return topic_log.append(inbound.topic, plan.writes, save, seconds, may_save_later=may_save_later)
+        return topic_log.append(plan.writes, save, seconds, may_save_later=may_save_later)
     except IntegrityError as error:
         if key is None:
             raise
@@ -130,7 +130,7 @@ def plan_of(topic_log: Log, topic: str, accepted_at: datetime, decoded: Decoded,
     """
     accepted_ms = int(accepted_at.timestamp() * 1000)
     count = topic_log.partition_count(topic)
-    return Plan(decoded, options, count, accepted_ms, partial(topic_log.check_records, topic))
+    return Plan(topic, decoded, options, count, accepted_ms, partial(topic_log.check_records, topic))
 
 
 def new_row(inbound: Inbound, now: datetime) -> NewRequest:

@@ -51,7 +51,7 @@ def accept_to_wait(topic_log: Log, inbound: Inbound) -> Outcomes | float:
         return append(topic_log, inbound, now, plan, seconds)
     try:
         topic_log.check()
-        topic_log.check_writable(inbound.topic, [write.partition for write in plan.writes])
+        topic_log.check_writable(plan.writes)
     except StorageUnavailable as error:
         log.warning("not accepted", topic=inbound.topic, error=str(error))
         return plan.failed(error)

@@ -35,7 +35,7 @@ class Job:
             self.plan = _plan(topic_log, self.row)
         if not _serialize(self.plan, seconds):
             return False
-        topic_log.check_writable(self.row.topic, [write.partition for write in self.plan.writes])
+        topic_log.check_writable(self.plan.writes)
         return True
 
 

@@ -157,7 +157,7 @@ class SessionWriter(Writer):
         """Tell apart the requests whose partitions are at fault, which must wait."""
         assert job.plan is not None
         try:
-            self.log.check_writable(job.row.topic, [write.partition for write in job.plan.writes])
+            self.log.check_writable(job.plan.writes)
         except StorageUnavailable as unwritable:
             return Ending.RELEASED, unwritable
         return Ending.RETURNED, error
@@ -230,7 +230,7 @@ def _codec(job: Job) -> str:
 def _entry(job: Job) -> Entry:
     row, plan = job.row, job.plan
     assert plan is not None
-    return Entry(row.pk, row.topic, plan.writes, plan.strict, lambda results: plan.outcomes(results).packed)
+    return Entry(row.pk, plan.writes, plan.strict, lambda results: plan.outcomes(results).packed)
 
 
 def _complete(part: list[Job], results: list[Results]) -> list[Job]:

@@ -99,7 +99,7 @@ def _append_of(job: Job) -> AppendRequest:
         _check_finished(outcomes)
         row.complete(outcomes)
 
-    return AppendRequest(row.topic, plan.writes, complete, row.pk, row.trace_id)
+    return AppendRequest(plan.writes, complete, row.pk, row.trace_id)
 
 
 def _check_finished(outcomes: Outcomes) -> None:

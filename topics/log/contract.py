@@ -54,7 +54,6 @@ class Entry(msgspec.Struct, frozen=True):
     """
 
     key: str
-    topic: str
     writes: Sequence[Write]
     strict: bool
     receipt: Callable[[Results], bytes]
@@ -63,7 +62,6 @@ class Entry(msgspec.Struct, frozen=True):
 class AppendRequest(msgspec.Struct, frozen=True):
     """The arguments of one `append`. `trace_id` is the X-Request-Id for log lines about it."""
 
-    topic: str
     writes: Sequence[Write]
     bookkeeping: Bookkeeping[Any]
     request_id: str
@@ -119,7 +117,6 @@ class Log(ABC):
     @abstractmethod
     def append(
         self,
-        topic: str,
         writes: Sequence[Write],
         bookkeeping: Bookkeeping[T] = as_is,  # type: ignore[assignment]
         seconds: float | None = None,
@@ -137,7 +134,8 @@ class Log(ABC):
         `bookkeeping` may then do nothing but `statements.add`. Such a log adds `request_id` to the records' headers,
         because a repeated request may write its records twice.
 
-        Raises TopicNotFound, UnknownPartition.
+        Raises TopicNotFound, unless another topic's records were written: then it is the result of its records. Raises
+        UnknownPartition.
         """
 
     def append_each(self, requests: Sequence[AppendRequest]) -> list[Any]:
@@ -150,7 +148,7 @@ class Log(ABC):
     def _append_one(self, request: AppendRequest) -> Any:
         with tracing.about(request.trace_id):
             try:
-                return self.append(request.topic, request.writes, request.bookkeeping, request_id=request.request_id)
+                return self.append(request.writes, request.bookkeeping, request_id=request.request_id)
             except Exception as error:
                 return error
 
@@ -166,8 +164,8 @@ class Log(ABC):
         """
         raise LogRefused("this log does not support sessions")
 
-    def check_writable(self, topic: str, partitions: Collection[int]) -> None:  # noqa: B027
-        """Raise StorageUnavailable if one of these partitions is known to accept no records now. Cheap."""
+    def check_writable(self, writes: Sequence[Write]) -> None:  # noqa: B027
+        """Raise StorageUnavailable if one of the partitions is known to accept no records now. Cheap."""
 
     @abstractmethod
     def partition_count(self, topic: str) -> int:

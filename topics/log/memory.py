@@ -39,12 +39,11 @@ class MemoryLog(LogOutsideDatabase):
         self._topics: dict[str, _Topic] = {}
         self._lock = threading.Lock()
 
-    def send(self, topic: str, writes: Sequence[Write], seconds: float | None) -> Results:
+    def send(self, writes: Sequence[Write], seconds: float | None) -> Results:
         with self._lock:
-            partitions = self._find(topic).partitions
             for write in writes:
-                check_partition(write.partition, len(partitions))
-            return [_extend(partitions[write.partition], write) for write in writes]
+                check_partition(write.partition, len(self._find(write.topic).partitions))
+            return [_extend(self._topics[write.topic].partitions[write.partition], write) for write in writes]
 
     def partition_count(self, topic: str) -> int:
         return len(self._find(topic).partitions)

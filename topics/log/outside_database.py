@@ -22,12 +22,11 @@ class LogOutsideDatabase(Log):
     """A log whose appends and bookkeeping are two steps."""
 
     @abstractmethod
-    def send(self, topic: str, writes: Sequence[Write], seconds: float | None) -> Results:
+    def send(self, writes: Sequence[Write], seconds: float | None) -> Results:
         """Append the writes and return their results. Raises TopicNotFound, UnknownPartition, StorageUnavailable."""
 
     def append(
         self,
-        topic: str,
         writes: Sequence[Write],
         bookkeeping: Bookkeeping[T] = as_is,  # type: ignore[assignment]
         seconds: float | None = None,
@@ -38,9 +37,10 @@ class LogOutsideDatabase(Log):
         if request_id is not None:
             writes = [_marked(write, request_id) for write in writes]
         try:
-            results = self.send(topic, writes, seconds)
+            results = self.send(writes, seconds)
         except StorageUnavailable as error:
-            log.warning("append failed", topic=topic, error=str(error), exc_info=error.__cause__)
+            topics = ",".join(sorted({write.topic for write in writes}))
+            log.warning("append failed", topic=topics, error=str(error), exc_info=error.__cause__)
             results = [[error for _ in write.records] for write in writes]
         if bookkeeping is as_is:
             return bookkeeping(results)
@@ -62,6 +62,7 @@ def _not_saved(error: StorageUnavailable) -> None:
 def _marked(write: Write, request_id: str) -> Write:
     """Return the write with two more headers on every record, by which a consumer detects one that was repeated."""
     return Write(
+        write.topic,
         write.partition,
         [
             msgspec.structs.replace(

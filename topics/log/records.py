@@ -49,6 +49,7 @@ class RecordMetadata(msgspec.Struct, frozen=True, gc=False):
 class Write(msgspec.Struct, frozen=True):
     """The records of one request for one partition, written as one batch with one codec."""
 
+    topic: str
     partition: int
     records: list[Record]
     codec: str = "none"

@@ -39,8 +39,7 @@ class Batch(NamedTuple):
 class Append:
     """The job that appends one request's batches, and runs its bookkeeping."""
 
-    def __init__(self, topic: str, prepared: Sequence[Batch], bookkeeping: Bookkeeping[Any]) -> None:
-        self.topic = topic
+    def __init__(self, prepared: Sequence[Batch], bookkeeping: Bookkeeping[Any]) -> None:
         self.batches = prepared
         self.bookkeeping = bookkeeping
 
@@ -85,7 +84,8 @@ def _claim(cursor: Any, appends: Sequence[Append]) -> dict[int, int]:
 
 
 def _topic_of(partition_id: int, appends: Sequence[Append]) -> str:
-    return next(one.topic for one in appends if any(batch.partition_id == partition_id for batch in one.batches))
+    batches = (batch for append in appends for batch in append.batches)
+    return next(batch.write.topic for batch in batches if batch.partition_id == partition_id)
 
 
 def _placed(append: Append, next_offsets: dict[int, int], rows: list[list[Any]]) -> Results:
@@ -102,8 +102,7 @@ def _placed(append: Append, next_offsets: dict[int, int], rows: list[list[Any]])
 
 
 def _damaged(append: Append) -> StorageDamaged:
-    numbers = " or ".join(str(batch.write.partition) for batch in append.batches)
+    places = " or ".join(f"partition {batch.write.partition} of topic {batch.write.topic}" for batch in append.batches)
     return StorageDamaged(
-        f"partition {numbers} of topic {append.topic} already has a batch at its next offset; "
-        "run takhin check_log to find out what is wrong"
+        f"{places} already has a batch at its next offset; run takhin check_log to find out what is wrong"
     )

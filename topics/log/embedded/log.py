@@ -58,7 +58,6 @@ class EmbeddedLog(Log):
 
     def append(
         self,
-        topic: str,
         writes: Sequence[Write],
         bookkeeping: Bookkeeping[T] = as_is,  # type: ignore[assignment]
         seconds: float | None = None,
@@ -67,19 +66,19 @@ class EmbeddedLog(Log):
         may_save_later: bool = False,
     ) -> T:
         try:
-            return self._append(topic, writes, bookkeeping, seconds)
+            return self._append(writes, bookkeeping, seconds)
         except TopicNotFound:
             # The topic may have been deleted and recreated since its partitions were cached.
-            if self._partition_ids.pop(topic, None) is None:
+            if not [topic for topic in {write.topic for write in writes} if self._partition_ids.pop(topic, None)]:
                 raise
-            return self._append(topic, writes, bookkeeping, seconds)
+            return self._append(writes, bookkeeping, seconds)
 
     def append_each(self, requests: Sequence[AppendRequest]) -> list[Any]:
         results: dict[int, Any] = {}
         jobs: dict[int, Append] = {}
         for index, request in enumerate(requests):
             try:
-                jobs[index] = self._prepared(request.topic, request.writes, request.bookkeeping)
+                jobs[index] = self._prepared(request.writes, request.bookkeeping)
             except (LogRefused, StorageUnavailable) as error:
                 results[index] = error
         results |= zip(jobs, transactions.commit_each(list(jobs.values())), strict=True)
@@ -89,17 +88,18 @@ class EmbeddedLog(Log):
                 results[index] = self._append_one(request)
         return [results[index] for index in range(len(requests))]
 
-    def _append(self, topic: str, writes: Sequence[Write], bookkeeping: Bookkeeping[T], seconds: float | None) -> T:
-        result: T = transactions.commit(self._prepared(topic, writes, bookkeeping), seconds)
+    def _append(self, writes: Sequence[Write], bookkeeping: Bookkeeping[T], seconds: float | None) -> T:
+        result: T = transactions.commit(self._prepared(writes, bookkeeping), seconds)
         return result
 
-    def _prepared(self, topic: str, writes: Sequence[Write], bookkeeping: Bookkeeping[Any]) -> Append:
+    def _prepared(self, writes: Sequence[Write], bookkeeping: Bookkeeping[Any]) -> Append:
         """Raises TopicNotFound, UnknownPartition."""
-        ids = self._ids(topic)
+        prepared: list[Batch] = []
         for write in writes:
+            ids = self._ids(write.topic)
             check_partition(write.partition, len(ids))
-        prepared = [_batch(ids[write.partition], write) for write in writes]
-        return Append(topic, prepared, bookkeeping)
+            prepared.append(_batch(ids[write.partition], write))
+        return Append(prepared, bookkeeping)
 
     def _ids(self, topic: str) -> list[int]:
         """Return the primary keys of the topic's partitions, by number."""

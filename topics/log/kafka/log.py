@@ -64,8 +64,8 @@ class KafkaLog(LogOutsideDatabase):
                     self._at_exit = multiprocessing.util.Finalize(None, self._opened.close, exitpriority=10)
         return self._opened
 
-    def send(self, topic: str, writes: Sequence[Write], seconds: float | None) -> Results:
-        return Sender(self.cluster).send(topic, writes, seconds)
+    def send(self, writes: Sequence[Write], seconds: float | None) -> Results:
+        return Sender(self.cluster).send(writes, seconds)
 
     def check_records(self, topic: str, records: Sequence[Record], codec: str) -> None:
         # librdkafka treats 0 as now: https://github.com/confluentinc/librdkafka/issues/1153
@@ -127,9 +127,9 @@ class KafkaLog(LogOutsideDatabase):
                 for name, _ in places:
                     watch.partition_count(name)
 
-    def check_writable(self, topic: str, partitions: Collection[int]) -> None:
-        for number in partitions:
-            if (error := self.cluster.unwritable((topic, number))) is not None:
+    def check_writable(self, writes: Sequence[Write]) -> None:
+        for write in writes:
+            if (error := self.cluster.unwritable((write.topic, write.partition))) is not None:
                 raise error
 
     def create_topic(

@@ -1,9 +1,9 @@
 """Send the records of a request to the cluster and wait for all acknowledgements together."""
 
 import contextlib
-import functools
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeGuard
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -18,7 +18,7 @@ from topics.log.records import Record, RecordMetadata
 
 DeliveryResult = RecordMetadata | StorageError
 # A record and its partition.
-Placed = tuple[int, Record]
+Placed = tuple[str, int, Record]
 METADATA_SECONDS = 2.0
 # The errors of records queued in a transaction that can only be aborted.
 UNSENT = {errors.name_of(KafkaError(code)) for code in (KafkaError._PURGE_QUEUE, KafkaError._STATE)}
@@ -148,25 +148,26 @@ def never_left(failures: Sequence[StorageError]) -> bool:
     return bool(failures) and all(failure.code in UNSENT for failure in failures)
 
 
-def send(producer: Producer, topic: str, records: Sequence[Placed], delivery: Delivery) -> int:
+def send(producer: Producer, records: Sequence[Placed], delivery: Delivery) -> int:
     """Queue records for their partitions; return how many will be reported."""
-    queued, unknown = _queue(producer, topic, list(enumerate(records)), delivery)
+    queued, unknown = _queue(producer, list(enumerate(records)), delivery)
     if unknown:
         # The server knows that the partitions exist; the client looks for new ones only every five minutes.
-        with contextlib.suppress(KafkaException):
-            lane.blocking(lambda: producer.list_topics(topic, timeout=METADATA_SECONDS))
-        queued += _queue(producer, topic, unknown, delivery)[0]
+        for topic in {topic for _, (topic, _, _) in unknown}:
+            with contextlib.suppress(KafkaException):
+                lane.blocking(partial(producer.list_topics, topic, timeout=METADATA_SECONDS))
+        queued += _queue(producer, unknown, delivery)[0]
     return queued
 
 
 def _queue(
-    producer: Producer, topic: str, records: Sequence[tuple[int, Placed]], delivery: Delivery
+    producer: Producer, records: Sequence[tuple[int, Placed]], delivery: Delivery
 ) -> tuple[int, list[tuple[int, Placed]]]:
     """Queue numbered records; return how many were queued, and those whose partition the client does not know."""
     queued = 0
     unknown = []
     produce = producer.produce
-    for index, (partition, record) in records:
+    for index, (topic, partition, record) in records:
         delivery.outcomes[index] = None
         try:
             produce(
@@ -174,7 +175,7 @@ def _queue(
                 record.value,
                 record.key,
                 partition,
-                on_delivery=functools.partial(delivery.report, index),
+                on_delivery=partial(delivery.report, index),
                 timestamp=record.timestamp,
                 headers=record.headers,
             )
@@ -184,7 +185,7 @@ def _queue(
         except KafkaException as error:
             delivery.outcomes[index] = errors.of_record(errors.kafka_error(error), is_queued=False)
             if errors.kafka_error(error).code() in errors.UNKNOWN_PLACE:
-                unknown.append((index, (partition, record)))
+                unknown.append((index, (topic, partition, record)))
     return queued, unknown
 
 
@@ -198,12 +199,12 @@ class KafkaProducer:
         self._thread = threading.Thread(target=self._poll, name="takhin-kafka-poll", daemon=True)
         self._thread.start()
 
-    def send(self, topic: str, records: Sequence[tuple[int, Record]], room: Room) -> Delivery:
+    def send(self, records: Sequence[Placed], room: Room) -> Delivery:
         """Queue records and return at once. Raises QueueFull."""
-        size = sum(len(record.key or b"") + len(record.value or b"") for _, record in records)
+        size = sum(len(record.key or b"") + len(record.value or b"") for _, _, record in records)
         room.take(len(records), size)
         delivery = Delivery(len(records))
-        queued = send(self._producer, topic, records, delivery)
+        queued = send(self._producer, records, delivery)
         delivery.expect(queued, lambda: room.give(len(records), size))
         return delivery
 

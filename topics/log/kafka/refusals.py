@@ -27,7 +27,7 @@ class RefusalSearch:
     def __init__(self, producer: TransactionalProducer, entry: Entry, seconds: float) -> None:
         self._producer = producer
         self._entry = entry
-        self._records = records_of(entry)
+        self._records = placed_of(entry)
         self._deadline = time.monotonic() + seconds
         self.refused: dict[int, DeliveryResult] = {}
         self.accepted: list[Group] = []
@@ -67,7 +67,7 @@ class RefusalSearch:
             groups = list(self._groups())
             deliveries = self._try(
                 [
-                    (self._entry.topic, [*self._placed(group), (write.partition, good)])
+                    [*self._placed(group), (write.topic, write.partition, good)]
                     for write, group in zip(self._entry.writes, groups, strict=True)
                 ]
             )
@@ -84,7 +84,7 @@ class RefusalSearch:
         """Halve the records until Kafka accepts each group as a batch, or rejects a single record."""
         pending = [group for group in self._groups() if group]
         while pending and time.monotonic() < self._deadline:
-            deliveries = self._try(*[[(self._entry.topic, self._placed(group))] for group in pending])
+            deliveries = self._try(*[[self._placed(group)] for group in pending])
             taken = sum(delivery.is_taken for delivery in deliveries)
             self.accepted += pending[:taken]
             del pending[:taken]
@@ -98,7 +98,7 @@ class RefusalSearch:
             else:
                 self._note(group, deliveries[-1].outcomes)
 
-    def _try(self, *parts: list[tuple[str, list[Placed]]]) -> list[Delivery]:
+    def _try(self, *parts: list[list[Placed]]) -> list[Delivery]:
         deliveries = self._producer.send(*parts)
         self._producer.abort()
         return deliveries
@@ -113,8 +113,8 @@ class RefusalSearch:
         return [self._records[index] for index in group]
 
 
-def records_of(entry: Entry) -> list[Placed]:
-    return [(write.partition, record) for write in entry.writes for record in write.records]
+def placed_of(entry: Entry) -> list[Placed]:
+    return [(write.topic, write.partition, record) for write in entry.writes for record in write.records]
 
 
 def _groups(entry: Entry) -> list[Group]:

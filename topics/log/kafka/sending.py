@@ -7,13 +7,13 @@ from collections.abc import Collection, Sequence
 from django.conf import settings
 
 from core import lane
-from core.errors import OutcomeUnknown, StorageUnavailable
+from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from topics.log.contract import Results
 from topics.log.errors import NotAttempted, QueueFull, TopicNotFound
 from topics.log.kafka.administration import PartitionKey
 from topics.log.kafka.cluster import Cluster
-from topics.log.kafka.producers import Delivery, DeliveryResult
-from topics.log.records import Record, RecordMetadata, Write
+from topics.log.kafka.producers import Delivery, DeliveryResult, Placed
+from topics.log.records import RecordMetadata, Write
 from topics.log.validation import check_partition
 
 # Records rejected with their batch are sent again individually, this many at a time, which takes less than this long.
@@ -31,25 +31,38 @@ class Sender:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    def send(self, topic: str, writes: Sequence[Write], seconds: float | None) -> Results:
-        """Reject records for offline partitions, queue all others, and wait for all acknowledgements together."""
+    def send(self, writes: Sequence[Write], seconds: float | None) -> Results:
+        """Reject records for offline partitions, queue all others, and wait for all acknowledgements together.
+
+        Raises TopicNotFound if none of the topics exists. Otherwise that is the result of records for missing ones.
+        """
         most = float(settings.TAKHIN_PRODUCE_TIMEOUT)
         budget = most if seconds is None else min(seconds, most)
         began = time.monotonic()
         cluster = self._cluster
-        count = cluster.watch.partition_count(topic)
-        for write in writes:
-            check_partition(write.partition, count)
+        rejected: dict[PartitionKey, StorageError] = self._missing(writes)
         cluster.admit()
-        rejected = self._rejected([(topic, write.partition) for write in writes], budget)
-        accepted = [write for write in writes if (topic, write.partition) not in rejected] if rejected else writes
-        outcomes = self._deliver(topic, accepted, began + budget) if accepted else []
+        rejected |= self._unwritable([place for place in map(_place, writes) if place not in rejected], budget)
+        accepted = [write for write in writes if _place(write) not in rejected] if rejected else writes
+        outcomes = self._deliver(accepted, began + budget) if accepted else []
         # A failure within a shorter time does not prove that a partition is in trouble.
-        self._learn(topic, accepted, outcomes, began if budget == most else None)
+        self._learn(accepted, outcomes, began if budget == most else None)
         rest = iter(outcomes)
-        return [[rejected.get((topic, write.partition)) or next(rest) for _ in write.records] for write in writes]
+        return [[rejected.get(_place(write)) or next(rest) for _ in write.records] for write in writes]
 
-    def _rejected(self, places: Sequence[PartitionKey], seconds: float) -> dict[PartitionKey, StorageUnavailable]:
+    def _missing(self, writes: Sequence[Write]) -> dict[PartitionKey, StorageError]:
+        """Return the error of each partition whose topic does not exist. Raises TopicNotFound if none exists."""
+        missing: dict[PartitionKey, StorageError] = {}
+        for write in writes:
+            try:
+                check_partition(write.partition, self._cluster.watch.partition_count(write.topic))
+            except TopicNotFound as error:
+                missing[_place(write)] = error
+        if missing and len(missing) == len(writes):
+            raise next(iter(missing.values()))
+        return missing
+
+    def _unwritable(self, places: Sequence[PartitionKey], seconds: float) -> dict[PartitionKey, StorageError]:
         """Return why nothing can be written to some of the partitions now."""
         cluster = self._cluster
         found = {
@@ -65,7 +78,6 @@ class Sender:
 
     def _learn(
         self,
-        topic: str,
         writes: Sequence[Write],
         outcomes: Sequence[DeliveryResult],
         sent_at: float | None,
@@ -77,38 +89,36 @@ class Sender:
             cluster.breaker.acknowledged()
         rest = iter(outcomes)
         for write in writes:
-            place = topic, write.partition
+            place = _place(write)
             found = list(itertools.islice(rest, len(write.records)))
             if OutcomeUnknown not in kinds or not all(isinstance(outcome, OutcomeUnknown) for outcome in found):
                 cluster.partitions.succeeded(place)
             elif sent_at is not None:
                 cluster.partitions.failed(place, sent_at)
 
-    def _deliver(self, topic: str, writes: Sequence[Write], deadline: float) -> list[DeliveryResult]:
+    def _deliver(self, writes: Sequence[Write], deadline: float) -> list[DeliveryResult]:
         """Return every record's outcome, in order. Records rejected with their batch are sent again individually."""
         cluster = self._cluster
-        records: list[tuple[int, Record]] = [(write.partition, record) for write in writes for record in write.records]
+        records = [(write.topic, write.partition, record) for write in writes for record in write.records]
         codec = writes[0].codec
-        delivery = cluster.producer(codec).send(topic, records, cluster.room)
+        delivery = cluster.producer(codec).send(records, cluster.room)
         if not delivery.wait(min(SOON_SECONDS, deadline - time.monotonic())):
-            self._wait_longer(delivery, topic, {write.partition for write in writes}, deadline)
+            self._wait_longer(delivery, set(map(_place, writes)), deadline)
         outcomes = delivery.settle()
         again = delivery.refused_with_batch()
         for start in range(0, len(again), ALONE_AT_ONCE):
             part = again[start : start + ALONE_AT_ONCE]
-            for index, outcome in zip(
-                part, self._alone(topic, [records[i] for i in part], codec, deadline), strict=True
-            ):
+            for index, outcome in zip(part, self._alone([records[i] for i in part], codec, deadline), strict=True):
                 outcomes[index] = outcome
         return outcomes
 
-    def _wait_longer(self, delivery: Delivery, topic: str, partitions: Collection[int], deadline: float) -> None:
-        """Wait for records that were not acknowledged soon. Raises TopicNotFound if the topic has been deleted.
+    def _wait_longer(self, delivery: Delivery, places: Collection[PartitionKey], deadline: float) -> None:
+        """Wait for records that were not acknowledged soon. Raises TopicNotFound if their only topic has been deleted.
 
         Only a share of the threads may wait for a partition that acknowledges nothing. The others give up early.
         """
         cluster = self._cluster
-        places = [(topic, number) for number in partitions]
+        topics = {topic for topic, _ in places}
         takes_share = lane.current() is None
         if takes_share and not cluster.threads.enter(places):
             delivery.wait(min(LATE_SECONDS, deadline - time.monotonic()))
@@ -116,23 +126,26 @@ class Sender:
         try:
             while not delivery.wait(min(SOON_SECONDS, deadline - time.monotonic())):
                 cluster.watch.wake()
-                if not cluster.watch.knows(topic):
-                    raise TopicNotFound(topic)
-                if time.monotonic() >= deadline:
+                deleted = [topic for topic in topics if not cluster.watch.knows(topic)]
+                if deleted and len(topics) == 1:
+                    raise TopicNotFound(deleted[0])
+                if deleted or time.monotonic() >= deadline:
                     return
         finally:
             if takes_share:
                 cluster.threads.leave(places)
 
-    def _alone(
-        self, topic: str, records: list[tuple[int, Record]], codec: str, deadline: float
-    ) -> list[DeliveryResult]:
+    def _alone(self, records: list[Placed], codec: str, deadline: float) -> list[DeliveryResult]:
         """Send each record in its own batch and return the outcomes; NotAttempted if no time is left."""
         if time.monotonic() > deadline - ALONE_SECONDS:
             return [NotAttempted("too many records before it were rejected", retriable=True)] * len(records)
         try:
-            delivery = self._cluster.producer(codec, alone=True).send(topic, records, self._cluster.room)
+            delivery = self._cluster.producer(codec, alone=True).send(records, self._cluster.room)
         except QueueFull as error:
             return [error] * len(records)
         delivery.wait(deadline - time.monotonic())
         return delivery.settle()
+
+
+def _place(write: Write) -> PartitionKey:
+    return write.topic, write.partition

@@ -17,7 +17,7 @@ from topics.log.kafka.administration import PartitionKey
 from topics.log.kafka.cluster import RECEIPTS, Cluster
 from topics.log.kafka.producers import Delivery, DeliveryResult
 from topics.log.kafka.receipts import Receipts
-from topics.log.kafka.refusals import RefusalSearch, not_taken, records_of
+from topics.log.kafka.refusals import RefusalSearch, not_taken, placed_of
 from topics.log.kafka.transactions import SILENT_SECONDS, TransactionalProducer
 from topics.log.records import Record
 
@@ -45,7 +45,7 @@ class KafkaSession(Session):
         self._check_partitions(entries)
         producer = self._producers[entries[0].writes[0].codec]
         began = time.monotonic()
-        deliveries = producer.send([(entry.topic, records_of(entry)) for entry in entries])
+        deliveries = producer.send([placed_of(entry) for entry in entries])
         if all(delivery.is_taken for delivery in deliveries):
             self._note_taken(entries)
             return self._commit(producer, entries, [delivery.outcomes for delivery in deliveries])
@@ -91,10 +91,10 @@ class KafkaSession(Session):
         """
         if any(delivery.is_refused for delivery in deliveries):
             return
-        silent = set()
+        silent: set[PartitionKey] = set()
         for entry, delivery in zip(entries, deliveries, strict=True):
-            records = records_of(entry)
-            silent |= {(entry.topic, records[index][0]) for index in delivery.silent()}
+            records = placed_of(entry)
+            silent |= {records[index][:2] for index in delivery.silent()}
         for place in silent:
             self._cluster.transactional.failed(place, sent_at)
         if silent:
@@ -105,7 +105,7 @@ class KafkaSession(Session):
         """Find the records that Kafka rejects and append the others; append none if the entry is strict."""
         search = RefusalSearch(producer, entry, REFUSALS_SECONDS)
         search.run()
-        deliveries = producer.send(*[[(entry.topic, records)] for records in search.accepted_records()])
+        deliveries = producer.send(*[[records] for records in search.accepted_records()])
         if len(deliveries) < len(search.accepted) or not all(delivery.is_taken for delivery in deliveries):
             producer.abort()
             raise StorageUnavailable("Kafka rejected records that it had accepted before")
@@ -121,10 +121,10 @@ class KafkaSession(Session):
         results = [_results(entry, one) for entry, one in zip(entries, outcomes, strict=True)]
         now_ms = time.time_ns() // 1_000_000
         receipts = [
-            (self._receipts.partition, Record(entry.key.encode(), entry.receipt(result), now_ms))
+            (RECEIPTS, self._receipts.partition, Record(entry.key.encode(), entry.receipt(result), now_ms))
             for entry, result in zip(entries, results, strict=True)
         ]
-        producer.commit((RECEIPTS, receipts))
+        producer.commit(receipts)
         return results
 
     def receipts(self, keys: Sequence[str], since_ms: int) -> dict[str, bytes]:
@@ -137,7 +137,7 @@ class KafkaSession(Session):
 
 
 def _places(entries: Sequence[Entry]) -> set[PartitionKey]:
-    return {(entry.topic, write.partition) for entry in entries for write in entry.writes}
+    return {(write.topic, write.partition) for entry in entries for write in entry.writes}
 
 
 def _results(entry: Entry, outcomes: Sequence[DeliveryResult | None]) -> Results:

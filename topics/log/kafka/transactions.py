@@ -9,6 +9,7 @@ import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from operator import itemgetter
 
 from confluent_kafka import KafkaException, Producer
 
@@ -29,8 +30,9 @@ LAST_REPORTS_SECONDS = 0.02
 COMMIT_SECONDS = 10.0
 # A coordinator aborts within milliseconds, unless the transaction has a partition that cannot be written.
 ABORT_SECONDS = 1.5
-# A topic and records for it; the records for one partition form a batch.
-Batch = tuple[str, Sequence[Placed]]
+# Records that are sent together; those for one partition form a batch.
+Batch = Sequence[Placed]
+Topics = frozenset[str]
 
 
 class TransactionalProducer:
@@ -67,24 +69,24 @@ class TransactionalProducer:
             self._producer.begin_transaction()
             self._is_open = True
             for step in steps:
-                queued = [self._queue(topic, records) for topic, records in step]
+                queued = [self._queue(records) for records in step]
                 deliveries += queued
-                self._serve([topic for topic, _ in step], queued)
+                self._serve(list(map(_topics_of, step)), queued)
                 if not all(delivery.is_taken for delivery in queued):
                     break
         except KafkaException as error:
             raise _over(error) from error
         return deliveries
 
-    def _queue(self, topic: str, records: Sequence[Placed]) -> Delivery:
+    def _queue(self, records: Batch) -> Delivery:
         delivery = Delivery(len(records))
-        delivery.expect(send(self._producer, topic, records, delivery))
+        delivery.expect(send(self._producer, records, delivery))
         return delivery
 
-    def _serve(self, topics: Sequence[str], deliveries: Sequence[Delivery]) -> None:
+    def _serve(self, topics: Sequence[Topics], deliveries: Sequence[Delivery]) -> None:
         """Flush until every record is reported or one has failed, or a topic has been silent for SILENT_ROUNDS.
 
-        Records queued behind a failed record would never be sent.
+        `topics` has the topics of each delivery. Records queued behind a failed record would never be sent.
         """
         heard = dict.fromkeys(topics, (0, 0))
         for number in itertools.count(1):
@@ -93,20 +95,20 @@ class TransactionalProducer:
                 while self._producer.poll(LAST_REPORTS_SECONDS):
                     pass
                 return
-            missing, reported = set(), Counter[str]()
-            for topic, delivery in zip(topics, deliveries, strict=True):
-                reported[topic] += delivery.reported
+            missing, reported = set(), Counter[Topics]()
+            for names, delivery in zip(topics, deliveries, strict=True):
+                reported[names] += delivery.reported
                 if not delivery.is_reported:
-                    missing.add(topic)
-            heard |= {topic: (count, number) for topic, count in reported.items() if count > heard[topic][0]}
-            if not missing or any(number - heard[topic][1] >= SILENT_ROUNDS for topic in missing):
+                    missing.add(names)
+            heard |= {names: (count, number) for names, count in reported.items() if count > heard[names][0]}
+            if not missing or any(number - heard[names][1] >= SILENT_ROUNDS for names in missing):
                 return
 
     def commit(self, receipts: Batch) -> None:
         """Commit the transaction with the receipts. Raises StorageUnavailable and LogRefused after aborting it."""
         try:
-            delivery = self._queue(*receipts)
-            self._serve(receipts[:1], [delivery])
+            delivery = self._queue(receipts)
+            self._serve([_topics_of(receipts)], [delivery])
             if not delivery.is_taken:
                 self.abort()
                 raise _rejected(delivery)
@@ -136,6 +138,10 @@ class TransactionalProducer:
 
 def failures_of(deliveries: Sequence[Delivery]) -> list[StorageError]:
     return [failure for delivery in deliveries for failure in delivery.failures()]
+
+
+def _topics_of(records: Batch) -> Topics:
+    return frozenset(map(itemgetter(0), records))
 
 
 def _rejected(receipts: Delivery) -> StorageError:
