@@ -3,6 +3,7 @@
 RequestError                  the whole request
 ├── NoRecords
 ├── TooManyRecords
+├── TooManyTopics
 ├── InvalidParameter
 │   ├── UnsupportedFormat
 │   ├── UnsupportedCompression
@@ -30,6 +31,11 @@ class NoRecords(RequestError):
 class TooManyRecords(RequestError):
     code = "too_many_records"
     title = "too many records"
+
+
+class TooManyTopics(RequestError):
+    code = "too_many_topics"
+    title = "too many topics"
 
 
 class UnsupportedFormat(InvalidParameter):
@@ -98,11 +104,15 @@ class IdempotencyKeyInUse(RequestError):
 
 
 class RecordFailure(msgspec.Struct, frozen=True, gc=False):
-    """Why one record was not written; takes the record's place in `offsets`."""
+    """Why one record was not written; takes the record's place in `offsets`.
+
+    `topic` is set in requests to several topics.
+    """
 
     error: str
     code: str
     retriable: bool
+    topic: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class RecordError(Exception):

@@ -24,6 +24,7 @@ STATUSES: dict[type[Exception], int] = {
     request_errors.RequestError: 400,
     request_errors.BodyTooLarge: 413,
     errors.TooManyRecords: 413,
+    errors.TooManyTopics: 413,
     request_errors.UnsupportedContentEncoding: 415,
     request_errors.UnsupportedContentType: 415,
     errors.RequestNotFound: 404,

@@ -29,7 +29,10 @@ DESCRIPTION = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"TextEncodingEnum": "topics.api.serializers.ENCODINGS"},
+    "ENUM_NAME_OVERRIDES": {
+        "TextEncodingEnum": "topics.api.serializers.ENCODINGS",
+        "FormatEnum": "producer.api.serializers.FORMAT_NAMES",
+    },
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
     # Swagger UI forgets a key with its page, and no other host validates the description.
     "SWAGGER_UI_SETTINGS": {"tryItOutEnabled": True, "displayRequestDuration": True, "validatorUrl": None},

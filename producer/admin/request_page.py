@@ -67,9 +67,14 @@ def _results(row: ProduceRequest) -> dict[str, Any]:
         return {"results": []}
     outcomes = list(enumerate(msgspec.json.decode(stored)))
     chosen = sorted(outcomes, key=lambda entry: "error" not in entry[1])[:MOST_RESULTS]
-    results = [{"index": index, **outcome, "address": _address(row.topic, outcome)} for index, outcome in chosen]
+    results = [
+        {"index": index, **outcome, "address": _address(outcome.get("topic", row.topic), outcome)}
+        for index, outcome in chosen
+    ]
     return {"results": results, "result_count": len(outcomes)}
 
 
 def _address(topic: str, outcome: dict[str, Any]) -> str:
-    return browser.address(topic, outcome["partition"], outcome["offset"]) if "offset" in outcome else ""
+    if "offset" not in outcome:
+        return ""
+    return browser.address(outcome.get("topic", topic), outcome["partition"], outcome["offset"])

@@ -8,14 +8,16 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
+from core.api.bodies import JSON_TYPES
 from core.api.openapi import COMMON, PROBLEM_TYPE, PROBLEMS, SHARED, problem_example, problems
 from core.api.serializers import ProblemSerializer
 from producer.api import serializers
-from producer.pipeline.dialects import DIALECTS
+from producer.errors import IdempotencyKeyInUse, IdempotencyKeyReused
+from producer.pipeline.dialects import NDJSON_TYPES
 from topics.api.openapi import TOPIC
 
 F = TypeVar("F", bound=Callable[..., Any])
-_JSON, _NDJSON = (dialect.content_types[0] for dialect in DIALECTS.values())
+_JSON, _NDJSON = JSON_TYPES[0], NDJSON_TYPES[0]
 _ID = "req_0199b2f0c1e27d5e8f6a3b1c9d4e7f20"
 _failure = {
     "error": "record 1: serialize value: 'x' is not standard base64",
@@ -54,6 +56,13 @@ def _problem(status: int) -> dict[Any, OpenApiResponse]:
     return {(status, PROBLEM_TYPE): OpenApiResponse(ProblemSerializer, error, [example])}
 
 
+def _key_problems() -> dict[Any, OpenApiResponse]:
+    error = IdempotencyKeyInUse()
+    example = problem_example(409, error.code, error.title, str(error))
+    example.value["retriable"] = True
+    return {(409, PROBLEM_TYPE): OpenApiResponse(ProblemSerializer, error.title, [example])}
+
+
 def _none_written(status: int, failure: dict[str, Any]) -> dict[Any, OpenApiResponse]:
     example = problem_example(
         status,
@@ -63,6 +72,9 @@ def _none_written(status: int, failure: dict[str, Any]) -> dict[Any, OpenApiResp
         offsets=[failure],
     )
     examples = [example]
+    if status == 422:
+        reused = IdempotencyKeyReused()
+        examples.append(problem_example(status, reused.code, reused.title, str(reused)))
     if status == 503:
         examples.append(problem_example(status, *PROBLEMS[status]))
     return {
@@ -83,6 +95,22 @@ def _retry_after(*statuses: str) -> OpenApiParameter:
     )
 
 
+_key = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description=(
+        "1 to 255 visible ASCII characters, such as a UUID. A retry with the same key returns the first response and "
+        f"writes nothing. Keys are kept for `TAKHIN_IDEMPOTENCY_TTL` ({settings.TAKHIN_IDEMPOTENCY_TTL // 3600} hours)."
+    ),
+)
+_replayed = OpenApiParameter(
+    "Idempotent-Replayed",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    response=["200", "202"],
+    description="`true` if this is the response to an earlier request with the same key.",
+)
 _prefer = OpenApiParameter(
     "Prefer",
     OpenApiTypes.STR,
@@ -100,50 +128,55 @@ _location = OpenApiParameter(
     "Location", OpenApiTypes.STR, OpenApiParameter.HEADER, response=["202"], description="URL of the request's status."
 )
 
-produce = extend_schema(
-    operation_id="produce",
-    summary="Write records to a topic",
-    description=(
-        "The response has one entry per record, in order: where the record was written, or its error. The status is "
-        "200 if at least one record was written. An `application/x-ndjson` body has one record object per line."
-    ),
-    tags=["produce"],
-    parameters=[
-        TOPIC,
-        serializers.ProduceParameters,
-        _prefer,
-        _encoding,
-        _location,
-        _retry_after("202", "503"),
-        *SHARED,
-    ],
-    request={
-        _JSON: serializers.ProduceRequestSerializer,
-        _NDJSON: OpenApiTypes.STR,
-    },
-    examples=[
-        OpenApiExample(
-            "records",
-            value={
-                "records": [{"key": "user-1", "value": {"amount": 1.1}, "headers": [{"key": "src", "value": "web"}]}]
-            },
-            request_only=True,
-            media_type=_JSON,
+
+def _producing(
+    operation: str,
+    summary: str,
+    body: Any,
+    topic: list[OpenApiParameter],
+    written: dict[str, Any],
+    failure: dict[str, Any],
+    records: dict[str, Any],
+    lines: str,
+) -> Callable[[F], F]:
+    """Describe an endpoint that writes records."""
+    documented: Callable[[F], F] = extend_schema(
+        operation_id=operation,
+        summary=summary,
+        description=(
+            "The response has one entry per record, in order: where the record was written, or its error. The status "
+            "is 200 if at least one record was written. An `application/x-ndjson` body has one record object per line."
         ),
-        OpenApiExample(
-            "lines",
-            value='{"key":"user-1","value":1}\n{"value":2}\n',
-            request_only=True,
-            media_type=_NDJSON,
-        ),
-    ],
-    responses={
+        tags=["produce"],
+        parameters=[
+            *topic,
+            serializers.ProduceParameters,
+            _key,
+            _prefer,
+            _encoding,
+            _replayed,
+            _location,
+            _retry_after("202", "409", "503"),
+            *SHARED,
+        ],
+        request={_JSON: body, _NDJSON: OpenApiTypes.STR},
+        examples=[
+            OpenApiExample("records", value=records, request_only=True, media_type=_JSON),
+            OpenApiExample("lines", value=lines, request_only=True, media_type=_NDJSON),
+        ],
+        responses=_produced(written, failure),
+    )
+    return documented
+
+
+def _produced(written: dict[str, Any], failure: dict[str, Any]) -> dict[Any, OpenApiResponse]:
+    return {
         200: OpenApiResponse(
             serializers.ProducedSerializer,
             description="At least one record was written.",
             examples=[
-                OpenApiExample("written", value={"offsets": [_written]}, response_only=True),
-                OpenApiExample("partly", value={"offsets": [_written, _failure]}, response_only=True),
+                OpenApiExample("written", value={"offsets": [written]}, response_only=True),
+                OpenApiExample("partly", value={"offsets": [written, failure]}, response_only=True),
             ],
         ),
         202: OpenApiResponse(
@@ -154,10 +187,39 @@ produce = extend_schema(
         **problems(401, 404, 405, 413, 415, 429, 500),
         **_problem(400),
         **_problem(403),
-        **_none_written(422, _failure),
-        **_none_written(503, {**_failure, "code": "log_unavailable", "retriable": True}),
+        **_key_problems(),
+        **_none_written(422, failure),
+        **_none_written(503, {**failure, "code": "log_unavailable", "retriable": True}),
         **_in_doubt(),
+    }
+
+
+_header = {"key": "src", "value": "web"}
+produce = _producing(
+    "produce",
+    "Write records to a topic",
+    serializers.ProduceRequestSerializer,
+    [TOPIC],
+    _written,
+    _failure,
+    {"records": [{"key": "user-1", "value": {"amount": 1.1}, "headers": [_header]}]},
+    '{"key":"user-1","value":1}\n{"value":2}\n',
+)
+produce_to_topics = _producing(
+    "produceToTopics",
+    "Write records to several topics",
+    serializers.TopicsRequestSerializer,
+    [],
+    {"topic": "orders", **_written},
+    {"topic": "payments", **_failure},
+    {
+        "records": [
+            {"topic": "orders", "key": "order-7", "value": {"amount": 1.1}},
+            {"topic": "payments", "key": "order-7", "value": "AQID"},
+        ],
+        "topics": {"payments": {"valueFormat": "binary"}},
     },
+    '{"topic":"orders","value":1}\n{"topic":"payments","value":2}\n',
 )
 _pending = {
     "requestId": _ID,

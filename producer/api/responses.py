@@ -77,13 +77,14 @@ def _in_doubt(request: HttpRequest, detail: str) -> Response:
 
 def status(row: ProduceRequest) -> dict[str, Any]:
     """Return the status of a request."""
+    options = row.read_options()
     shown: dict[str, Any] = {
         "requestId": row.pk,
         "status": row.status,
-        "topic": row.topic,
+        **({"topics": [topic for topic, _ in options.topics]} if options.topics else {"topic": row.topic}),
         "recordCount": row.record_count,
         "createdAt": row.created_at,
-        **row.read_options().schema_ids(),
+        **options.schema_ids(),
     }
     if row.is_finished:
         shown["completedAt"] = row.completed_at

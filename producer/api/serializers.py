@@ -7,11 +7,12 @@ from rest_framework import serializers
 
 from core.api.serializers import IntegerParameter, ParameterSerializer, ProblemSerializer, StrictSerializer
 from producer.models import Status
-from producer.pipeline.formats import WITH_SCHEMA
-from producer.pipeline.parameters import PARAMETERS, Parameter
+from producer.pipeline.formats import FORMATS, WITH_SCHEMA
+from producer.pipeline.parameters import MAX_SCHEMA_ID, PARAMETERS, Parameter
 from topics.api.serializers import HeaderValueField
 
 MAX_WAIT_SECONDS = 30
+FORMAT_NAMES = list(FORMATS)
 
 
 @extend_schema_field({})
@@ -71,9 +72,32 @@ class ProduceRequestSerializer(StrictSerializer):
     valueSchema = AnyJsonField(required=False, help_text="Avro schema of the values, as JSON or as a string.")
 
 
-class OutcomeSerializer(serializers.Serializer[Any]):
-    """Where a record was written, or why it was not."""
+class TopicRecordSerializer(RecordSerializer):
+    topic = serializers.CharField(help_text="The topic's name.")
 
+
+class TopicOptionsSerializer(StrictSerializer):
+    """How the records of one topic are written, where that differs from the query's parameters."""
+
+    keyFormat = serializers.ChoiceField(choices=FORMAT_NAMES, required=False)
+    valueFormat = serializers.ChoiceField(choices=FORMAT_NAMES, required=False)
+    keySchema = AnyJsonField(required=False, help_text="SUBJECT, SUBJECT:VERSION, or an Avro schema.")
+    valueSchema = AnyJsonField(required=False, help_text="SUBJECT, SUBJECT:VERSION, or an Avro schema.")
+    keySchemaId = serializers.IntegerField(required=False, min_value=0, max_value=MAX_SCHEMA_ID)
+    valueSchemaId = serializers.IntegerField(required=False, min_value=0, max_value=MAX_SCHEMA_ID)
+
+
+class TopicsRequestSerializer(StrictSerializer):
+    records = TopicRecordSerializer(many=True, allow_empty=False)
+    topics = serializers.DictField(
+        child=TopicOptionsSerializer(), required=False, help_text="Formats and schemas by topic."
+    )
+
+
+class OutcomeSerializer(serializers.Serializer[Any]):
+    """Where a record was written, or why it was not. `topic` is present in requests to several topics."""
+
+    topic = serializers.CharField(required=False)
     partition = serializers.IntegerField(required=False)
     offset = serializers.IntegerField(required=False)
     timestamp = serializers.IntegerField(required=False, help_text="Milliseconds since the epoch.")
@@ -85,6 +109,7 @@ class OutcomeSerializer(serializers.Serializer[Any]):
 class SchemaIdsSerializer(serializers.Serializer[Any]):
     keySchemaId = serializers.IntegerField(required=False, help_text=f"With key.format={WITH_SCHEMA}.")
     valueSchemaId = serializers.IntegerField(required=False, help_text=f"With value.format={WITH_SCHEMA}.")
+    schemas = serializers.DictField(required=False, help_text="The schema ids of each topic, if there are several.")
 
 
 class ProducedSerializer(SchemaIdsSerializer):
@@ -103,7 +128,10 @@ class ProduceProblemSerializer(ProblemSerializer):
 class StatusSerializer(SchemaIdsSerializer):
     requestId = serializers.CharField()
     status = serializers.ChoiceField(choices=Status.values)
-    topic = serializers.CharField()
+    topic = serializers.CharField(required=False)
+    topics = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="Of a request to several topics, instead of `topic`."
+    )
     recordCount = serializers.IntegerField()
     createdAt = serializers.DateTimeField()
     completedAt = serializers.DateTimeField(required=False)

@@ -1,6 +1,7 @@
 """The views for produce requests and their status."""
 
 import contextlib
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from rest_framework.viewsets import ViewSet
 from core import lane
 from core.api import bodies
 from core.api.bodies import Body
+from core.api.errors import InvalidParameter
 from core.database import transactions
 from core.errors import StorageUnavailable
 from producer.api import idempotency, openapi, responses
@@ -23,24 +25,29 @@ from producer.authentication import key_of
 from producer.errors import RequestNotFound
 from producer.models import ApiKey, NewKey, Outcomes, ProduceRequest, new_request_id
 from producer.options import Options
-from producer.pipeline import parameters
+from producer.pipeline import parameters, topics
 from producer.pipeline.dialects import DIALECTS, Dialect, dialect_of
+from producer.pipeline.inbound import Decoded
 from producer.pipeline.produce import Inbound, KeyTaken, produce
 from producer.pipeline.schemas import needs_schema, with_schemas
 from producer.queue.accept import accept, accept_to_wait
 from producer.queue.session_writer import writes_in_sessions
 from topics.log import current_log
-from topics.log.errors import TopicExists, TopicNotFound
+from topics.log.errors import InvalidTopic, TopicExists, TopicNotFound
 
 # A record is an object, and may contain some. A thousand records take a few milliseconds.
 MOST_OBJECTS_IN_LANE = 5000
+# The names of several topics are stored together, in the column for one.
+MOST_SHOWN_TOPICS = 249
 
 
 class _Given(msgspec.Struct, frozen=True):
-    """What a client has sent, before its records are decoded."""
+    """What a client has sent, before its records are decoded. Without a topic, each record names its own."""
 
     http: HttpRequest
-    topic: str
+    topic: str | None
+    # Raises PermissionDenied.
+    check_topic: Callable[[str], None]
     chosen: Options
     dialect: Dialect
     body: Body
@@ -53,7 +60,7 @@ class _Given(msgspec.Struct, frozen=True):
 
 
 class ProduceViewSet(ViewSet):
-    scopes: ClassVar[dict[str, str]] = {"create": "produce"}
+    scopes: ClassVar[dict[str, str]] = {"create": "produce", "create_to_topics": "produce"}
 
     @property
     def default_response_headers(self) -> dict[str, str]:
@@ -62,13 +69,23 @@ class ProduceViewSet(ViewSet):
 
     @openapi.produce
     def create(self, request: Request, topic: str) -> Response:
+        return self._respond(request, topic)
+
+    @openapi.produce_to_topics
+    def create_to_topics(self, request: Request) -> Response:
+        return self._respond(request, None)
+
+    def _respond(self, request: Request, topic: str | None) -> Response:
         http = request._request
         if (awaited := http.META.get("takhin.waited_for")) is not None:
             return _after_waiting(http, awaited)
-        _find_or_create_topic(topic)
+        if topic is not None:
+            _find_or_create_topic(topic)
         chosen = parameters.parse(http.META.get("QUERY_STRING", ""))
-        dialect = dialect_of(http.META.get("CONTENT_TYPE", ""))
-        given = _Given(http, topic, chosen, dialect, bodies.read(http), key_of(request), _prefers_async(http))
+        dialect = dialect_of(http.META.get("CONTENT_TYPE", ""), has_topics=topic is None)
+        check_topic = partial(self.check_object_permissions, request)
+        body, api_key = bodies.read(http), key_of(request)
+        given = _Given(http, topic, check_topic, chosen, dialect, body, api_key, _prefers_async(http))
         key = idempotency.key_of(http, dialect.name, given.body.data, given.api_key, is_async=given.is_async)
         if key is None:
             return _produced(given, None)
@@ -95,11 +112,13 @@ class StatusViewSet(ViewSet):
 def _produced(given: _Given, key: NewKey | None) -> Response:
     """Raises KeyTaken."""
     topic_log = current_log()
+    if given.chosen.atomic and not (topic_log.supports_transactions or writes_in_sessions(topic_log)):
+        raise InvalidParameter("atomic=true requires a log with transactions; on Kafka, TAKHIN_KAFKA_EXACTLY_ONCE=true")
     inbound = _inbound(given, key)
     if given.is_async:
         accept(inbound)
         return responses.accepted(inbound.request_id, inbound.options, preferred=given.prefers_async)
-    if key is None or not writes_in_sessions(topic_log):
+    if not (key is not None or given.chosen.atomic) or not writes_in_sessions(topic_log):
         return responses.produced(given.http, given.dialect, produce(topic_log, inbound), inbound.options)
     lane.leave()
     accepted = accept_to_wait(topic_log, inbound)
@@ -114,17 +133,49 @@ def _inbound(given: _Given, key: NewKey | None) -> Inbound:
         # Schemas may come from another server, and many records take their time.
         lane.leave()
     decoded = given.dialect.decode(given.body.data)
+    if given.topic is None:
+        topic, options = _topics(given, decoded)
+    else:
+        topic, options = given.topic, with_schemas(given.topic, given.chosen, decoded.schemas, given.api_key)
     new_id = given.http.META.get("takhin.new_id")
     return Inbound(
-        topic=given.topic,
+        topic=topic,
         dialect=given.dialect.name,
         decoded=decoded,
-        options=with_schemas(given.topic, given.chosen, decoded.schemas, given.api_key),
+        options=options,
         body=given.body,
         api_key=given.api_key,
         request_id=new_request_id(new_id),
         http_request_id=None if new_id else given.http.META["HTTP_X_REQUEST_ID"],
         idempotency_key=key,
+    )
+
+
+def _topics(given: _Given, decoded: Decoded) -> tuple[str, Options]:
+    """Return the topics' names as they are stored, and the options of those that exist.
+
+    Raises PermissionDenied, and TopicNotFound if none of them exists.
+    """
+    names = topics.names_of(decoded)
+    for name in names:
+        given.check_topic(name)
+    if decoded.topic_options:
+        # Schemas may come from another server.
+        lane.leave()
+    known: list[str] = []
+    for name in names:
+        try:
+            _find_or_create_topic(name)
+        except (TopicNotFound, InvalidTopic):
+            if len(names) == 1:
+                raise
+        else:
+            known.append(name)
+    if not known:
+        raise TopicNotFound(names[0])
+    label = ",".join(names)
+    return label if len(label) <= MOST_SHOWN_TOPICS else f"{label[: MOST_SHOWN_TOPICS - 1]}…", topics.with_topics(
+        known, decoded, given.chosen, given.api_key
     )
 
 

@@ -6,111 +6,39 @@ records (base64, size, partition, unpaired surrogates) are not checked here.
 
 import io
 import re
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from operator import attrgetter
-from typing import Annotated, Generic, TypeVar
+from typing import Any
 
 import msgspec
 from django.conf import settings
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from core import json_text, lane
 from core.api.errors import InvalidBody
 from core.json_text import InvalidJson
 from core.nesting import is_deeper
-from producer.errors import NoRecords, TooManyRecords
+from producer.errors import NoRecords
 from producer.pipeline import surrogates
+from producer.pipeline.grammar import ONE_TOPIC, RECORD, TOPICS, Grammar, TopicsEnvelope, allowance, too_many
+from producer.pipeline.inbound import (
+    NO_SCHEMAS,
+    Base64Text,
+    Decoded,
+    InboundHeader,
+    InboundRecord,
+    InlineSchemas,
+    TopicOptions,
+    TopicRecord,
+    decoded,
+)
 from producer.pipeline.surrogates import Hidden
 
-R = TypeVar("R")
-NULL = msgspec.Raw(b"null")
-Timestamp = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-EXAMPLE = '{"records": [{"key": "k", "value": 1}]}'
-LINE_EXAMPLE = 'one record per line, such as {"key": "k", "value": 1}'
-# Where to look for repeated field names. The contents of a key or value are not checked.
-RECORD: json_text.Shape = {"headers": [{"value": {}}]}
-ENVELOPE: json_text.Shape = {"records": [RECORD]}
+_headers_of = attrgetter("headers")
 
 
-class Base64Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A header's bytes: `{"base64": "…"}`."""
-
-    base64: str
-
-
-class InboundHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    key: str
-    value: str | Base64Text | UnsetType | None = UNSET
-
-
-class InboundRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    """One record as sent. `key` and `value` are JSON text, `null` if absent.
-
-    An absent field is UNSET and a null one is None, so a record has exactly the fields that were sent.
-    """
-
-    # msgspec rejects `Raw | None`, so absent and null are both the text `null`.
-    key: msgspec.Raw = NULL
-    value: msgspec.Raw = NULL
-    partition: int | UnsetType | None = UNSET
-    timestamp: Timestamp | UnsetType | None = UNSET
-    headers: list[InboundHeader] | UnsetType | None = UNSET
-
-
-class InlineSchemas(msgspec.Struct, frozen=True):
-    """The schemas in a body, as JSON text."""
-
-    key: bytes | None = None
-    value: bytes | None = None
-
-
-_key_of, _value_of, _headers_of = attrgetter("key"), attrgetter("value"), attrgetter("headers")
-NO_SCHEMAS = InlineSchemas()
-
-
-class Decoded(msgspec.Struct, frozen=True):
-    """The records of a body, with the JSON texts of their keys and values as columns."""
-
-    records: list[InboundRecord]
-    keys: list[bytes]
-    values: list[bytes]
-    schemas: InlineSchemas = NO_SCHEMAS
-
-
-def _decoded(records: list[InboundRecord], schemas: InlineSchemas = NO_SCHEMAS) -> Decoded:
-    keys, values = list(map(bytes, map(_key_of, records))), list(map(bytes, map(_value_of, records)))
-    return Decoded(records, keys, values, schemas)
-
-
-class _Envelope(msgspec.Struct, Generic[R], forbid_unknown_fields=True, omit_defaults=True):
-    records: list[R] | UnsetType = UNSET
-    keySchema: msgspec.Raw = NULL
-    valueSchema: msgspec.Raw = NULL
-
-
-class _Allowance(threading.local):
-    """How many more records this thread's body may have."""
-
-    left = 0
-
-
-_allowance = _Allowance()
-
-
-class _CountedRecord(InboundRecord, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    """A record of a body that may have too many. Decoding stops at the first one past the limit."""
-
-    def __post_init__(self) -> None:
-        _allowance.left -= 1
-        if _allowance.left < 0:
-            raise _too_many()
-
-
-_envelopes = msgspec.json.Decoder(_Envelope[InboundRecord])
-_counted_envelopes = msgspec.json.Decoder(_Envelope[_CountedRecord])
-_records = msgspec.json.Decoder(InboundRecord)
 _blank = re.compile(rb"\s*")
 
 
@@ -119,39 +47,60 @@ def envelope(body: bytes) -> Decoded:
 
     Raises InvalidBody, NoRecords, TooManyRecords.
     """
-    return _decode(_read_envelope, body)
+    return _decode(partial(_read_envelope, ONE_TOPIC), body)
 
 
 def lines(body: bytes) -> Decoded:
     """Return the records of newline-delimited JSON in UTF-8. Raises InvalidBody, NoRecords, TooManyRecords."""
-    return _decode(_read_lines, body)
+    return _decode(partial(_read_lines, ONE_TOPIC), body)
+
+
+def topics_envelope(body: bytes) -> Decoded:
+    """Do the same as `envelope` for a request to several topics."""
+    return _decode(partial(_read_envelope, TOPICS), body)
+
+
+def topics_lines(body: bytes) -> Decoded:
+    """Do the same as `lines` for a request to several topics."""
+    return _decode(partial(_read_lines, TOPICS), body)
 
 
 def _decode(read: Callable[[bytes], Decoded], body: bytes) -> Decoded:
     try:
-        decoded = read(body)
+        found = read(body)
     except InvalidJson as error:
         # To say what is wrong may take long, and so do unpaired surrogates.
         lane.leave()
         hidden = surrogates.hide(body)
         if hidden is None:
             raise InvalidBody(str(error)) from None
-        decoded = _read_hidden(read, hidden)
-    if not decoded.records:
+        found = _read_hidden(read, hidden)
+    if not found.records:
         raise NoRecords("the body has no records; send at least one")
-    return decoded
+    return found
 
 
 def _read_hidden(read: Callable[[bytes], Decoded], hidden: Hidden) -> Decoded:
     """Decode a body with unpaired surrogates. They fail only their own record, or none: `json` stores them as sent."""
     try:
-        decoded = read(hidden.text)
+        found = read(hidden.text)
     except InvalidJson as error:
         raise InvalidBody(hidden.restore_words(str(error))) from None
-    for part, schema in (("key", decoded.schemas.key), ("value", decoded.schemas.value)):
-        if schema is not None and hidden.marker in schema:
-            raise InvalidBody(f"$.{part}Schema: contains an unpaired surrogate")
-    return _decoded([_restored(record, hidden) for record in decoded.records], decoded.schemas)
+    for place, text in _names_and_schemas(found):
+        if hidden.marker in text:
+            raise InvalidBody(f"{place}: contains an unpaired surrogate")
+    topic_options = found.topic_options if found.topics else None
+    return decoded([_restored(record, hidden) for record in found.records], found.schemas, topic_options)
+
+
+def _names_and_schemas(found: Decoded) -> Iterator[tuple[str, bytes]]:
+    """Yield the place and text of everything that may not contain unpaired surrogates."""
+    for part, schema in (("key", found.schemas.key), ("value", found.schemas.value)):
+        if schema is not None:
+            yield f"$.{part}Schema", schema
+    for index, topic in enumerate(found.topics):
+        yield f"$.records[{index}].topic", topic.encode()
+    yield "$.topics", msgspec.json.encode(found.topic_options)
 
 
 def _restored(record: InboundRecord, hidden: Hidden) -> InboundRecord:
@@ -169,53 +118,68 @@ def _restored_header(header: InboundHeader, hidden: Hidden) -> InboundHeader:
     return InboundHeader(hidden.restore_string(header.key), value)
 
 
-def _read_envelope(body: bytes) -> Decoded:
+def _read_envelope(grammar: Grammar, body: bytes) -> Decoded:
     if not body.strip():
         raise InvalidJson('the body is empty; expected {"records": [...]}')
     try:
-        envelope = _parse_envelope(body)
+        envelope = _parse_envelope(grammar, body)
     except InvalidJson as error:
-        raise InvalidJson(_expecting(EXAMPLE, error)) from None
-    json_text.check_fields(body, envelope, ENVELOPE)
-    schemas = InlineSchemas(_inline("key", envelope.keySchema), _inline("value", envelope.valueSchema))
-    decoded = _decoded([] if envelope.records is UNSET else list(envelope.records), schemas)
-    for index, excess in _excesses(decoded):
+        raise InvalidJson(_expecting(grammar.body_example, error)) from None
+    json_text.check_fields(body, envelope, grammar.shape)
+    records = [] if envelope.records is UNSET else list(envelope.records)
+    if isinstance(envelope, TopicsEnvelope):
+        topic_options = {} if envelope.topics is UNSET else envelope.topics
+        _check_topics(records, topic_options)
+        found = decoded(records, NO_SCHEMAS, topic_options)
+    else:
+        schemas = InlineSchemas(_inline("$.key", envelope.keySchema), _inline("$.value", envelope.valueSchema))
+        found = decoded(records, schemas)
+    for index, excess in _excesses(found):
         raise InvalidJson(f"$.records[{index}]{excess}")
-    return decoded
+    return found
 
 
-def _parse_envelope(body: bytes) -> "_Envelope[InboundRecord] | _Envelope[_CountedRecord]":
+def _check_topics(records: Sequence[TopicRecord], topic_options: Mapping[str, TopicOptions]) -> None:
+    named = {record.topic for record in records}
+    for topic, given in topic_options.items():
+        if topic not in named:
+            raise InvalidJson("no record has this topic", f"$.topics.{topic[:60]}")
+        for part, raw in (("key", given.keySchema), ("value", given.valueSchema)):
+            _inline(f"$.topics.{topic[:60]}.{part}", raw)
+
+
+def _parse_envelope(grammar: Grammar, body: bytes) -> Any:
     # Counting takes a call per record. A body has no more records than opening braces.
     if body.count(b"{") <= settings.TAKHIN_MAX_RECORDS:
-        return json_text.parse(_envelopes, body)
-    _allowance.left = settings.TAKHIN_MAX_RECORDS
-    return json_text.parse(_counted_envelopes, body)
+        return json_text.parse(grammar.envelopes, body)
+    allowance.left = settings.TAKHIN_MAX_RECORDS
+    return json_text.parse(grammar.counted_envelopes, body)
 
 
-def _inline(part: str, raw: msgspec.Raw) -> bytes | None:
+def _inline(place: str, raw: msgspec.Raw) -> bytes | None:
     text = bytes(raw)
     if is_deeper(text, settings.TAKHIN_MAX_NESTING):
-        raise InvalidJson(f"nested deeper than {settings.TAKHIN_MAX_NESTING} levels", f"$.{part}Schema")
+        raise InvalidJson(f"nested deeper than {settings.TAKHIN_MAX_NESTING} levels", f"{place}Schema")
     return None if text == b"null" else text
 
 
-def _read_lines(body: bytes) -> Decoded:
+def _read_lines(grammar: Grammar, body: bytes) -> Decoded:
     records: list[InboundRecord] = []
     for end, line in _lines_of(body):
         if len(records) == settings.TAKHIN_MAX_RECORDS:
-            raise _too_many()
+            raise too_many()
         try:
-            records.append(json_text.parse(_records, line))
+            records.append(json_text.parse(grammar.records, line))
         except InvalidJson as error:
-            raise _on_line(body, end, _expecting(LINE_EXAMPLE, error)) from None
+            raise _on_line(body, end, _expecting(grammar.line_example, error)) from None
     if json_text.loses_fields(body, records):
         lane.leave()
         _refuse_repeated_fields(body)
-    decoded = _decoded(records)
-    for index, excess in _excesses(decoded):
+    found = decoded(records, topic_options={} if grammar is TOPICS else None)
+    for index, excess in _excesses(found):
         end, _ = next(islice(_lines_of(body), index, None))
         raise _on_line(body, end, f"${excess}")
-    return decoded
+    return found
 
 
 def _lines_of(body: bytes) -> Iterator[tuple[int, bytes]]:
@@ -248,18 +212,14 @@ def _expecting(example: str, error: InvalidJson) -> str:
     return f"{error}; expected {example}" if error.place == "$" else str(error)
 
 
-def _too_many() -> TooManyRecords:
-    return TooManyRecords(f"a request may have at most {settings.TAKHIN_MAX_RECORDS} records (TAKHIN_MAX_RECORDS)")
-
-
-def _excesses(decoded: Decoded) -> Iterator[tuple[int, str]]:
+def _excesses(found: Decoded) -> Iterator[tuple[int, str]]:
     """Yield the index of each record that exceeds a limit, and which limit."""
     most_headers = settings.TAKHIN_MAX_HEADERS
-    for index, headers in enumerate(map(_headers_of, decoded.records)):
+    for index, headers in enumerate(map(_headers_of, found.records)):
         if headers and len(headers) > most_headers:
             yield index, f".headers: expected at most {most_headers} headers, got {len(headers)}"
-    yield from _deeper("key", decoded.keys)
-    yield from _deeper("value", decoded.values)
+    yield from _deeper("key", found.keys)
+    yield from _deeper("value", found.values)
 
 
 def _deeper(part: str, texts: Sequence[bytes]) -> Iterator[tuple[int, str]]:

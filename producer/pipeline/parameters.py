@@ -107,6 +107,14 @@ PARAMETERS = (
     ),
     Parameter("strict", "strict", _boolean, "Write nothing if any record fails.", "false", values=tuple(BOOLEANS)),
     Parameter(
+        "atomic",
+        "atomic",
+        _boolean,
+        "Write all records in one transaction, or none. On Kafka it requires `TAKHIN_KAFKA_EXACTLY_ONCE`.",
+        "false",
+        values=tuple(BOOLEANS),
+    ),
+    Parameter(
         "timeout",
         "timeout_ms",
         _milliseconds,
@@ -115,6 +123,7 @@ PARAMETERS = (
     ),
 )
 _BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
+_BY_OPTION = {parameter.option: parameter for parameter in PARAMETERS}
 
 
 @functools.lru_cache(maxsize=1024)
@@ -123,9 +132,19 @@ def parse(query: str) -> Options:
     options = Options(
         **{_BY_NAME[name].option: _BY_NAME[name].read(name, text) for name, text in _given(query).items()}
     )
+    check_schemas(options)
+    return options
+
+
+def read(option: str, name: str, value: str) -> Any:
+    """Return the value of an option that was given elsewhere, under another name. Raises InvalidParameter."""
+    return _BY_OPTION[option].read(name, value)
+
+
+def check_schemas(options: Options) -> None:
+    """Raise InvalidParameter if a schema is given twice, or for a format that has none."""
     _check_schema("key", options.key_format, options.key_schema, options.key_schema_id)
     _check_schema("value", options.value_format, options.value_schema, options.value_schema_id)
-    return options
 
 
 def _given(query: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Turn inbound records into the writes of one append, and the log's results into outcomes in the records' order."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -12,8 +13,8 @@ from core.errors import StorageError
 from producer.errors import RecordError, RecordFailure, RecordTooLarge
 from producer.models import Outcomes
 from producer.options import Options
-from producer.pipeline.decode import Decoded
 from producer.pipeline.formats import FORMATS
+from producer.pipeline.inbound import Decoded
 from producer.pipeline.partition import Partitioner
 from producer.pipeline.serialize import Serializer
 from registry.avro_json import OutOfTime
@@ -26,12 +27,70 @@ TIMES_LARGER = 4
 _partition_of, _key_of = attrgetter("partition"), attrgetter("key")
 
 
-class Plan:
+class Plan(ABC):
     """Where each record of a request goes: to a partition, or nowhere because of its own error.
 
     `serialize` makes the plan, at once or in several turns, and returns true when it is complete. `writes` is empty if
-    nothing is to be written: every record failed, one failed with strict=true, or time ran out.
+    nothing is to be written: every record failed, one failed although all are to be written or none, or time ran out.
     """
+
+    # Whether all records are to be written or none.
+    strict: bool
+    # Whether records may take more than microseconds. Only those with a schema do, and only schemas have defaults.
+    is_costly: bool
+    body_bytes = 0
+
+    def __init__(self) -> None:
+        self.writes: list[Write] = []
+
+    @property
+    @abstractmethod
+    def seconds(self) -> float:
+        """How long serializing has taken so far."""
+
+    @property
+    @abstractmethod
+    def bytes(self) -> int:
+        """The size of what an unfinished plan has serialized."""
+
+    @abstractmethod
+    def serialize(self, seconds: float, record_seconds: float | None = None) -> bool:
+        """Serialize records for this long. Return whether all of them have been reached.
+
+        A record that was started is finished, unless it takes longer than `record_seconds` (default: `seconds`).
+        """
+
+    @abstractmethod
+    def give_up(self, reason: NotAttempted) -> None:
+        """Write nothing, because there is no time to write everything, or a record has failed."""
+
+    @abstractmethod
+    def outcomes(self, results: Results) -> Outcomes:
+        """Return one outcome per record, in order, from the log's results for `writes`."""
+
+    @abstractmethod
+    def failed(self, reason: RecordError | StorageError) -> Outcomes:
+        """Return every record as failed, with its own error or else with `reason`."""
+
+    @property
+    def count(self) -> int:
+        """Number of records to write."""
+        return sum(len(write.records) for write in self.writes)
+
+    @property
+    def size(self) -> int:
+        """Total bytes of the records to write."""
+        return sum(record.size for write in self.writes for record in write.records)
+
+
+class Size:
+    """The bytes that all plans of a request have serialized."""
+
+    bytes = 0
+
+
+class TopicPlan(Plan):
+    """The plan of a request's records for one topic. `indexes` are their places among all records of the request."""
 
     def __init__(
         self,
@@ -41,29 +100,35 @@ class Plan:
         partition_count: int,
         accepted_ms: int,
         check_records: Callable[[Sequence[Record], str], None],
+        indexes: Sequence[int] | None = None,
+        size: Size | None = None,
     ) -> None:
+        super().__init__()
         self.topic = topic
-        self.strict = options.strict
-        self.writes: list[Write] = []
-        self.seconds = 0.0
-        self.bytes = self.body_bytes = 0
+        self.strict = options.strict or options.atomic
+        self._seconds = 0.0
+        self._size = size or Size()
         self._codec = options.compression
         self._check = check_records
         self._serializer = Serializer(options, accepted_ms)
         self._partitioner = Partitioner(partition_count)
         self._decoded = decoded
         self._records = decoded.records
-        # Only schemas have defaults, and records that take more than microseconds. Other formats need no turns.
+        self._indexes = indexes
         self.is_costly = FORMATS[options.key_format].needs_schema or FORMATS[options.value_format].needs_schema
         self._most_bytes = max(TIMES_LARGER * settings.TAKHIN_MAX_BODY_BYTES, settings.TAKHIN_MAX_RECORD_BYTES)
         self._by_partition: dict[int, list[Record]] = {}
         self._places: list[int | RecordFailure] = []
 
-    def serialize(self, seconds: float, record_seconds: float | None = None) -> bool:
-        """Serialize records for this long. Return whether all of them have been reached.
+    @property
+    def seconds(self) -> float:
+        return self._seconds
 
-        A record that was started is finished, unless it takes longer than `record_seconds` (default: `seconds`).
-        """
+    @property
+    def bytes(self) -> int:
+        return self._size.bytes
+
+    def serialize(self, seconds: float, record_seconds: float | None = None) -> bool:
         began = time.monotonic()
         until = began + seconds
         try:
@@ -74,7 +139,7 @@ class Plan:
         except OutOfTime:
             is_complete = False
         finally:
-            self.seconds += time.monotonic() - began
+            self._seconds += time.monotonic() - began
         if is_complete:
             self._settle()
         return is_complete
@@ -114,8 +179,7 @@ class Plan:
         return True
 
     def give_up(self, reason: NotAttempted) -> None:
-        """Write nothing, because there is no time to write everything."""
-        self._places += [_failure(index, reason) for index in range(len(self._places), len(self._records))]
+        self._places += [self._failure(index, reason) for index in range(len(self._places), len(self._records))]
         self._places = list(self._failed(reason))
         self._by_partition, self.writes = {}, []
 
@@ -130,18 +194,18 @@ class Plan:
             if self.is_costly:
                 self._count(record)
         except (RecordError, DeliveryFailed, UnknownPartition) as error:
-            return _failure(index, error)
+            return self._failure(index, error)
         self._by_partition.setdefault(partition, []).append(record)
         return partition
 
     def _count(self, record: Record) -> None:
         """Raises RecordTooLarge."""
-        size = self.bytes + record.size
+        size = self._size.bytes + record.size
         if size > self._most_bytes:
             raise RecordTooLarge(
                 f"exceeds {self._most_bytes} bytes together with the records before it; send fewer at once"
             )
-        self.bytes = size
+        self._size.bytes = size
 
     def _settle(self) -> None:
         if self.strict and any(isinstance(place, RecordFailure) for place in self._places):
@@ -151,18 +215,7 @@ class Plan:
             Write(self.topic, partition, batch, self._codec) for partition, batch in self._by_partition.items()
         ]
 
-    @property
-    def count(self) -> int:
-        """Number of records to write."""
-        return sum(len(write.records) for write in self.writes)
-
-    @property
-    def size(self) -> int:
-        """Total bytes of the records to write."""
-        return sum(record.size for write in self.writes for record in write.records)
-
     def outcomes(self, results: Results) -> Outcomes:
-        """Return one outcome per record, in order, from the log's results for `writes`."""
         # Calls of C functions, because a request may have thousands of records.
         next_of: dict[Any, Callable[[], Any]] = {
             write.partition: iter(metadata).__next__ for write, metadata in zip(self.writes, results, strict=True)
@@ -171,19 +224,26 @@ class Plan:
         if not set(map(type, found)) <= {RecordMetadata, RecordFailure}:
             for index, outcome in enumerate(found):
                 if isinstance(outcome, StorageError):
-                    found[index] = _failure(index, outcome)
+                    found[index] = self._failure(index, outcome)
         return Outcomes(found)
 
     def failed(self, reason: RecordError | StorageError) -> Outcomes:
-        """Return every record as failed, with its own error or else with `reason`."""
         return Outcomes(self._failed(reason))
 
     def _failed(self, reason: RecordError | StorageError) -> list[RecordFailure]:
         return [
-            place if isinstance(place, RecordFailure) else _failure(index, reason)
+            place if isinstance(place, RecordFailure) else self._failure(index, reason)
             for index, place in enumerate(self._places)
         ]
 
+    @property
+    def failed_count(self) -> int:
+        """How many records have failed so far."""
+        return sum(isinstance(place, RecordFailure) for place in self._places)
 
-def _failure(index: int, error: RecordError | StorageError) -> RecordFailure:
+    def _failure(self, index: int, error: RecordError | StorageError) -> RecordFailure:
+        return failure_of(index if self._indexes is None else self._indexes[index], error)
+
+
+def failure_of(index: int, error: RecordError | StorageError) -> RecordFailure:
     return RecordFailure(f"record {index}: {error}", error.code, error.retriable)

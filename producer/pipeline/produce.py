@@ -12,12 +12,14 @@ from django.db import IntegrityError
 
 from core.api.bodies import Body
 from core.errors import OutcomeUnknown, StorageUnavailable
+from producer.errors import RecordFailure
 from producer.models import ApiKey, NewKey, NewRequest, Outcomes, new_request, options_text
 from producer.options import Options
-from producer.pipeline.decode import Decoded
-from producer.pipeline.plan import Plan
+from producer.pipeline.inbound import Decoded
+from producer.pipeline.plan import Plan, Size, TopicPlan, failure_of
+from producer.pipeline.topics_plan import Part, TopicsPlan, with_topic
 from topics.log.contract import BookkeepingFailed, Log, Results
-from topics.log.errors import NotAttempted
+from topics.log.errors import NotAttempted, TopicNotFound
 
 log = structlog.get_logger("takhin.produce")
 # A hundred times as long as the 10,000 slowest ordinary records of 10 MiB take.
@@ -129,8 +131,35 @@ def plan_of(topic_log: Log, topic: str, accepted_at: datetime, decoded: Decoded,
     Raises TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
     accepted_ms = int(accepted_at.timestamp() * 1000)
+    if decoded.topics:
+        return _topics_plan(topic_log, accepted_ms, decoded, options)
     count = topic_log.partition_count(topic)
-    return Plan(topic, decoded, options, count, accepted_ms, partial(topic_log.check_records, topic))
+    return TopicPlan(topic, decoded, options, count, accepted_ms, partial(topic_log.check_records, topic))
+
+
+def _topics_plan(topic_log: Log, accepted_ms: int, decoded: Decoded, options: Options) -> TopicsPlan:
+    """Raises TopicNotFound if none of the topics exists."""
+    places: dict[str, list[int]] = {}
+    for index, topic in enumerate(decoded.topics):
+        places.setdefault(topic, []).append(index)
+    size, parts, missing = Size(), list[Part](), dict[int, RecordFailure]()
+    for topic, indexes in places.items():
+        chosen = options.of_topic(topic)
+        try:
+            if chosen is None:
+                raise TopicNotFound(topic)
+            count = topic_log.partition_count(topic)
+        except TopicNotFound as error:
+            if len(indexes) == len(decoded.topics):
+                raise
+            missing |= {index: with_topic(failure_of(index, error), topic) for index in indexes}
+            continue
+        check = partial(topic_log.check_records, topic)
+        part = decoded.of_topic(indexes)
+        parts.append(Part(TopicPlan(topic, part, chosen, count, accepted_ms, check, indexes, size), indexes))
+    if not parts:
+        raise TopicNotFound(decoded.topics[0])
+    return TopicsPlan(parts, missing, options.strict or options.atomic, size)
 
 
 def new_row(inbound: Inbound, now: datetime) -> NewRequest:

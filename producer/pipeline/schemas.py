@@ -9,8 +9,8 @@ from core.api.errors import InvalidBody, InvalidParameter
 from producer.errors import RegistrationForbidden, SchemaRequired
 from producer.models import ApiKey, Scope
 from producer.options import Options
-from producer.pipeline.decode import InlineSchemas
 from producer.pipeline.formats import FORMATS, WITH_SCHEMA
+from producer.pipeline.inbound import InlineSchemas
 from registry import topic_settings
 from registry.avro_json import InvalidAvroSchema
 from registry.avro_json.naming import full_name

@@ -9,8 +9,8 @@ from msgspec import UNSET
 
 from producer.errors import RecordTooLarge, SerializationFailed
 from producer.options import Options
-from producer.pipeline.decode import Base64Text, Decoded, InboundHeader, InboundRecord
 from producer.pipeline.formats import FORMATS, from_base64, to_utf8
+from producer.pipeline.inbound import Base64Text, Decoded, InboundHeader, InboundRecord
 from registry.avro_json import AvroMismatch, Budget, TooLarge
 from topics.log.records import Header, Record
 

@@ -215,7 +215,7 @@ def _is_short(request: Incoming) -> bool:
     return (
         request.size <= limits.MAX_SHORT_BODY_BYTES
         and request.method == "POST"
-        and request.path.startswith("/api/topics/")
+        and request.path.startswith(("/api/topics/", "/api/produce"))
         and "HTTP_CONTENT_ENCODING" not in request.fields
     )
 

@@ -106,11 +106,14 @@ class DeliveryFailed(StorageError):
         self.retriable = retriable
 
 
+ALL_OR_NOTHING = "another record failed, and the request is all or nothing"
+
+
 class NotAttempted(StorageError):
     """This record is valid, but others in its request failed."""
 
     code = "not_attempted"
 
-    def __init__(self, reason: str = "another record failed, and strict=true", retriable: bool = False) -> None:
+    def __init__(self, reason: str = ALL_OR_NOTHING, retriable: bool = False) -> None:
         super().__init__(f"not attempted: {reason}")
         self.retriable = retriable

@@ -39,11 +39,12 @@ class StoredRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordMetadata(msgspec.Struct, frozen=True, gc=False):
-    """Where a record was written; `timestamp` is in milliseconds."""
+    """Where a record was written; `timestamp` is in milliseconds. `topic` is set if there are several."""
 
     partition: int
     offset: int
     timestamp: int
+    topic: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Write(msgspec.Struct, frozen=True):
