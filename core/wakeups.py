@@ -23,7 +23,7 @@ class Waiting(BaseException):
     `except Exception` catches it. `new_id` is the X-Request-Id that the response will have, if the client sent none.
     """
 
-    def __init__(self, request_id: str, seconds: float, new_id: str | None) -> None:
+    def __init__(self, request_id: str, seconds: float, new_id: str | None = None) -> None:
         super().__init__(request_id, seconds)
         self.request_id = request_id
         self.seconds = seconds

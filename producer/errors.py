@@ -12,7 +12,9 @@ RequestError                  the whole request
 ├── RequestNotFound
 ├── InvalidIdempotencyKey
 ├── IdempotencyKeyReused
-└── IdempotencyKeyInUse
+├── IdempotencyKeyInUse
+├── QuotaExceeded
+└── Overloaded
 RecordError                   one record; becomes that record's RecordFailure
 ├── SerializationFailed
 └── RecordTooLarge
@@ -101,6 +103,26 @@ class IdempotencyKeyInUse(RequestError):
 
     def __init__(self) -> None:
         super().__init__("the first request with this Idempotency-Key is not finished; try again to get its result")
+
+
+class QuotaExceeded(RequestError):
+    """`headers` are those of the response."""
+
+    code = "quota_exceeded"
+    title = "quota exceeded"
+    retriable = True
+
+    def __init__(self, unit: str, limit: int, headers: dict[str, str]) -> None:
+        super().__init__(f"this API key may send {limit} {unit} per second")
+        self.headers = headers
+
+
+class Overloaded(RequestError):
+    """The server has no room for the request. Nothing was written."""
+
+    code = "overloaded"
+    title = "overloaded"
+    retriable = True
 
 
 class RecordFailure(msgspec.Struct, frozen=True, gc=False):

@@ -30,6 +30,8 @@ STATUSES: dict[type[Exception], int] = {
     errors.RequestNotFound: 404,
     errors.IdempotencyKeyReused: 422,
     errors.IdempotencyKeyInUse: 409,
+    errors.QuotaExceeded: 429,
+    errors.Overloaded: 503,
     registry_errors.InvalidSchema: 400,
     registry_errors.SchemaNotFound: 404,
     errors.RegistrationForbidden: 403,
@@ -70,9 +72,11 @@ def answer(error: Exception, context: dict[str, Any]) -> Response:
         code = getattr(error, "code", "invalid_request")
         title = getattr(error, "title", code.replace("_", " "))
         # Most errors that may pass have a status that says so.
-        retry = {"Retry-After": "1"} if getattr(error, "retriable", False) else {}
-        response = respond(http_request, status, code, title, str(error), **retry)
-        response.data["retriable"] |= bool(retry)
+        is_retriable = getattr(error, "retriable", False)
+        retry = {"Retry-After": "1"} if is_retriable else {}
+        headers = {**retry, **getattr(error, "headers", {})}
+        response = respond(http_request, status, code, title, str(error), **headers)
+        response.data["retriable"] |= is_retriable
         response.data |= getattr(error, "members", {})
         return response
     if isinstance(error, Http404):

@@ -78,6 +78,19 @@ TAKHIN_MAX_HEADERS = env.integer("TAKHIN_MAX_HEADERS", 100)
 # The JSON decoder recurses, and fails near 1000 levels on CPython 3.11.
 TAKHIN_MAX_NESTING = env.integer("TAKHIN_MAX_NESTING", 100, 1, 500)
 
+# What the server has room for. Beyond these limits it rejects requests at once
+TAKHIN_MAX_IN_FLIGHT = env.integer("TAKHIN_MAX_IN_FLIGHT", 512, 1)
+TAKHIN_MAX_PENDING = env.integer("TAKHIN_MAX_PENDING", 50_000)
+TAKHIN_MAX_PENDING_BYTES = env.integer("TAKHIN_MAX_PENDING_BYTES", 1024 * MIB)
+TAKHIN_MAX_PENDING_PER_KEY = env.integer("TAKHIN_MAX_PENDING_PER_KEY", 25_000)
+TAKHIN_MAX_PENDING_BYTES_PER_KEY = env.integer("TAKHIN_MAX_PENDING_BYTES_PER_KEY", 512 * MIB)
+TAKHIN_MIN_FREE_DISK = env.integer("TAKHIN_MIN_FREE_DISK", 256 * MIB)
+
+# The quotas of API keys that have none of their own; 0 is no limit
+TAKHIN_REQUESTS_PER_SECOND = env.integer("TAKHIN_REQUESTS_PER_SECOND", 0)
+TAKHIN_RECORDS_PER_SECOND = env.integer("TAKHIN_RECORDS_PER_SECOND", 0)
+TAKHIN_BYTES_PER_SECOND = env.integer("TAKHIN_BYTES_PER_SECOND", 0)
+
 # The log
 TAKHIN_LOG = env.choice("TAKHIN_LOG", "embedded", ("embedded", "kafka", "memory"))
 TOPIC_LOG = {
@@ -241,7 +254,14 @@ CORS_ALLOW_HEADERS = [
     "x-api-key",
     "x-request-id",
 ]
-CORS_EXPOSE_HEADERS = ["idempotent-replayed", "location", "retry-after", "x-request-id"]
+CORS_EXPOSE_HEADERS = [
+    "idempotent-replayed",
+    "location",
+    "ratelimit",
+    "ratelimit-policy",
+    "retry-after",
+    "x-request-id",
+]
 ROOT_URLCONF = "takhin_site.urls"
 WSGI_APPLICATION = "takhin_site.wsgi.application"
 TEMPLATES = [

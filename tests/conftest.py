@@ -21,6 +21,7 @@ from core.database.engines.sqlite3 import base
 from devservers import ROOT
 from devservers.takhin import LiveServer
 from producer import authentication
+from producer.api import admission
 from topics import log
 
 # The journal modes of SQLite that a test runs in. On PostgreSQL there is nothing to choose.
@@ -85,6 +86,7 @@ def nothing_cached() -> Iterator[None]:
     yield
     log.forget()
     authentication.forget()
+    admission.forget()
     _take_back_connections()
 
 

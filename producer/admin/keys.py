@@ -21,6 +21,7 @@ from core.errors import StorageError
 from producer import authentication
 from producer.models import ApiKey, Scope
 
+QUOTAS = ("requests_per_second", "records_per_second", "bytes_per_second")
 log = structlog.get_logger("takhin.keys")
 STATE_COLOURS = {"Usable": "success", "Expired": "warning", "Revoked": "danger"}
 
@@ -35,7 +36,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = ApiKey
-        fields = ("name", "scopes", "topics", "expires_at")
+        fields = ("name", "scopes", "topics", *QUOTAS, "expires_at")
         widgets = {"topics": UnfoldAdminTextInputWidget}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -60,7 +61,7 @@ class ApiKeyAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: i
     actions = ("revoke",)
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
-        editable = ("name", "scopes", "topics", "expires_at")
+        editable = ("name", "scopes", "topics", *QUOTAS, "expires_at")
         return editable if obj is None else (*editable, *self.readonly_fields)
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
@@ -69,7 +70,7 @@ class ApiKeyAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: i
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
-            transactions.commit(lambda: obj.save(update_fields=["name", "scopes", "topics", "expires_at"]))
+            transactions.commit(lambda: obj.save(update_fields=ApiKeyForm.Meta.fields))
             authentication.forget()
             return
         # Kept only on this object, which lives as long as this response.

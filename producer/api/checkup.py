@@ -10,6 +10,8 @@ from django.db.migrations.executor import MigrationExecutor
 
 from core.database import transactions
 from core.errors import StorageUnavailable
+from producer.api import admission
+from producer.errors import Overloaded
 from producer.models import ProduceRequest
 from producer.queue import threads
 from registry.errors import RegistryUnavailable
@@ -33,6 +35,14 @@ def _database() -> None:
         # Read the table that gets the rows, not only its index.
         ProduceRequest.objects.defer("body").order_by("-pk").first()
     writability.check()
+
+
+def _disk() -> str | None:
+    try:
+        admission.check_disk()
+    except Overloaded as error:
+        return str(error)
+    return None
 
 
 def _log() -> None:
@@ -62,6 +72,7 @@ def _schema_registry() -> None:
 
 CHECKS: dict[str, Callable[[], str | None]] = {
     "database": _database,
+    "disk": _disk,
     "log": _log,
     "migrations": _migrations,
     "workers": _workers,

@@ -1,6 +1,7 @@
 """The views for produce requests and their status."""
 
 import contextlib
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -18,11 +19,11 @@ from core.api.bodies import Body
 from core.api.errors import InvalidParameter
 from core.database import transactions
 from core.errors import StorageUnavailable
-from producer.api import idempotency, openapi, responses
+from producer.api import admission, idempotency, openapi, quotas, responses
 from producer.api.serializers import WaitParameters
 from producer.api.waiting import wait_until_finished
 from producer.authentication import key_of
-from producer.errors import RequestNotFound
+from producer.errors import Overloaded, RequestNotFound
 from producer.models import ApiKey, NewKey, Outcomes, ProduceRequest, new_request_id
 from producer.options import Options
 from producer.pipeline import parameters, topics
@@ -33,6 +34,7 @@ from producer.pipeline.schemas import needs_schema, with_schemas
 from producer.queue.accept import accept, accept_to_wait
 from producer.queue.session_writer import writes_in_sessions
 from topics.log import current_log
+from topics.log.contract import Log
 from topics.log.errors import InvalidTopic, TopicExists, TopicNotFound
 
 # A record is an object, and may contain some. A thousand records take a few milliseconds.
@@ -81,11 +83,16 @@ class ProduceViewSet(ViewSet):
             return _after_waiting(http, awaited)
         if topic is not None:
             _find_or_create_topic(topic)
-        chosen = parameters.parse(http.META.get("QUERY_STRING", ""))
+        chosen, api_key = parameters.parse(http.META.get("QUERY_STRING", "")), key_of(request)
+        preferred = _prefers_async(http)
+        quotas.check(api_key)
+        is_async = chosen.is_async or preferred
+        admission.check(http, api_key, is_queued=is_async)
+        if not is_async:
+            _check_time(http, chosen)
         dialect = dialect_of(http.META.get("CONTENT_TYPE", ""), has_topics=topic is None)
         check_topic = partial(self.check_object_permissions, request)
-        body, api_key = bodies.read(http), key_of(request)
-        given = _Given(http, topic, check_topic, chosen, dialect, body, api_key, _prefers_async(http))
+        given = _Given(http, topic, check_topic, chosen, dialect, bodies.read(http), api_key, preferred)
         key = idempotency.key_of(http, dialect.name, given.body.data, given.api_key, is_async=given.is_async)
         if key is None:
             return _produced(given, None)
@@ -115,11 +122,23 @@ def _produced(given: _Given, key: NewKey | None) -> Response:
     if given.chosen.atomic and not (topic_log.supports_transactions or writes_in_sessions(topic_log)):
         raise InvalidParameter("atomic=true requires a log with transactions; on Kafka, TAKHIN_KAFKA_EXACTLY_ONCE=true")
     inbound = _inbound(given, key)
+    headers = quotas.take(given.api_key, len(inbound.decoded.records), len(given.body.data))
+    response = _written(given, topic_log, inbound)
+    for name, value in headers.items():
+        response[name] = value
+    return response
+
+
+def _written(given: _Given, topic_log: Log, inbound: Inbound) -> Response:
+    """Write the records now, or accept them for a worker. Raises KeyTaken."""
+    key = inbound.idempotency_key
     if given.is_async:
         accept(inbound)
+        admission.accepted(given.api_key, len(given.body.data))
         return responses.accepted(inbound.request_id, inbound.options, preferred=given.prefers_async)
     if not (key is not None or given.chosen.atomic) or not writes_in_sessions(topic_log):
         return responses.produced(given.http, given.dialect, produce(topic_log, inbound), inbound.options)
+    admission.check(given.http, given.api_key, is_queued=True)
     lane.leave()
     accepted = accept_to_wait(topic_log, inbound)
     if isinstance(accepted, Outcomes):
@@ -185,6 +204,17 @@ def _replayed(given: _Given, key: NewKey) -> Response | None:
     if used is None:
         return None
     return responses.replayed(given.http, given.dialect, used, preferred=given.prefers_async)
+
+
+def _check_time(http: HttpRequest, chosen: Options) -> None:
+    """Raise Overloaded if a sync request has waited for its turn for as long as it may take: its client has given up.
+
+    The server sets when it received the request.
+    """
+    seconds = settings.TAKHIN_PRODUCE_TIMEOUT if chosen.timeout_ms is None else chosen.timeout_ms / 1000
+    received_at = http.META.get("takhin.received_at")
+    if received_at is not None and time.monotonic() - received_at > seconds:
+        raise Overloaded(f"the request waited {seconds:g} seconds for its turn; nothing was written")
 
 
 def _after_waiting(http: HttpRequest, request_id: str) -> Response:

@@ -4,6 +4,7 @@ from producer.models.idempotency import IdempotencyKey, NewKey
 from producer.models.keys import ApiKey, Scope, check_patterns, check_scopes, digest_of
 from producer.models.new_requests import NewRequest, new_request, options_text
 from producer.models.outcomes import Outcome, Outcomes
+from producer.models.quotas import QuotaUse
 from producer.models.requests import (
     LEASE,
     MAX_ATTEMPTS,
@@ -28,6 +29,7 @@ __all__ = [
     "Outcomes",
     "Overtaken",
     "ProduceRequest",
+    "QuotaUse",
     "RequestMode",
     "Scope",
     "Status",

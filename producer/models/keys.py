@@ -20,6 +20,11 @@ class Scope(models.TextChoices):
     SCHEMAS = "schemas", "Register, change and delete schemas"
 
 
+def _quota(unit: str) -> "models.PositiveBigIntegerField[int | None, int | None]":
+    text = f"The most {unit} per second; 0 for no limit. Leave it empty for the server's default."
+    return models.PositiveBigIntegerField(null=True, blank=True, help_text=text)
+
+
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def usable(self) -> Self:
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None)
@@ -36,6 +41,9 @@ class ApiKey(models.Model):
     digest = models.CharField(max_length=64, unique=True, editable=False)
     scopes = models.CharField(max_length=100, default="produce,read,manage,schemas")
     topics = models.TextField(default="*", help_text="Comma-separated topic names. A trailing * matches any suffix.")
+    requests_per_second = _quota("requests")
+    records_per_second = _quota("records")
+    bytes_per_second = _quota("bytes of decoded bodies")
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)

@@ -10,11 +10,11 @@ import msgspec
 import structlog
 import uuid_utils
 
-from core.api.problems import CONTENT_TYPE, Problem
+from core.api.problems import CONTENT_TYPE, RETRY_AFTER, Problem
 from core.lane import Elsewhere
 from core.wakeups import Waiting
-from takhin_site import headers
-from takhin_site.server.incoming import BodyPending
+from takhin_site import headers, logs
+from takhin_site.server.incoming import BodyPending, Incoming
 
 log = structlog.get_logger("takhin.server")
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
@@ -31,8 +31,13 @@ class Answer(NamedTuple):
     body: bytes
 
 
-# The result of running the application: a response, or it needs the body first, or a thread, or waits for an event.
-Result = Answer | type[BodyPending] | type[Elsewhere] | Waiting
+class Abandoned(Exception):
+    """The client disconnected before the application was run."""
+
+
+# The result of running the application: a response, or it needs the body first, or a thread, or waits for an event, or
+# it was not run.
+Result = Answer | type[BodyPending] | type[Elsewhere] | type[Abandoned] | Waiting
 
 
 def run(application: Application, make_environ: MakeEnviron) -> Result:
@@ -57,6 +62,8 @@ def run(application: Application, make_environ: MakeEnviron) -> Result:
         return BodyPending
     except Elsewhere:
         return Elsewhere
+    except Abandoned:
+        return Abandoned
     except Waiting as waiting:
         return waiting.with_traceback(None)
     except BaseException:
@@ -71,18 +78,37 @@ def rejected(status: int, detail: str, client: str) -> Answer:
     return answer
 
 
-def _problem(status: int, detail: str) -> Answer:
+def overloaded(request: Incoming, client: str) -> Answer:
+    """Return the response to a request that there is no room for. It must cost much less than to process the request.
+
+    The application never sees it, so it is logged here.
+    """
+    answer = _problem(503, "the server is processing as many requests as it may (TAKHIN_MAX_IN_FLIGHT)", "overloaded")
+    logs.request_answered(
+        method=request.method,
+        path=request.path,
+        status=503,
+        milliseconds=0.0,
+        client=client,
+        key=None,
+        request_id=dict(answer.fields)["x-request-id"],
+    )
+    return answer._replace(fields=[*answer.fields, ("retry-after", "1")])
+
+
+def _problem(status: int, detail: str, error: str = "") -> Answer:
     phrase = http.HTTPStatus(status).phrase
     request_id = uuid_utils.uuid7().hex
-    code = phrase.lower().replace(" ", "_").replace("-", "_")
+    title, error = (error.capitalize(), error) if error else (phrase, phrase.lower())
+    code = error.replace(" ", "_").replace("-", "_")
     body = Problem(
         type=f"urn:takhin:problem:{code}",
-        title=phrase,
+        title=title,
         status=status,
         detail=detail,
-        error=phrase.lower(),
+        error=error,
         code=code,
-        retriable=False,
+        retriable=status in RETRY_AFTER,
         instance=request_id,
     )
     fields = [("content-type", CONTENT_TYPE), ("x-request-id", request_id), *headers.WITHOUT_PAGE.items()]

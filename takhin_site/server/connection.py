@@ -1,6 +1,7 @@
 """A client's connection: requests come in, and responses go out in the same order. Nothing waits forever."""
 
 import asyncio
+import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,26 @@ class Connection(asyncio.Protocol):
             return False
         self._cut()
         self.advance()
+        if self.working is not None:
+            self.server.loop.call_later(limits.PROBE_SECONDS, self._probe, self.working)
         return self.working is not None or bool(self.ready) or self.unsent > 0
+
+    def _probe(self, request: Incoming) -> None:
+        """Find out whether a client that has closed its side is gone, if its request still waits for its turn.
+
+        A client must accept an interim response at any time (RFC 9110, section 15.2). One that is gone resets the
+        connection, and its request is not processed.
+        """
+        if self.working is request and not request.is_started and request.version == "1.1":
+            self.transport.write(CONTINUE)
+            self.server.loop.call_later(limits.PROBE_SECONDS, self._end_if_reset)
+
+    def _end_if_reset(self) -> None:
+        # Nothing is read any more, so the event loop does not notice.
+        if self.transport is not None:
+            client = self.transport.get_extra_info("socket")
+            if client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                self.transport.abort()
 
     def pause_writing(self) -> None:
         self.is_full = True

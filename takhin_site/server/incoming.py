@@ -56,6 +56,7 @@ class Incoming:
         "head_bytes",
         "host",
         "is_checked",
+        "is_started",
         "is_complete",
         "keep_alive",
         "method",
@@ -95,6 +96,7 @@ class Incoming:
         self.rate_bytes = 0
         self.is_complete = False
         self.is_checked = False
+        self.is_started = False
         # Why the request gets its response without its body: a key of `pages.REFUSALS`, or an invalid head.
         self.refusal: str | BadHead | None = None
 

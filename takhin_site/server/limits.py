@@ -43,6 +43,10 @@ LINGER_IDLE_SECONDS = 5.0
 # A client that reads nothing of its response for this long is disconnected.
 SEND_SECONDS = 30.0
 
+# A client that has closed its side may still read the response, or may be gone. Sending something tells. Most requests
+# have begun by then.
+PROBE_SECONDS = 0.1
+
 # How often deadlines are checked, which is also their precision.
 SWEEP_SECONDS = 0.5
 

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from core.database import transactions
 from core.database.checks import describe
 from core.wakeups import Waiting
 from takhin_site.server import answers, deadlines, limits
-from takhin_site.server.answers import Application, Result
+from takhin_site.server.answers import Abandoned, Application, Result
 from takhin_site.server.connection import Connection
 from takhin_site.server.incoming import Incoming
 from takhin_site.server.resources import connections_allowed, return_memory
@@ -46,6 +47,8 @@ class Server:
         # The share of this process, but enough for one body.
         share = settings.TAKHIN_MAX_BUFFERED_BYTES // settings.TAKHIN_PROCESSES
         self.max_buffered_bytes = max(share, min(settings.TAKHIN_MAX_BUFFERED_BYTES, 2 * self.max_body_bytes))
+        self.max_in_flight = -(-settings.TAKHIN_MAX_IN_FLIGHT // settings.TAKHIN_PROCESSES)
+        self._in_flight = 0
         self.is_stopping = False
         self.stopped = loop.create_future()
         self.connections: set[Connection] = set()
@@ -122,19 +125,32 @@ class Server:
         """Run the application. Return the result if that needs no thread, else None, and call `finish` later."""
         if request.refusal is not None:
             return self._refuse(connection, request)
+        base = {**connection.base, "takhin.wait": "later", "takhin.received_at": time.monotonic()}
+        path = request.path.rstrip("/")
+        if path == LIVE and request.is_complete:
+            return answers.run(self.application, partial(request.environ, base))
+        if self._in_flight >= self.max_in_flight and request.path.startswith("/api/") and path not in PROBES:
+            return answers.overloaded(request, connection.base["REMOTE_ADDR"])
         if not request.is_complete:
             environ = request.environ_without_body(connection.base)
-            self._threads.submit(lambda: environ, partial(connection.finish, request))
+            self._threads.submit(lambda: environ, self._started(connection, request))
             return None
-        base = {**connection.base, "takhin.wait": "later"}
-        if request.path.rstrip("/") == LIVE:
-            return answers.run(self.application, partial(request.environ, base))
-        make_environ, done = partial(request.environ, base), partial(connection.finish, request)
+        make_environ, done = partial(_environ, connection, request, base), self._started(connection, request)
         if _is_short(request):
             self._threads.submit_short(make_environ, done)
         else:
-            self._threads.submit(make_environ, done, is_probe=request.path.rstrip("/") in PROBES)
+            self._threads.submit(make_environ, done, is_probe=path in PROBES)
         return None
+
+    def _started(self, connection: Connection, request: Incoming) -> Callable[[Result], None]:
+        """Count a request, and return what to call when it is done."""
+        self._in_flight += 1
+
+        def done(result: Result) -> None:
+            self._in_flight -= 1
+            connection.finish(request, result)
+
+        return done
 
     def _refuse(self, connection: Connection, request: Incoming) -> Result:
         if isinstance(request.refusal, str):
@@ -156,7 +172,7 @@ class Server:
                 base = {**connection.base, "takhin.wait": "over", "takhin.waited_for": waiting.request_id}
                 if waiting.new_id is not None:
                     base["takhin.new_id"] = waiting.new_id
-                self._threads.submit(partial(request.environ, base), partial(connection.finish, request))
+                self._threads.submit(partial(_environ, connection, request, base), self._started(connection, request))
 
         def happened() -> None:
             self.loop.call_soon_threadsafe(again)
@@ -208,6 +224,14 @@ class Server:
 def _writer() -> Writer | None:
     """Return the writer whose lane runs short requests, or None if they may have to wait for something else."""
     return transactions.writer() if current_log().fits_lane else None
+
+
+def _environ(connection: Connection, request: Incoming, base: dict[str, Any]) -> dict[str, Any]:
+    """Return the WSGI environment. Raises Abandoned if the client has gone, so that its request is not processed."""
+    if connection.working is not request:
+        raise Abandoned
+    request.is_started = True
+    return request.environ(base)
 
 
 def _is_short(request: Incoming) -> bool:

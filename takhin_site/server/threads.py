@@ -10,7 +10,7 @@ from django.db import close_old_connections
 
 from core.lane import Elsewhere, Lane
 from takhin_site.server import answers
-from takhin_site.server.answers import Answer, Application, MakeEnviron, Result
+from takhin_site.server.answers import Abandoned, Answer, Application, MakeEnviron, Result
 
 Done = Callable[[Result], None]
 Jobs = queue.SimpleQueue[tuple[MakeEnviron, Done]]
@@ -80,7 +80,11 @@ class Threads:
         self._finish(answers.run(self._application, make_environ), done)
 
     def run_short(self, make_environ: MakeEnviron, done: Done) -> None:
-        environ = make_environ()
+        try:
+            environ = make_environ()
+        except Abandoned:
+            self._finish(Abandoned, done)
+            return
         result = answers.run(self._application, environ.copy)
         if result is Elsewhere:
             close_old_connections()

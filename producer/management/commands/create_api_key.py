@@ -23,6 +23,11 @@ class Command(BaseCommand):
             "--expires", type=parse_duration, metavar="90d", help="a number with a unit: s, m, h or d (default: never)"
         )
 
+        for unit in ("requests", "records", "bytes"):
+            parser.add_argument(
+                f"--{unit}-per-second", type=int, metavar="N", help=f"most {unit} per second (default: the server's)"
+            )
+
     def handle(self, *args: Any, **options: Any) -> str:
         expires = options["expires"]
         if expires == timedelta(0):
@@ -31,6 +36,9 @@ class Command(BaseCommand):
             name=options["name"],
             scopes=options["scopes"].replace(" ", ""),
             topics=options["topics"].replace(", ", ","),
+            requests_per_second=options["requests_per_second"],
+            records_per_second=options["records_per_second"],
+            bytes_per_second=options["bytes_per_second"],
             expires_at=None if expires is None else timezone.now() + expires,
         )
         secret = key.issue_secret()

@@ -1,11 +1,13 @@
 import signal
-from types import FrameType
+import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
 from core.database.checks import refuse_unsafe_database
 from producer.queue.threads import new_worker
+
+STOP = {signal.SIGTERM, signal.SIGINT}
 
 
 class Command(BaseCommand):
@@ -15,13 +17,16 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         refuse_unsafe_database()
+        # Blocked in all threads, and taken by this one when it asks. A handler would interrupt the worker anywhere, and
+        # then wait forever for a lock that the worker holds.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
         worker = new_worker()
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            worker.stop()
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
-        worker.loop()
+        thread = threading.Thread(target=worker.loop, name="takhin-worker")
+        thread.start()
+        while thread.is_alive() and signal.sigtimedwait(STOP, 0.2) is None:
+            pass
+        worker.stop()
+        for number in STOP:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
+        thread.join()
