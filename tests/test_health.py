@@ -26,7 +26,7 @@ def test_it_works(api: Api) -> None:
     assert api.get("/api/health").json() == {
         "status": "ok",
         "version": django_settings.VERSION,
-        "checks": {"database": True, "log": True, "migrations": True, "workers": True},
+        "checks": {"database": True, "disk": True, "log": True, "migrations": True, "workers": True},
     }
 
 
@@ -52,7 +52,13 @@ def test_a_broken_log_is_not_ready(api: Api) -> None:
     assert ready["Retry-After"] == "1"
     assert health.status_code == 503
     assert health.json()["status"] == "failing"
-    assert health.json()["checks"] == {"database": True, "log": False, "migrations": True, "workers": True}
+    assert health.json()["checks"] == {
+        "database": True,
+        "disk": True,
+        "log": False,
+        "migrations": True,
+        "workers": True,
+    }
     assert (live.status_code, live.json()) == (200, {"alive": True})
     assert api.get("/api/health/ready").status_code == 200
 

@@ -24,7 +24,7 @@ from topics.log import errors as log_errors
 pytestmark = pytest.mark.no_database
 
 ADDRESS = "http://127.0.0.1:8080"
-PAGES = ("README.md", "docs/usage.md")
+PAGES = ("README.md", "docs/usage.md", "docs/guarantees.md")
 END = "<end of the answer>"
 # What is new in every run, by the text that stands for it.
 VOLATILE = {
@@ -101,7 +101,7 @@ def fresh(tmp_path: Path) -> Iterator[LiveServer]:
 def test_every_curl_answers_what_the_page_says(page: str, fresh: LiveServer, tmp_path: Path) -> None:
     examples = list(examples_of(page))
     answers = run(examples, fresh.url, tmp_path)
-    assert len(answers) == len(examples) > 5
+    assert len(answers) == len(examples) > 1
     for example, answer in zip(examples, answers, strict=True):
         expected, found = shape_of(example.answer), shape_of(answer)
         if isinstance(expected, tuple) and isinstance(found, tuple):

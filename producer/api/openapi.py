@@ -281,7 +281,7 @@ ready = _health(
     {"ready": True},
     {"ready": False, "failing": ["database"], "reasons": _reasons},
 )
-_checks = {"database": True, "log": True, "migrations": True, "workers": True}
+_checks = {"database": True, "disk": True, "log": True, "migrations": True, "workers": True}
 health = _health(
     "health",
     "Get the result of every check",
