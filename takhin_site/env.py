@@ -144,3 +144,9 @@ def data_folder(name: str, default: Path) -> Path:
     except OSError as error:
         raise _refuse(name, str(folder), f"a writable folder ({error.strerror})") from None
     return folder
+
+
+def refuse_crashes() -> None:
+    """Raise ImproperlyConfigured if TAKHIN_CRASH_AT is set, unless pytest runs this process."""
+    if os.environ.get("TAKHIN_CRASH_AT") and "PYTEST_VERSION" not in os.environ:
+        raise ImproperlyConfigured("TAKHIN_CRASH_AT is for tests; unset it")

@@ -70,6 +70,8 @@ SECURE_REDIRECT_EXEMPT = [r"^(?!admin(/|$))"]
 # Both checks ask for promises about subdomains, which do not belong to this server.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
+env.refuse_crashes()
+
 # Limits of one produce request
 TAKHIN_MAX_BODY_BYTES = env.integer("TAKHIN_MAX_BODY_BYTES", 10 * MIB, 1)
 TAKHIN_MAX_RECORDS = env.integer("TAKHIN_MAX_RECORDS", 10_000, 1)

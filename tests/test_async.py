@@ -18,7 +18,7 @@ from core.errors import OutcomeUnknown, StorageFull, StorageUnavailable
 from producer.errors import RecordFailure
 from producer.models import MAX_ATTEMPTS, Outcomes, ProduceRequest, Status
 from producer.models import requests as requests_module
-from producer.pipeline.plan import Plan
+from producer.pipeline.plan import TopicPlan
 from producer.queue import loop
 from producer.queue.endings import Ending, back_off, end, has_given_up, save
 from producer.queue.jobs import Job
@@ -576,7 +576,7 @@ def test_a_record_that_may_be_written_later_is_tried_again_with_its_reason(
     job = Job(row)
     assert job.advance(current_log(), 10)
     failed = Outcomes([RecordFailure("record 0: later", "queue_full", True)])
-    monkeypatch.setattr(Plan, "outcomes", lambda *_: failed)
+    monkeypatch.setattr(TopicPlan, "outcomes", lambda *_: failed)
 
     ((_, ending, error),) = DirectWriter(current_log()).write([job])
 

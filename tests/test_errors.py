@@ -391,7 +391,7 @@ def test_answers_are_not_guessed_at(api: Api, topic: str) -> None:
 
 @pytest.mark.no_database
 def test_every_status_of_the_table_is_a_refusal() -> None:
-    assert set(problems.STATUSES.values()) <= {400, 403, 404, 409, 410, 413, 415, 422, 502, 503, 504}
+    assert set(problems.STATUSES.values()) <= {400, 403, 404, 409, 410, 413, 415, 422, 429, 502, 503, 504}
 
 
 def test_a_key_that_is_required_is_told_in_a_challenge(api: Api, settings: Any) -> None:

@@ -107,7 +107,13 @@ def test_it_works(server: LiveServer, journal: str) -> None:
 
     assert reason.startswith("the disk of the embedded log is full or failing (")
     assert health.status_code == 503
-    assert health.json()["checks"] == {"database": False, "log": False, "migrations": True, "workers": True}
+    assert health.json()["checks"] == {
+        "database": False,
+        "disk": True,
+        "log": False,
+        "migrations": True,
+        "workers": True,
+    }
     assert health.json()["reasons"]["log"].startswith("the disk of the embedded log is full")
     # Nobody writes meanwhile.
     wait_for(server, 200)

@@ -110,7 +110,7 @@ def test_housekeeping_tells_what_it_did(api: Api, requests: dict[str, str]) -> N
     api.create_topic("short", 1, retentionMs=1000)
     api.produce("short", [{"value": 1, "timestamp": 1}, {"value": 2, "timestamp": 2}])
 
-    assert _rounds(1) == [{"event": "housekeeping", "requests": 1, "records": 2, "log_level": "info"}]
+    assert _rounds(1) == [{"event": "housekeeping", "requests": 1, "keys": 0, "records": 2, "log_level": "info"}]
     assert _rounds(1) == []
 
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from django.conf import settings
 from django.db import connection, transaction
 
-from core import lane
+from core import crashes, lane
 from core.database import driver_errors, statements
 from core.database.file_lock import FileLock
 from core.database.jobs import run_all
@@ -228,6 +228,8 @@ class Writer:
                     touch(cursor)
             for waiter, result in zip(started, run_all([waiter.job for waiter in started]), strict=True):
                 waiter.result = result
+            crashes.at("commit.before")
+        crashes.at("commit.after")
 
     def _put_back(self, group: list[_Waiter], started: list[_Waiter], begun: float) -> None:
         """Let the group wait on, because others have locked the file. Nothing was written."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from django.db import Error, connection, transaction
 
-from core import lane
+from core import crashes, lane
 from core.database import driver_errors, statements
 from core.database.jobs import run_all
 from core.errors import OutcomeUnknown, StorageUnavailable
@@ -62,7 +62,9 @@ def commit_here(jobs: Sequence[Callable[[], T]], seconds: float | None) -> list[
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{max(1, int(seconds * 1000))}ms"])
             results = run_all(jobs)
+            crashes.at("commit.before")
             is_done = True
+        crashes.at("commit.after")
     except Error as error:
         if not driver_errors.is_unavailable(error):
             driver_errors.forget_frames(error)

@@ -1,11 +1,14 @@
 """Reject produce requests that the server has no room for, before their bodies are parsed."""
 
+import contextlib
 import shutil
 import threading
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import Count, Sum
 from django.db.models.functions import Length
 from django.http import HttpRequest
@@ -106,7 +109,9 @@ def check_disk() -> None:
         return
     now = time.monotonic()
     if now - _disk["looked_at"] > FRESH_SECONDS:
-        _disk["free"] = shutil.disk_usage(settings.TAKHIN_DATA_DIR).free
+        # A folder that is gone is the database's error to report.
+        with contextlib.suppress(OSError):
+            _disk["free"] = shutil.disk_usage(Path(connection.settings_dict["NAME"]).parent).free
         _disk["looked_at"] = now
     if _disk["free"] < settings.TAKHIN_MIN_FREE_DISK:
         free, least = _disk["free"] / MIB, settings.TAKHIN_MIN_FREE_DISK / MIB

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 from django.db import models
 
+from core import crashes
 from core.database import statements
 from producer.models.outcomes import Outcomes
 from producer.options import Options
@@ -54,7 +55,9 @@ class NewKey(msgspec.Struct, frozen=True):
         """
         packed = None if outcomes is None else outcomes.packed
         now = statements.moment(datetime.now(UTC))
+        crashes.at("key.before")
         statements.add(_statement(), [self.id, self.fingerprint, request_id, is_async, options, packed, now])
+        crashes.at("key.after")
 
 
 def settle(request_id: str, outcomes: Outcomes | None) -> None:

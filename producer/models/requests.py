@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from core import crashes
 from core.database import statements
 from core.errors import OutcomeUnknown
 from producer.models import idempotency
@@ -191,10 +192,12 @@ class ProduceRequest(models.Model):
         self.status = Status.COMPLETED if self.written_count else Status.FAILED
         self.error = storable(outcomes.error)
         now = statements.moment(datetime.now(UTC))
+        crashes.at("outcome.before")
         values = [str(self.status), self.error, now, self.written_count, outcomes.packed, self.pk, self.claims]
         if not statements.execute(_COMPLETE, values):
             raise Overtaken(self.pk)
         self._settle(outcomes)
+        crashes.at("outcome.after")
 
     def complete_by(self, receipt: bytes) -> None:
         """Finish this claimed request with the results that its session kept. Raises Overtaken."""

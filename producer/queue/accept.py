@@ -7,7 +7,7 @@ import structlog
 from django.conf import settings
 from django.db import IntegrityError
 
-from core import wakeups
+from core import crashes, wakeups
 from core.database import transactions
 from core.errors import StorageUnavailable
 from producer.models import Outcomes, options_text
@@ -29,7 +29,9 @@ def accept(inbound: Inbound, *, is_async: bool = True) -> None:
             key.use(inbound.request_id, options_text(inbound.options), None, is_async=is_async)
 
     try:
+        crashes.at("accept.before")
         transactions.commit(save)
+        crashes.at("accept.after")
     except IntegrityError as error:
         if key is None:
             raise

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import close_old_connections
 from django.db.models.functions import Now
 
+from core import crashes
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageUnavailable
 from producer.models import IdempotencyKey, ProduceRequest
@@ -82,4 +83,9 @@ def _purge_step(older_than: timedelta) -> int:
     # Several processes may purge at the same time.
     mine = expired.order_by("id").select_for_update(skip_locked=True)
     doomed = list(mine.values_list("pk", flat=True)[:PURGE_STEP])
-    return expired.filter(pk__in=doomed).delete()[0] if doomed else 0
+    if not doomed:
+        return 0
+    crashes.at("purge.before")
+    count = expired.filter(pk__in=doomed).delete()[0]
+    crashes.at("purge.after")
+    return count

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
+from core import crashes
 from core.database import transactions
 from core.errors import OutcomeUnknown
 from producer.models import Outcomes, ProduceRequest
@@ -38,7 +39,10 @@ class Writer(ABC):
         with transactions.translated():
             if not ProduceRequest.objects.has_claimable():
                 return []
-        return self._claim(most)
+        crashes.at("claim.before")
+        claimed = self._claim(most)
+        crashes.at("claim.after")
+        return claimed
 
     @abstractmethod
     def _claim(self, most: int) -> list[ProduceRequest]: ...

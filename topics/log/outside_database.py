@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
+from core import crashes
 from core.database import statements, transactions
 from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from topics.log.contract import Bookkeeping, BookkeepingFailed, Log, Results, T, as_is
@@ -37,7 +38,9 @@ class LogOutsideDatabase(Log):
         if request_id is not None:
             writes = [_marked(write, request_id) for write in writes]
         try:
+            crashes.at("append.before")
             results = self.send(writes, seconds)
+            crashes.at("append.after")
         except StorageUnavailable as error:
             topics = ",".join(sorted({write.topic for write in writes}))
             log.warning("append failed", topic=topics, error=str(error), exc_info=error.__cause__)

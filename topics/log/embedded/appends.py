@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
+from core import crashes
 from core.database.statements import native
 from core.errors import StorageDamaged
 from topics.log import batches
@@ -52,6 +53,7 @@ class Append:
 
         Raises TopicNotFound, StorageDamaged.
         """
+        crashes.at("append.before")
         with connection.wrap_database_errors:
             cursor = connection.connection.cursor()
             next_offsets = _claim(cursor, appends)
@@ -61,6 +63,7 @@ class Append:
                 cursor.executemany(native(_INSERT), rows)
             except connection.Database.IntegrityError as error:  # type: ignore[attr-defined]
                 raise _damaged(appends[0]) from error
+        crashes.at("append.after")
         return [append.bookkeeping(result) for append, result in zip(appends, results, strict=True)]
 
 

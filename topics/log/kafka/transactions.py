@@ -13,6 +13,7 @@ from operator import itemgetter
 
 from confluent_kafka import KafkaException, Producer
 
+from core import crashes
 from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from topics.log.contract import SessionStuck
 from topics.log.errors import LogRefused
@@ -66,12 +67,16 @@ class TransactionalProducer:
     def _send_once(self, steps: Sequence[Sequence[Batch]]) -> list[Delivery]:
         deliveries: list[Delivery] = []
         try:
+            crashes.at("kafka.begin.before")
             self._producer.begin_transaction()
+            crashes.at("kafka.begin.after")
             self._is_open = True
             for step in steps:
+                crashes.at("kafka.send.before")
                 queued = [self._queue(records) for records in step]
                 deliveries += queued
                 self._serve(list(map(_topics_of, step)), queued)
+                crashes.at("kafka.send.after")
                 if not all(delivery.is_taken for delivery in queued):
                     break
         except KafkaException as error:
@@ -114,7 +119,9 @@ class TransactionalProducer:
                 raise _rejected(delivery)
             # If this fails, it is not known whether there is anything left to abort.
             self._is_open = False
+            crashes.at("kafka.commit.before")
             self._producer.commit_transaction(COMMIT_SECONDS)
+            crashes.at("kafka.commit.after")
         except KafkaException as error:
             raise _over(error) from error
 
