@@ -16,7 +16,7 @@ ifdef DATA_DIR
 export TAKHIN_DATA_DIR := $(DATA_DIR)
 endif
 
-.PHONY: help run kafka test test-kafka test-postgres test-abuse mutants lint format docs bench profile requirements clean
+.PHONY: help run kafka test test-kafka test-postgres test-abuse test-chaos chaos mutants lint format docs bench profile requirements clean
 
 # On a loopback address no keys are required, unless the environment or .env sets the address or requires keys.
 ifeq ($(shell grep -Es '^ *(export )?TAKHIN_(HOST|REQUIRE_API_KEY)=' .env),)
@@ -39,6 +39,12 @@ test-postgres: $(VENV)/.dev ## run the tests of what uses the database on a priv
 
 test-abuse: $(VENV)/.dev ## attack a server and measure what its other clients see
 	$(BIN)/python -m pytest -m abuse -s $(ARGS)
+
+test-chaos: $(VENV)/.dev ## kill servers at a sample of points and moments, and check that nothing is lost or duplicated
+	$(BIN)/python -m pytest -m chaos -n 2 --dist worksteal $(ARGS) tests/chaos
+
+chaos: $(VENV)/.dev ## the same at every point, and many times
+	CHAOS=full $(BIN)/python -m pytest -m chaos -n 2 --dist worksteal $(ARGS) tests/chaos
 
 MUTANTS_MINUTES ?= 60
 mutants: $(VENV)/.dev ## change the code in many ways, and see which changes the tests notice (MUTANTS_MINUTES=60)

@@ -1,5 +1,6 @@
 """A real server in a process of its own, on a port and a data folder of its own."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -50,6 +51,12 @@ class LiveServer:
 
     def start(self, *arguments: str, status: int = 200) -> "LiveServer":
         """Start and wait until it is ready, or answers that with another status."""
+        self.launch(*arguments)
+        self.wait_until_ready(status)
+        return self
+
+    def launch(self, *arguments: str) -> None:
+        """Start without waiting for anything."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.migrated is not None and not any(self.folder.iterdir()) and not self.environment["DATABASE_URL"]:
             shutil.copy(self.migrated, self.folder)
@@ -63,8 +70,6 @@ class LiveServer:
                 # A group of its own, so that a kill -9 reaches the worker process too.
                 start_new_session=True,
             )
-        self.wait_until_ready(status)
-        return self
 
     def wait_until_ready(self, status: int = 200) -> None:
         deadline = time.monotonic() + 60
@@ -103,7 +108,8 @@ class LiveServer:
     def kill(self) -> None:
         """kill -9, as a crash would."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
 
     def stop(self) -> int:
@@ -112,6 +118,16 @@ class LiveServer:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGINT)
         return self._process.wait(30)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def terminate(self) -> int:
+        """SIGTERM, as an orchestrator does, and the exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(60)
 
     def process_ids(self) -> list[int]:
         """The server's process and the worker process that it forked."""

@@ -24,7 +24,7 @@ from tests.kafka.reading import read_all
 
 pytestmark = [pytest.mark.no_database, pytest.mark.kafka]
 
-KILLS = 20
+KILLS = 8
 RECORDS = 3
 
 

@@ -199,7 +199,7 @@ def test_a_fuzzer_finds_no_answer_that_is_not_described(live: LiveServer, tmp_pa
             f"{live.url}/openapi.json",
             f"--checks={','.join(CHECKS)}",
             "--phases=examples,coverage,fuzzing",
-            "--max-examples=50",
+            "--max-examples=25",
             "--seed=1",
             "--no-color",
             "--continue-on-failure",

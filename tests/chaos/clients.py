@@ -82,6 +82,57 @@ class Client(threading.Thread):
             operation.offsets = response["offsets"]
 
 
+class KeyedClient(Client):
+    """Sends a number of sync requests with keys, each until it has a response."""
+
+    def __init__(self, url: str, name: str, history: History, count: int) -> None:
+        super().__init__(url, name, history)
+        self._count = count
+
+    def run(self) -> None:
+        for number in range(self._count):
+            value = f"{self.name}-{number}"
+            operation = self.history.add(Operation([(TOPICS[0], value)], value))
+            while not operation.offsets:
+                if not self._try(operation, is_async=False):
+                    time.sleep(0.05)
+
+
+class WanderingClient(Client):
+    """Sends requests without keys, on a connection each. Refused connections, and nothing else, are tried elsewhere.
+
+    `broken` are the errors of connections that were not refused.
+    """
+
+    def __init__(self, urls: list[str], name: str, history: History) -> None:
+        super().__init__(urls[0], name, history, 0.01)
+        self._urls = itertools.cycle(urls)
+        self.broken: list[str] = []
+
+    def send(self, number: int) -> Operation:
+        operation = self.history.add(Operation([(TOPICS[0], f"{self.name}-{number}")]))
+        for url in itertools.islice(self._urls, 3):
+            self.url = url
+            try:
+                answer = requests.post(
+                    f"{url}/api/topics/{TOPICS[0]}/produce",
+                    json={"records": [{"value": operation.values[0][1]}]},
+                    params={"value.format": "string", "async": str(bool(number % 2))},
+                    timeout=60,
+                )
+            except requests.ConnectionError as error:
+                if "refused" not in str(error):
+                    self.broken.append(str(error))
+                    break
+            else:
+                if answer.status_code in (200, 202):
+                    self._note(operation, answer.json())
+                else:
+                    self.unexpected.append(f"{answer.status_code} {answer.text}")
+                break
+        return operation
+
+
 def finish(clients: list[Client], server: LiveServer) -> None:
     """Let each client have its last response, and every accepted request its end."""
     time.sleep(0.3)

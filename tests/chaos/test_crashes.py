@@ -4,15 +4,15 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from core.crashes import POINTS
 from devservers.takhin import LiveServer
-from tests.chaos.backends import Backend, open_backend
-from tests.chaos.clients import Client, finish
+from tests.chaos.backends import Backend, Sqlite, open_backend
+from tests.chaos.clients import Client, KeyedClient, WanderingClient, finish
 from tests.chaos.history import History
 
 pytestmark = [pytest.mark.no_database, pytest.mark.chaos]
@@ -20,7 +20,12 @@ pytestmark = [pytest.mark.no_database, pytest.mark.chaos]
 # `make chaos` runs everything; without it, a sample that takes three minutes.
 IS_FULL = os.environ.get("CHAOS") == "full"
 BACKENDS = ["WAL", "TRUNCATE", "postgresql", "kafka"]
+Scenario = Callable[[str, History], None]
 KILLS = 50 if IS_FULL else 4
+TWINS = 8
+KEYS = 200 if IS_FULL else 20
+TWIN_KILLS = 10 if IS_FULL else 2
+RESTARTS = 15 if IS_FULL else 2
 # What a log without sessions, or one outside the database, never comes to.
 ELSEWHERE = {name: {point for point in POINTS if point.startswith("kafka.")} for name in BACKENDS}
 ELSEWHERE["kafka"] = set()
@@ -36,6 +41,17 @@ def cells() -> Iterator[tuple[str, str, int]]:
             yield reaching[place % len(reaching)], point, 1 + place % 3
 
 
+@pytest.fixture
+def scenario(record_property: Callable[[str, object], None]) -> Scenario:
+    """Have the counts of a scenario printed at the end."""
+
+    def record(name: str, history: History) -> None:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(history.counts.items()))
+        record_property("scenario", f"{name}: {counts}; 0 lost, 0 duplicated")
+
+    return record
+
+
 @pytest.fixture(scope="module")
 def backends(request: pytest.FixtureRequest) -> Iterator[dict[str, Backend]]:
     opened: dict[str, Backend] = {}
@@ -49,14 +65,17 @@ def backends(request: pytest.FixtureRequest) -> Iterator[dict[str, Backend]]:
 
 
 @pytest.mark.parametrize(("name", "point", "number"), list(cells()))
-def test_a_crash_at_a_point(backends: dict[str, Backend], tmp_path: Path, name: str, point: str, number: int) -> None:
+def test_a_crash_at_a_point(
+    backends: dict[str, Backend], tmp_path: Path, scenario: Scenario, name: str, point: str, number: int
+) -> None:
     backend = backends[name]
     purge = {"TAKHIN_REQUEST_TTL": "1s", "TAKHIN_HOUSEKEEPING_INTERVAL": "1s"} if point.startswith("purge") else {}
     server = backend.server(tmp_path / "data", **purge).start()
     backend.create_topics(server)
     server.stop()
     server.environment["TAKHIN_CRASH_AT"] = f"{point}:{number}"
-    server.start()
+    # Some points are reached before the server is ready.
+    server.launch()
     history = History()
     client = Client(server.url, "c", history, 0.1 if purge else 0.005)
     client.start()
@@ -71,19 +90,19 @@ def test_a_crash_at_a_point(backends: dict[str, Backend], tmp_path: Path, name: 
     server.stop()
     assert client.unexpected == []
     history.check(stored, is_gapless=backend.is_gapless)
-    print(f"{name} {point}:{number}", dict(history.counts))
+    scenario(f"{name}, crash at {point}:{number}", history)
 
 
 def wait_for_crash(server: LiveServer) -> None:
-    """The log tells of the first one. A server that was restarted since may have crashed again."""
+    """The log tells of the first one, unless it was that of the supervisor. Later ones may have followed."""
     deadline = time.monotonic() + 60
-    while '"reason":"signal SIGKILL"' not in server.log.read_text():
+    while server.is_running and '"reason":"signal SIGKILL"' not in server.log.read_text():
         assert time.monotonic() < deadline, "the server does not crash"
         time.sleep(0.02)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_kill_9_at_any_moment(backends: dict[str, Backend], tmp_path: Path, name: str) -> None:
+def test_kill_9_at_any_moment(backends: dict[str, Backend], tmp_path: Path, scenario: Scenario, name: str) -> None:
     backend = backends[name]
     server = backend.server(tmp_path / "data").start()
     backend.create_topics(server)
@@ -104,7 +123,64 @@ def test_kill_9_at_any_moment(backends: dict[str, Backend], tmp_path: Path, name
     assert [client.unexpected for client in clients] == [[]] * len(clients)
     history.check(stored, is_gapless=backend.is_gapless)
     assert sum(client.statuses[0] for client in clients) >= KILLS
-    print(f"{name} {KILLS} kills", dict(history.counts))
+    scenario(f"{name}, {KILLS} kills", history)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_twins_write_once(backends: dict[str, Backend], tmp_path: Path, scenario: Scenario, name: str) -> None:
+    """Eight clients send the same requests at the same time, while the server is killed."""
+    backend = backends[name]
+    server = backend.server(tmp_path / "data").start()
+    backend.create_topics(server)
+    histories = [History() for _ in range(TWINS)]
+    clients = [KeyedClient(server.url, "twin", history, KEYS) for history in histories]
+    for client in clients:
+        client.start()
+    chance = random.Random(4)
+    for _ in range(TWIN_KILLS):
+        threading.Event().wait(chance.uniform(0.2, 1.0))
+        server.kill()
+        backend.expire_leases(server)
+        server.start()
+    for client in clients:
+        client.join(180)
+        assert not client.is_alive()
+    stored = backend.read(server)
+    server.stop()
+
+    assert [client.unexpected for client in clients] == [[]] * TWINS
+    for history in histories:
+        assert len(history.operations) == KEYS
+        history.check(stored, is_gapless=backend.is_gapless)
+    for twins in zip(*(history.operations for history in histories), strict=True):
+        assert len({str(twin.offsets) for twin in twins}) == 1, twins
+    scenario(f"{name}, {TWINS} twins, {TWIN_KILLS} kills, {len(stored)} records", histories[0])
+
+
+def test_rolling_restarts_fail_no_request(tmp_path: Path, scenario: Scenario) -> None:
+    """Two servers on one database. A client that is refused a connection goes to the other one."""
+    one = LiveServer(tmp_path / "data", DATABASE_URL="", TAKHIN_WORKERS="1").start()
+    Sqlite("WAL").create_topics(one)
+    two = LiveServer(tmp_path / "data", DATABASE_URL="", TAKHIN_WORKERS="1")
+    two.log = two.folder / "two.log"
+    two.start()
+    history = History()
+    clients = [WanderingClient([one.url, two.url], f"w{number}", history) for number in range(4)]
+    for client in clients:
+        client.start()
+    for _ in range(RESTARTS):
+        for server in (one, two):
+            assert server.terminate() == 0
+            server.start()
+    finish(clients, one)
+    stored = Sqlite("WAL").read(one)
+    for server in (one, two):
+        server.stop()
+
+    assert [client.unexpected for client in clients] == [[]] * 4
+    assert [client.broken for client in clients] == [[]] * 4
+    history.check(stored, is_gapless=True)
+    scenario(f"WAL, {2 * RESTARTS} restarts", history)
 
 
 def test_the_history_notices_what_is_wrong() -> None:
