@@ -78,21 +78,22 @@ def rejected(status: int, detail: str, client: str) -> Answer:
     return answer
 
 
-def overloaded(request: Incoming, client: str) -> Answer:
+def overloaded(request: Incoming, client: str, *, is_logged: bool) -> Answer:
     """Return the response to a request that there is no room for. It must cost much less than to process the request.
 
     The application never sees it, so it is logged here.
     """
     answer = _problem(503, "the server is processing as many requests as it may (TAKHIN_MAX_IN_FLIGHT)", "overloaded")
-    logs.request_answered(
-        method=request.method,
-        path=request.path,
-        status=503,
-        milliseconds=0.0,
-        client=client,
-        key=None,
-        request_id=dict(answer.fields)["x-request-id"],
-    )
+    if is_logged:
+        logs.request_answered(
+            method=request.method,
+            path=request.path,
+            status=503,
+            milliseconds=0.0,
+            client=client,
+            key=None,
+            request_id=dict(answer.fields)["x-request-id"],
+        )
     return answer._replace(fields=[*answer.fields, ("retry-after", "1")])
 
 

@@ -27,6 +27,9 @@ from topics.log import current_log
 log = structlog.get_logger("takhin.server")
 LIVE = "/api/health/live"
 PROBES = ("/api/health/ready", "/api/health")
+# How many rejected requests have a log line of their own, in each sweep. To write more would cost those that are not
+# rejected.
+MOST_LOGGED_REJECTIONS = 50
 # How long shutdown waits for uploads in progress.
 STOP_UPLOADS_SECONDS = 1.0
 # How long it then waits for clients to read their responses.
@@ -49,6 +52,8 @@ class Server:
         self.max_buffered_bytes = max(share, min(settings.TAKHIN_MAX_BUFFERED_BYTES, 2 * self.max_body_bytes))
         self.max_in_flight = -(-settings.TAKHIN_MAX_IN_FLIGHT // settings.TAKHIN_PROCESSES)
         self._in_flight = 0
+        # Since the last sweep.
+        self._rejected = 0
         self.is_stopping = False
         self.stopped = loop.create_future()
         self.connections: set[Connection] = set()
@@ -130,7 +135,7 @@ class Server:
         if path == LIVE and request.is_complete:
             return answers.run(self.application, partial(request.environ, base))
         if self._in_flight >= self.max_in_flight and request.path.startswith("/api/") and path not in PROBES:
-            return answers.overloaded(request, connection.base["REMOTE_ADDR"])
+            return self._overloaded(connection, request)
         if not request.is_complete:
             environ = request.environ_without_body(connection.base)
             self._threads.submit(lambda: environ, self._started(connection, request))
@@ -141,6 +146,11 @@ class Server:
         else:
             self._threads.submit(make_environ, done, is_probe=path in PROBES)
         return None
+
+    def _overloaded(self, connection: Connection, request: Incoming) -> Result:
+        self._rejected += 1
+        is_logged = self._rejected <= MOST_LOGGED_REJECTIONS
+        return answers.overloaded(request, connection.base["REMOTE_ADDR"], is_logged=is_logged)
 
     def _started(self, connection: Connection, request: Incoming) -> Callable[[Result], None]:
         """Count a request, and return what to call when it is done."""
@@ -190,6 +200,9 @@ class Server:
         # Schedule the next sweep first: without it, no deadline would be enforced.
         self.loop.call_later(limits.SWEEP_SECONDS, self._sweep)
         self._threads.rescue()
+        if self._rejected > MOST_LOGGED_REJECTIONS:
+            log.warning("overloaded", rejected=self._rejected, seconds=limits.SWEEP_SECONDS)
+        self._rejected = 0
         now = self.now()
         for connection in list(self.connections):
             deadlines.enforce(connection, now)
