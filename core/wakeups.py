@@ -75,8 +75,14 @@ def _tell(message: bytes) -> None:
 
 
 def work_arrived() -> None:
+    """Wake the workers of this server."""
     _work.set()
     _tell(WORK)
+
+
+def wake_worker() -> None:
+    """Wake a worker of this process."""
+    _work.set()
 
 
 def wait_for_work(seconds: float) -> None:

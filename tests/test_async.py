@@ -16,7 +16,7 @@ from core import tracing, wakeups
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageFull, StorageUnavailable
 from producer.errors import RecordFailure
-from producer.models import MAX_ATTEMPTS, Outcomes, ProduceRequest, Status
+from producer.models import MAX_ATTEMPTS, Outcomes, ProduceRequest, Status, WorkerSlot
 from producer.models import requests as requests_module
 from producer.pipeline.plan import TopicPlan
 from producer.queue import loop
@@ -212,6 +212,22 @@ def test_a_claimed_request_is_not_claimed_again_until_its_lease_ends(api: Api, t
     assert claim() == []
     expire_leases()
     assert len(claim()) == 1
+
+
+def test_a_lease_that_is_longer_than_any_is_void(api: Api, topic: str) -> None:
+    """The database's clock was set back an hour while a worker that is dead since had claims, and a slot."""
+    submit(api, topic, [{"value": 1}])
+    (row,) = claim()
+    transactions.commit(lambda: WorkerSlot.objects.take("dead"))
+
+    ProduceRequest.objects.update(lease_until=Now() + timedelta(seconds=70))
+    assert claim() == []
+    assert not WorkerSlot.objects.free().exists()
+
+    ProduceRequest.objects.update(lease_until=Now() + timedelta(hours=1))
+    WorkerSlot.objects.update(lease_until=Now() + timedelta(hours=1))
+    assert [again.pk for again in claim()] == [row.pk]
+    assert WorkerSlot.objects.free().count() == 1
 
 
 def test_a_worker_that_was_overtaken_rolls_back(api: Api, topic: str) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -371,6 +372,29 @@ def test_a_database_that_crashes_under_load_loses_nothing(postgres: PostgresServ
     assert statuses[503] > 0
     # A commit that was under way.
     assert statuses[504] <= len(OUTAGES) * len(clients)
+
+
+@pytest.mark.no_database
+def test_workers_of_other_servers_are_woken(postgres: PostgresServer, tmp_path: Path) -> None:
+    server = LiveServer(
+        tmp_path / "data", DATABASE_URL=create_database(postgres.url(), "takhin"), TAKHIN_WORKERS="0"
+    ).start()
+    server.create_topic("orders", 1)
+    worker = subprocess.Popen(server.command("run_produce_worker"), cwd=server.root, env=server.environment)
+    try:
+        for value in range(3):
+            accepted = server.produce("orders", [{"value": value}], **{"async": "true"}).json()
+            found = server.http.get(f"{server.url}/api/produce/status/{accepted['requestId']}?wait=20").json()
+            assert found["status"] == "completed"
+        with psycopg.connect(postgres.url("takhin")) as other:
+            sessions = other.execute("SELECT query FROM pg_stat_activity WHERE query ~ '^(NOTIFY|LISTEN)'").fetchall()
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0
+        server.stop()
+
+    # The server tells, and only the worker listens.
+    assert sorted(query for (query,) in sessions) == ["LISTEN takhin_work", "NOTIFY takhin_work"]
 
 
 # The start

@@ -21,6 +21,8 @@ from producer.models.outcomes import Outcomes, unpack
 from producer.options import Options
 
 LEASE = timedelta(seconds=30)
+# A request that failed is left alone for up to a minute.
+LONGEST_LEASE = timedelta(seconds=120)
 MAX_ATTEMPTS = 5
 
 
@@ -50,8 +52,12 @@ class ProduceRequestQuerySet(models.QuerySet["ProduceRequest"]):
         return self.exclude(status=Status.PENDING).filter(id__lt=made_before, completed_at__lt=Now() - age)
 
     def claimable(self) -> Self:
-        """Pending requests without a slot, and without a valid lease by the database's clock."""
-        return self.pending().filter(Q(lease_until=None) | Q(lease_until__lte=Now()), slot=None)
+        """Pending requests without a slot, and without a valid lease by the database's clock.
+
+        A lease that is longer than any is void: that clock was set back.
+        """
+        is_over = Q(lease_until=None) | Q(lease_until__lte=Now()) | Q(lease_until__gt=Now() + LONGEST_LEASE)
+        return self.pending().filter(is_over, slot=None)
 
     def claim(self, most: int, slot: int | None = None) -> list["ProduceRequest"]:
         """Lease up to `most` requests and count the attempt. Run it in a transaction.

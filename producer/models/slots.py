@@ -15,8 +15,11 @@ SLOT_LEASE = timedelta(seconds=30)
 
 class WorkerSlotQuerySet(models.QuerySet["WorkerSlot"]):
     def free(self) -> Self:
-        """Slots that nobody holds, or whose lease has expired by the database's clock."""
-        return self.filter(Q(lease_until=None) | Q(lease_until__lte=Now()))
+        """Slots that nobody holds, or whose lease has expired by the database's clock, or is longer than any.
+
+        The latter happens if that clock was set back. The owner would otherwise keep the slot until it is right again.
+        """
+        return self.filter(Q(lease_until=None) | Q(lease_until__lte=Now()) | Q(lease_until__gt=Now() + 2 * SLOT_LEASE))
 
     def take(self, owner: str, number: int | None = None, avoided: Sequence[int] = ()) -> "WorkerSlot | None":
         """Lease the free slot `number`, or else the first free one not `avoided`, creating it if there is none.

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import IntegrityError
 
 from core import crashes, wakeups
-from core.database import transactions
+from core.database import notifications, transactions
 from core.errors import StorageUnavailable
 from producer.models import Outcomes, options_text
 from producer.pipeline.produce import Inbound, KeyTaken, append, new_row, planned
@@ -37,6 +37,7 @@ def accept(inbound: Inbound, *, is_async: bool = True) -> None:
             raise
         raise KeyTaken from error
     wakeups.work_arrived()
+    notifications.work_arrived()
 
 
 def accept_to_wait(topic_log: Log, inbound: Inbound) -> Outcomes | float:

@@ -5,6 +5,7 @@ import threading
 
 from django.conf import settings
 
+from core.database import notifications
 from producer.queue.housekeeping import keep_house_forever
 from producer.queue.loop import Worker
 from producer.queue.session_writer import SessionWriter, writes_in_sessions
@@ -46,6 +47,7 @@ def start() -> None:
         worker = new_worker()
         _workers.append(worker)
         threading.Thread(target=worker.loop, name=f"takhin-worker-{number}", daemon=True).start()
+    notifications.start(hears=_Share.workers > 0)
     if settings.TAKHIN_HOUSEKEEPING_INTERVAL and _Share.keeps_house:
         threading.Thread(target=keep_house_forever, name="takhin-housekeeping", daemon=True).start()
 

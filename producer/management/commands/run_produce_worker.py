@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from core.database import notifications
 from core.database.checks import refuse_unsafe_database
 from producer.queue.threads import new_worker
 
@@ -21,6 +22,7 @@ class Command(BaseCommand):
         # then wait forever for a lock that the worker holds.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
         worker = new_worker()
+        notifications.start(hears=True)
         thread = threading.Thread(target=worker.loop, name="takhin-worker")
         thread.start()
         while thread.is_alive() and signal.sigtimedwait(STOP, 0.2) is None:
