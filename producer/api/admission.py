@@ -95,7 +95,8 @@ def check(request: HttpRequest, api_key: ApiKey | None, *, is_queued: bool) -> N
     if is_queued or current_log().supports_transactions:
         check_disk()
     if is_queued:
-        _backlog.check(None if api_key is None else api_key.pk, int(request.META.get("CONTENT_LENGTH") or 0))
+        declared = request.META.get("CONTENT_LENGTH") or ""
+        _backlog.check(None if api_key is None else api_key.pk, int(declared) if declared.isdecimal() else 0)
 
 
 def accepted(api_key: ApiKey | None, size: int) -> None:

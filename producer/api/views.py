@@ -39,6 +39,7 @@ from topics.log.errors import InvalidTopic, TopicExists, TopicNotFound
 
 # A record is an object, and may contain some. A thousand records take a few milliseconds.
 MOST_OBJECTS_IN_LANE = 5000
+MOST_TOPICS_IN_LANE = 5
 # The names of several topics are stored together, in the column for one.
 MOST_SHOWN_TOPICS = 249
 
@@ -121,9 +122,14 @@ def _produced(given: _Given, key: NewKey | None) -> Response:
     topic_log = current_log()
     if given.chosen.atomic and not (topic_log.supports_transactions or writes_in_sessions(topic_log)):
         raise InvalidParameter("atomic=true requires a log with transactions; on Kafka, TAKHIN_KAFKA_EXACTLY_ONCE=true")
+    is_delivered = not given.is_async and (key is not None or given.chosen.atomic) and writes_in_sessions(topic_log)
+    if is_delivered:
+        admission.check(given.http, given.api_key, is_queued=True)
+        lane.leave()
     inbound = _inbound(given, key)
+    # Nothing may leave the lane from here on, or the request would be counted again.
     headers = quotas.take(given.api_key, len(inbound.decoded.records), len(given.body.data))
-    response = _written(given, topic_log, inbound)
+    response = _delivered(given, topic_log, inbound) if is_delivered else _written(given, topic_log, inbound)
     for name, value in headers.items():
         response[name] = value
     return response
@@ -131,15 +137,15 @@ def _produced(given: _Given, key: NewKey | None) -> Response:
 
 def _written(given: _Given, topic_log: Log, inbound: Inbound) -> Response:
     """Write the records now, or accept them for a worker. Raises KeyTaken."""
-    key = inbound.idempotency_key
     if given.is_async:
         accept(inbound)
         admission.accepted(given.api_key, len(given.body.data))
         return responses.accepted(inbound.request_id, inbound.options, preferred=given.prefers_async)
-    if not (key is not None or given.chosen.atomic) or not writes_in_sessions(topic_log):
-        return responses.produced(given.http, given.dialect, produce(topic_log, inbound), inbound.options)
-    admission.check(given.http, given.api_key, is_queued=True)
-    lane.leave()
+    return responses.produced(given.http, given.dialect, produce(topic_log, inbound), inbound.options)
+
+
+def _delivered(given: _Given, topic_log: Log, inbound: Inbound) -> Response:
+    """Have a worker write the records exactly once, and wait for that. Raises KeyTaken."""
     accepted = accept_to_wait(topic_log, inbound)
     if isinstance(accepted, Outcomes):
         return responses.produced(given.http, given.dialect, accepted, inbound.options)
@@ -178,8 +184,8 @@ def _topics(given: _Given, decoded: Decoded) -> tuple[str, Options]:
     names = topics.names_of(decoded)
     for name in names:
         given.check_topic(name)
-    if decoded.topic_options:
-        # Schemas may come from another server.
+    if decoded.topic_options or len(names) > MOST_TOPICS_IN_LANE:
+        # Schemas may come from another server, and each topic may need a query.
         lane.leave()
     known: list[str] = []
     for name in names:
