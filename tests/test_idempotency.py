@@ -230,6 +230,20 @@ def test_a_request_that_is_not_tracked_can_be_retried_too(api: Api, topic: str, 
     assert stored(api, topic) == 1
 
 
+def test_the_admin_finds_a_request_by_its_key(api: Api, topic: str, admin_client: Any) -> None:
+    send(api, topic, [{"value": 1}], key="order-1042")
+    send(api, topic, [{"value": 2}], key="1042")
+    found = ProduceRequest.objects.order_by("id").first()
+    assert found is not None
+
+    listed = admin_client.get("/admin/producer/producerequest/?q=order-1042").content.decode()
+    page = admin_client.get(f"/admin/producer/producerequest/{found.pk}/change/").content.decode()
+
+    assert "1 produce request" in listed
+    assert found.pk in listed
+    assert "order-1042" in page
+
+
 @pytest.mark.no_database
 def test_many_twins_write_once(tmp_path: Path) -> None:
     """Over two processes; a twin gets the first one's response, or 409 and then that response."""

@@ -328,4 +328,5 @@ def test_the_admin_shows_all_topics_of_a_request(both: Api, admin_client: Any) -
     assert row.topic == "orders,payments,nowhere"
     assert "orders,payments,nowhere" in listed
     assert "topic=payments&amp;partition=0&amp;offset=0" in page
+    assert "<td>nowhere</td>" in page
     assert "there is no topic named" in page

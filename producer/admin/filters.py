@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 
-from producer.models import ProduceRequest, RequestMode, Status, id_at
+from producer.models import ApiKey, IdempotencyKey, ProduceRequest, RequestMode, Status, id_at
 from topics.admin.filters import TopicNameFilter
 
 Requests = QuerySet[ProduceRequest]
@@ -17,6 +17,8 @@ Requests = QuerySet[ProduceRequest]
 NEWEST = 100_000
 # An X-Request-Id identifies one request, unless its client reuses ids.
 MOST_TRACED = 500
+# How many API keys a search for an Idempotency-Key tries.
+MOST_KEYS = 10_000
 SINCE = {"5m": timedelta(minutes=5), "30m": timedelta(minutes=30), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
 _HEX = set("0123456789abcdef")
 
@@ -28,10 +30,13 @@ def among_newest(rows: Requests) -> Requests:
 
 
 def search(rows: Requests, term: str) -> Requests:
-    """Return the requests whose X-Request-Id is `term`, or else those whose id starts with it."""
+    """Return the requests whose X-Request-Id or Idempotency-Key is `term`, or else those whose id starts with it."""
     # Query one index at a time: in a combined query, SQLite sorts all rows that start with a short term.
     # An id that the server has made is also the request's.
     traced = list(ProduceRequest.objects.filter(http_request_id=term).values_list("pk", flat=True)[:MOST_TRACED])
+    key_ids = [0, *ApiKey.objects.values_list("pk", flat=True)[:MOST_KEYS]]
+    used = IdempotencyKey.objects.filter(pk__in=[f"{key_id}:{term}" for key_id in key_ids])
+    traced += used.values_list("request_id", flat=True)
     digits = term.removeprefix("req_").lower()
     if traced or not set(digits) <= _HEX:
         return rows.filter(pk__in=traced)

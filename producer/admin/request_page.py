@@ -7,7 +7,7 @@ import msgspec
 from django.utils import timezone
 
 from core.formatting import instant
-from producer.models import MAX_ATTEMPTS, ProduceRequest, Status
+from producer.models import MAX_ATTEMPTS, IdempotencyKey, ProduceRequest, Status
 from producer.pipeline import parameters
 from producer.pipeline.dialects import DIALECTS
 from topics.admin import browser
@@ -57,7 +57,8 @@ def _timeline(row: ProduceRequest) -> list[tuple[str, str]]:
 
 
 def _parameters(row: ProduceRequest) -> list[tuple[str, str]]:
-    return [*parameters.shown(row.read_options()), ("body", DIALECTS[row.dialect].content_types[0])]
+    used = [("Idempotency-Key", used.text) for used in IdempotencyKey.objects.filter(request_id=row.pk)]
+    return [*parameters.shown(row.read_options()), ("body", DIALECTS[row.dialect].content_types[0]), *used]
 
 
 def _results(row: ProduceRequest) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def _results(row: ProduceRequest) -> dict[str, Any]:
     outcomes = list(enumerate(msgspec.json.decode(stored)))
     chosen = sorted(outcomes, key=lambda entry: "error" not in entry[1])[:MOST_RESULTS]
     results = [
-        {"index": index, **outcome, "address": _address(outcome.get("topic", row.topic), outcome)}
+        {"index": index, "topic": row.topic, **outcome, "address": _address(outcome.get("topic", row.topic), outcome)}
         for index, outcome in chosen
     ]
     return {"results": results, "result_count": len(outcomes)}

@@ -47,7 +47,7 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
     list_filter = (StatusFilter, ModeFilter, SinceFilter, RequestTopicFilter, ("created_at", CreatedFilter))
     list_filter_submit = True
     search_fields = ("id",)
-    search_help_text = "Request id or its prefix, or X-Request-Id"
+    search_help_text = "Request id or its prefix, X-Request-Id, or Idempotency-Key"
     ordering = ("-id",)
     actions = ("retry_failed", "cancel_pending")
     change_form_outer_after_template = "producer/request.html"
@@ -56,8 +56,10 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
             "Request",
             {
                 "fields": (
-                    ("id", "trace_id"),
-                    ("shown_status", "topic", "mode"),
+                    "id",
+                    "trace_id",
+                    "topic",
+                    ("shown_status", "mode"),
                     ("record_count", "written_count", "failed_count"),
                     ("shown_bytes", "codec", "key"),
                     "error",
