@@ -1,13 +1,7 @@
-"""On a real Kafka cluster, a sync request with an Idempotency-Key is written exactly once, whatever is killed."""
+"""On a real Kafka cluster, a worker writes a sync request with an Idempotency-Key."""
 
-import itertools
-import random
-import threading
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -90,69 +84,3 @@ def test_without_a_worker_nothing_is_written(kafka: KafkaCluster, start: Start) 
     # The key is free: another request may use it.
     assert send(server, "keyed-idle", "k-1", ["b"], timeout="500").status_code == 503
     assert read_all(kafka.bootstrap, "keyed-idle") == []
-
-
-class Client(threading.Thread):
-    """Sends requests until told to stop, each until it has two responses. `wrong` are unexpected ones."""
-
-    def __init__(self, server: LiveServer, number: int) -> None:
-        super().__init__()
-        self.server = server
-        self.number = number
-        self.responses: dict[str, list[Any]] = {}
-        self.wrong: list[str] = []
-        self.stopping = threading.Event()
-
-    def run(self) -> None:
-        for count in itertools.count():
-            if self.stopping.is_set():
-                return
-            key = f"{self.number}-{count}"
-            self.responses[key] = []
-            while len(self.responses[key]) < 2:
-                self._try(key)
-
-    def _try(self, key: str) -> None:
-        try:
-            answer = send(self.server, "keyed-killed", key, [key])
-        except requests.RequestException:
-            time.sleep(0.1)
-            return
-        if answer.status_code == 200:
-            self.responses[key].append(answer.json())
-        else:
-            if answer.status_code not in (409, 503, 504):
-                self.wrong.append(answer.text)
-            time.sleep(0.2)
-
-
-def test_kill_9_writes_each_key_once(kafka: KafkaCluster, start: Start) -> None:
-    """Clients that retry until they have a response get the same one from then on."""
-    server = start()
-    server.create_topic("keyed-killed", 3)
-    clients = [Client(server, number) for number in range(4)]
-    for client in clients:
-        client.start()
-    chance = random.Random(3)
-    for _ in range(4):
-        time.sleep(chance.uniform(1, 3))
-        server.kill()
-        server.start()
-    time.sleep(2)
-    for client in clients:
-        client.stopping.set()
-    for client in clients:
-        client.join(180)
-
-    assert not any(client.is_alive() for client in clients)
-    assert [client.wrong for client in clients] == [[]] * 4
-    responses = {key: found for client in clients for key, found in client.responses.items()}
-    stored = read_all(kafka.bootstrap, "keyed-killed")
-    copies = Counter(record.value.decode() for record in stored if record.value is not None)
-    assert copies == dict.fromkeys(responses, 1)
-    places = {(record.partition, record.offset): record.value for record in stored}
-    for key, (first, second) in responses.items():
-        assert first == second
-        (entry,) = first["offsets"]
-        assert places[entry["partition"], entry["offset"]] == key.encode()
-    assert len(responses) > 20
