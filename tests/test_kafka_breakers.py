@@ -1,9 +1,11 @@
 """What opens the breakers of the cluster and of its partitions, and what closes them."""
 
 import pytest
+from confluent_kafka import KafkaError
 
 from core.errors import StorageUnavailable
 from topics.log.kafka.breaker import ACKNOWLEDGED_SECONDS, MOST_PAUSE_SECONDS, MOST_QUICK, Breaker, PartitionBreakers
+from topics.log.kafka.refusal import Refusal
 
 pytestmark = pytest.mark.no_database
 PLACE = ("orders", 0)
@@ -94,3 +96,15 @@ def test_other_partitions_are_left_alone(clock: Clock) -> None:
     breakers = PartitionBreakers(clock)
     fail(breakers, clock, 8)
     assert breakers.error(("orders", 1)) is breakers.admit(("orders", 1), 8) is breakers.error(("other", 0)) is None
+
+
+def test_a_failed_handshake_is_a_refusal_however_it_is_reported() -> None:
+    refusal = Refusal()
+    text = "ssl://kafka:9093/bootstrap: error:0A000086:SSL routines::certificate verify failed (after 3ms)"
+
+    refusal.note(KafkaError(KafkaError._TRANSPORT, text))
+    assert refusal.reason is not None
+    assert "certificate verify failed" in refusal.reason
+
+    refusal.note(KafkaError(KafkaError._TRANSPORT, "kafka:9093/bootstrap: Connect to ipv4#10.0.0.1:9093 failed"))
+    assert refusal.reason is None

@@ -2,7 +2,9 @@
 
 import json
 import re
+import signal
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -168,6 +170,24 @@ def test_a_worker_in_a_process_of_its_own_runs_what_the_server_accepts(tmp_path:
     worker.terminate()
 
     assert answer["status"] == "completed"
+    assert worker.wait(10) == 0
+    server.stop()
+
+
+def test_a_worker_that_was_paused_goes_on(tmp_path: Path) -> None:
+    """As when a machine sleeps, or its hypervisor stops it for a while."""
+    server = LiveServer(tmp_path / "data", TAKHIN_WORKERS="0").start("--demo")
+    worker = subprocess.Popen(server.command("run_produce_worker"), cwd=server.root, env=server.environment)
+
+    for _ in range(3):
+        request_id = server.produce("demo", [{"value": 1}], **{"async": "true"}).json()["requestId"]
+        answer = requests.get(f"{server.url}/api/produce/status/{request_id}?wait=20", timeout=30).json()
+        assert answer["status"] == "completed"
+        worker.send_signal(signal.SIGSTOP)
+        time.sleep(0.5)
+        worker.send_signal(signal.SIGCONT)
+    worker.terminate()
+
     assert worker.wait(10) == 0
     server.stop()
 

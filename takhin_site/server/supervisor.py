@@ -1,7 +1,6 @@
 """Keep the server's processes running: start them, restart those that crash, and stop them on shutdown."""
 
 import os
-import select
 import signal
 import socket
 import sys
@@ -12,8 +11,9 @@ from typing import NoReturn
 
 import structlog
 
+from core.signals import STOP, Inbox
+
 log = structlog.get_logger("takhin.server")
-STOP = {signal.SIGTERM, signal.SIGINT}
 HEEDED = {*STOP, signal.SIGCHLD}
 # After this many crashes in a row, stop restarting and exit, so that the operator notices.
 MOST_CRASHES = 5
@@ -24,36 +24,12 @@ CRASH_SECONDS = 30.0
 Serve = Callable[[int, socket.socket, int], None]
 
 
-class Inbox:
-    """The signals that this process receives, in order.
-
-    Whichever thread a signal interrupts, Python only writes its number to a pipe. Database clients have their own
-    threads, and a handler that did more could interrupt itself.
-    """
-
-    def __init__(self) -> None:
-        self._reading, writing = os.pipe()
-        for end in (self._reading, writing):
-            os.set_blocking(end, False)
-        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        for number in HEEDED:
-            signal.signal(number, lambda *_: None)
-
-    def next(self, seconds: float | None = None) -> int | None:
-        """Return the next signal, or None if none arrives within `seconds`."""
-        select.select([self._reading], [], [], seconds)
-        try:
-            return os.read(self._reading, 1)[0]
-        except BlockingIOError:
-            return None
-
-
 def run(listeners: list[socket.socket], serve: Serve, started: Callable[[], object], grace_seconds: float) -> int:
     """Supervise one process per socket until SIGTERM or SIGINT, and return the exit code.
 
     Calls `started` once, in this process.
     """
-    inbox = Inbox()
+    inbox = Inbox(HEEDED)
     pipe = os.pipe()
     crashes: list[float] = []
     numbers = {_fork(number, listeners, serve, pipe): number for number in range(len(listeners))}

@@ -6,9 +6,8 @@ from django.core.management.base import BaseCommand
 
 from core.database import notifications
 from core.database.checks import refuse_unsafe_database
+from core.signals import STOP, Inbox
 from producer.queue.threads import new_worker
-
-STOP = {signal.SIGTERM, signal.SIGINT}
 
 
 class Command(BaseCommand):
@@ -18,17 +17,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         refuse_unsafe_database()
-        # Blocked in all threads, and taken by this one when it asks. A handler would interrupt the worker anywhere, and
-        # then wait forever for a lock that the worker holds.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
+        inbox = Inbox(STOP)
         worker = new_worker()
         notifications.start(hears=True)
         thread = threading.Thread(target=worker.loop, name="takhin-worker")
         thread.start()
-        while thread.is_alive() and signal.sigtimedwait(STOP, 0.2) is None:
+        while thread.is_alive() and inbox.next(0.2) is None:
             pass
         worker.stop()
         for number in STOP:
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
         thread.join()

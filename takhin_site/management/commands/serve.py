@@ -22,6 +22,7 @@ from django.db import DatabaseError, connection, connections
 
 from core import wakeups
 from core.database import transactions
+from core.signals import STOP
 from producer.queue import threads
 from takhin_site.server import serving, supervisor
 from topics.log import current_log
@@ -196,6 +197,6 @@ def start_demo() -> None:
 
 def heed_signals() -> None:
     """Reset the supervisor's signal handling, so that a signal before the exec is not lost."""
-    for number in supervisor.STOP:
+    for number in STOP:
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, supervisor.STOP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)

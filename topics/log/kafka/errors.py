@@ -113,9 +113,15 @@ def of_call(error: KafkaException, topic: str = "") -> StorageError:
     return StorageUnavailable(f"the Kafka cluster did not answer ({kafka.name()}: {kafka.str()})")
 
 
+OF_OPENSSL = ":SSL routines:"
+
+
 def is_refusal(error: KafkaError) -> bool:
     """Tell whether a broker refuses this client, so that only other settings help."""
-    return error.code() in {KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED}
+    if error.code() in {KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED}:
+        return True
+    # Depending on which side notices first, the client reports a failed handshake as a lost connection.
+    return OF_OPENSSL in error.str()
 
 
 _LEADERLESS = {
