@@ -102,6 +102,23 @@ def _take_back_connections() -> None:
         gc.collect()
 
 
+@pytest.fixture
+def no_server_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kill the servers that a failing test has not stopped."""
+    launched: list[LiveServer] = []
+    launch = LiveServer.launch
+
+    def launch_and_note(server: LiveServer, *arguments: str) -> None:
+        launched.append(server)
+        launch(server, *arguments)
+
+    monkeypatch.setattr(LiveServer, "launch", launch_and_note)
+    yield
+    for server in launched:
+        if server.is_running:
+            server.kill()
+
+
 class Api:
     """The API as a client sees it, through Django's own test client."""
 

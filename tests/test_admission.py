@@ -22,6 +22,8 @@ from tests.conftest import Api
 from tests.raw import post
 from tests.test_keys import make_key
 
+pytestmark = pytest.mark.usefixtures("no_server_left")
+
 BROKEN = b"{ this would be 400 if it were parsed"
 
 

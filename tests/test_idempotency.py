@@ -22,6 +22,8 @@ from tests.conftest import Api
 from tests.test_keys import make_key
 from topics.log import current_log
 
+pytestmark = pytest.mark.usefixtures("no_server_left")
+
 
 def send(api: Api, topic: str, records: Any, key: str = "k-1", query: str = "", **headers: str) -> Any:
     body = records if isinstance(records, bytes) else {"records": records}

@@ -16,6 +16,8 @@ from producer.models import quotas as quotas_module
 from tests.conftest import Api
 from tests.test_keys import make_key
 
+pytestmark = pytest.mark.usefixtures("no_server_left")
+
 
 class Clock:
     now = 1_000_000.25

@@ -13,7 +13,7 @@ import requests
 
 from devservers.takhin import LiveServer
 
-pytestmark = pytest.mark.no_database
+pytestmark = [pytest.mark.no_database, pytest.mark.usefixtures("no_server_left")]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.chaos.backends import Backend, Sqlite, open_backend
 from tests.chaos.clients import Client, KeyedClient, WanderingClient, finish
 from tests.chaos.history import History
 
-pytestmark = [pytest.mark.no_database, pytest.mark.chaos]
+pytestmark = [pytest.mark.no_database, pytest.mark.chaos, pytest.mark.usefixtures("no_server_left")]
 
 # `make chaos` runs everything; without it, a sample that takes three minutes.
 IS_FULL = os.environ.get("CHAOS") == "full"
