@@ -1,6 +1,7 @@
 """One request writes to several topics, and all or nothing if it asks for that."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -286,6 +287,29 @@ def test_too_many_topics_or_records_are_rejected(both: Api, settings: Any) -> No
 
     assert (topics.status_code, topics.json()["code"]) == (413, "too_many_topics")
     assert (records.status_code, records.json()["code"]) == (413, "too_many_records")
+
+
+@pytest.mark.parametrize("slow", ["producer.api.views._find_or_create_topic", "producer.pipeline.topics.with_schemas"])
+def test_finding_many_topics_takes_no_longer_than_a_request_may(
+    both: Api, settings: Any, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    """Each may have to be created on a slow cluster, and each may have a schema in a slow registry."""
+    settings.TAKHIN_PRODUCE_TIMEOUT = 0.2
+    names = [both.create_topic(f"t-{number}", 1) for number in range(10)]
+    asked: list[Any] = []
+
+    def slowly(*arguments: Any) -> Any:
+        asked.append(arguments)
+        time.sleep(0.11)
+        return arguments[1] if len(arguments) > 1 else None
+
+    monkeypatch.setattr(slow, slowly)
+
+    answer = send(both, [{"topic": name} for name in names])
+
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "overloaded"
+    assert len(asked) < len(names)
 
 
 def test_a_key_must_be_allowed_on_every_topic(both: Api, settings: Any) -> None:

@@ -88,7 +88,7 @@ _disk = {"looked_at": 0.0, "free": float("inf")}
 
 
 def check(request: HttpRequest, api_key: ApiKey | None, *, is_queued: bool) -> None:
-    """Reject a request that waited too long for its turn, or that there is no room for.
+    """Reject a request that there is no room for.
 
     `is_queued` tells whether it would become a pending request. Raises Overloaded, StorageUnavailable.
     """

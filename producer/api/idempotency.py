@@ -40,14 +40,11 @@ def key_of(request: HttpRequest, dialect: str, body: bytes, api_key: ApiKey | No
 
 
 @contextlib.contextmanager
-def in_use(key: NewKey | None) -> Iterator[None]:
+def in_use(key: NewKey) -> Iterator[None]:
     """Reject other requests of this process with the same key meanwhile. Raises IdempotencyKeyInUse.
 
     Twins in other processes fail when they save their keys.
     """
-    if key is None:
-        yield
-        return
     with _lock:
         if key.id in _in_use:
             raise IdempotencyKeyInUse()

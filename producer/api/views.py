@@ -149,6 +149,7 @@ def _delivered(given: _Given, topic_log: Log, inbound: Inbound) -> Response:
     accepted = accept_to_wait(topic_log, inbound)
     if isinstance(accepted, Outcomes):
         return responses.produced(given.http, given.dialect, accepted, inbound.options)
+    admission.accepted(given.api_key, len(given.body.data))
     wait_until_finished(given.http, partial(_find, inbound.request_id), accepted)
     return _after_waiting(given.http, inbound.request_id)
 
@@ -179,7 +180,7 @@ def _inbound(given: _Given, key: NewKey | None) -> Inbound:
 def _topics(given: _Given, decoded: Decoded) -> tuple[str, Options]:
     """Return the topics' names as they are stored, and the options of those that exist.
 
-    Raises PermissionDenied, and TopicNotFound if none of them exists.
+    Raises PermissionDenied, TopicNotFound if none of them exists, and Overloaded if that takes too long.
     """
     names = topics.names_of(decoded)
     for name in names:
@@ -187,8 +188,11 @@ def _topics(given: _Given, decoded: Decoded) -> tuple[str, Options]:
     if decoded.topic_options or len(names) > MOST_TOPICS_IN_LANE:
         # Schemas may come from another server, and each topic may need a query.
         lane.leave()
+    # Each topic may have to be created, and each schema found, on another server.
+    until = time.monotonic() + settings.TAKHIN_PRODUCE_TIMEOUT
     known: list[str] = []
     for name in names:
+        topics.check_time(until)
         try:
             _find_or_create_topic(name)
         except (TopicNotFound, InvalidTopic):
@@ -199,9 +203,9 @@ def _topics(given: _Given, decoded: Decoded) -> tuple[str, Options]:
     if not known:
         raise TopicNotFound(names[0])
     label = ",".join(names)
-    return label if len(label) <= MOST_SHOWN_TOPICS else f"{label[: MOST_SHOWN_TOPICS - 1]}…", topics.with_topics(
-        known, decoded, given.chosen, given.api_key
-    )
+    if len(label) > MOST_SHOWN_TOPICS:
+        label = f"{label[: MOST_SHOWN_TOPICS - 1]}…"
+    return label, topics.with_topics(known, decoded, given.chosen, given.api_key, until)
 
 
 def _replayed(given: _Given, key: NewKey) -> Response | None:

@@ -1,5 +1,6 @@
 """The options of each topic of a request to several."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from core.api.errors import InvalidParameter
-from producer.errors import TooManyTopics
+from producer.errors import Overloaded, TooManyTopics
 from producer.models import ApiKey
 from producer.options import Options
 from producer.pipeline import parameters
@@ -26,13 +27,22 @@ def names_of(decoded: Decoded) -> list[str]:
     return names
 
 
-def with_topics(names: Sequence[str], decoded: Decoded, chosen: Options, api_key: ApiKey | None) -> Options:
+def check_time(until: float) -> None:
+    """Raise Overloaded if it is later than `until`, on the monotonic clock."""
+    if time.monotonic() > until:
+        raise Overloaded("finding the topics and schemas of this request takes too long; send fewer topics at once")
+
+
+def with_topics(
+    names: Sequence[str], decoded: Decoded, chosen: Options, api_key: ApiKey | None, until: float
+) -> Options:
     """Return the options with those of each of these topics, and the schema ids of each resolved.
 
-    Raises InvalidParameter, and whatever `with_schemas` raises.
+    Raises InvalidParameter, Overloaded, and whatever `with_schemas` raises.
     """
     found: list[tuple[str, Options]] = []
     for name in names:
+        check_time(until)
         options, inline = _given(name, chosen, decoded.topic_options.get(name))
         found.append((name, with_schemas(name, options, inline, api_key)))
     return msgspec.structs.replace(chosen, topics=tuple(found))

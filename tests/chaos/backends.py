@@ -1,6 +1,7 @@
 """The logs that chaos runs on: how to start a server, let the leases of a dead one pass, and read everything."""
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,14 +22,14 @@ EXPIRE = (
 )
 
 
-class Backend:
+class Backend(ABC):
     is_gapless = True
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def server(self, folder: Path, **environment: str) -> LiveServer:
-        raise NotImplementedError
+    @abstractmethod
+    def server(self, folder: Path, **environment: str) -> LiveServer: ...
 
     def create_topics(self, server: LiveServer) -> None:
         for topic in TOPICS:
