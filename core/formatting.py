@@ -13,6 +13,11 @@ def span(milliseconds: int) -> str:
     return f"{count:,} {unit}" if count == 1 else f"{count:,} {unit}s"
 
 
+def length(duration: timedelta) -> str:
+    """Format a duration of whole seconds in the largest unit that divides it."""
+    return span(int(duration.total_seconds()) * 1000)
+
+
 def moment(milliseconds: int) -> str:
     """Format a timestamp as UTC, or "" if it is out of range: Kafka accepts any 64-bit integer."""
     try:

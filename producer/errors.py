@@ -10,6 +10,7 @@ RequestError                  the whole request
 │   └── SchemaRequired
 ├── RegistrationForbidden
 ├── RequestNotFound
+│   └── RequestPurged
 ├── InvalidIdempotencyKey
 ├── IdempotencyKeyReused
 ├── IdempotencyKeyInUse
@@ -20,9 +21,12 @@ RecordError                   one record; becomes that record's RecordFailure
 └── RecordTooLarge
 """
 
+from datetime import datetime, timedelta
+
 import msgspec
 
 from core.api.errors import InvalidParameter, RequestError
+from core.formatting import length
 
 
 class NoRecords(RequestError):
@@ -79,6 +83,20 @@ class RegistrationForbidden(RequestError):
 class RequestNotFound(RequestError):
     code = "request_not_found"
     title = "request not found"
+
+
+class RequestPurged(RequestNotFound):
+    """The request's id tells when it was created."""
+
+    code = "request_purged"
+    title = "request purged"
+
+    def __init__(self, request_id: str, created_at: datetime, kept: timedelta, failures_kept: timedelta) -> None:
+        super().__init__(
+            f"request {request_id} was created {created_at:%Y-%m-%d %H:%M:%S} UTC and has been purged; finished "
+            f"requests are kept for {length(kept)}, and async requests with failed records for {length(failures_kept)}"
+        )
+        self.members = {"createdAt": created_at}
 
 
 class InvalidIdempotencyKey(RequestError):

@@ -1,9 +1,12 @@
 """Compatibility levels and modes, global and per subject. The empty subject name is the global setting."""
 
+from core import audit
 from registry import changes, errors
 from registry.models import Action, Change, Level, SubjectConfig, SubjectMode, is_storable
 
 GLOBAL = ""
+# What the audit log calls it.
+ALL_SUBJECTS = "*"
 WRITABLE = SubjectMode.READWRITE
 # Confluent's own default.
 DEFAULT_LEVEL = Level.BACKWARD
@@ -72,3 +75,4 @@ def _set(subject: str, what: Action, by: str, **values: str) -> None:
         Change.objects.create(what=what, subject=subject, setting=value, by=by)
 
     changes.commit_alone(job)
+    audit.note(f"{next(iter(values))}_changed", "subject", subject or ALL_SUBJECTS, to=next(iter(values.values())))

@@ -2,6 +2,7 @@
 
 from django.db.models import Exists, OuterRef
 
+from core import audit
 from registry import changes, configuration, errors
 from registry.models import Action, Change, SchemaReference, SubjectVersion, SubjectVersionQuerySet
 
@@ -26,7 +27,9 @@ def delete_subject(subject: str, *, permanent: bool = False, by: str = "") -> li
             raise errors.SubjectSoftDeleted(subject)
         return _delete(subject, every if permanent else live, permanent, by)
 
-    return changes.commit_alone(job)
+    versions = changes.commit_alone(job)
+    audit.note("subject_deleted", "subject", subject, versions=versions, permanent=permanent)
+    return versions
 
 
 def delete_version(subject: str, number: int | None, *, permanent: bool = False, by: str = "") -> int:
@@ -49,7 +52,9 @@ def delete_version(subject: str, number: int | None, *, permanent: bool = False,
         (deleted,) = _delete(subject, SubjectVersion.objects.filter(pk=row.pk), permanent, by)
         return deleted
 
-    return changes.commit_alone(job)
+    version = changes.commit_alone(job)
+    audit.note("schema_deleted", "subject", subject, version=version, permanent=permanent)
+    return version
 
 
 def _delete(subject: str, rows: SubjectVersionQuerySet, permanent: bool, by: str) -> list[int]:

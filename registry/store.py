@@ -6,6 +6,7 @@ from functools import partial
 import msgspec
 from django.db.models import Count, Max
 
+from core import audit
 from core.errors import StorageUnavailable
 from registry import admission, changes, configuration, errors, references, schemas, subjects, validation, values
 from registry.models import Action, Change, Schema, SchemaReference, SubjectVersion
@@ -56,6 +57,7 @@ def register(
         checked = baseline
         made = changes.commit_alone(partial(_make, subject, candidate, baseline, normalize, by))
         if made is not None:
+            audit.note("schema_registered", "subject", subject, version=made.version, id=made.schema.id)
             return made
     raise StorageUnavailable(f"{MOST_ROUNDS} concurrent registrations under subject {subject!r} came first")
 

@@ -6,11 +6,11 @@ import structlog
 from axes.backends import AxesStandaloneBackend
 from axes.signals import user_locked_out
 from django.conf import settings
-from django.contrib.auth.signals import user_login_failed
+from django.contrib.auth.signals import user_logged_in, user_login_failed
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 
-from core import addresses, wrong_guesses
+from core import addresses, audit, wrong_guesses
 
 log = structlog.get_logger("takhin.login")
 
@@ -41,11 +41,20 @@ def note_failure(credentials: dict[str, Any], request: HttpRequest | None = None
     if request is None:
         return
     client = addresses.client_of(request.META)
-    log.warning("login_failed", client=client, user=credentials.get("username"))
+    name = str(credentials.get("username"))
+    by = audit.Actor("anonymous", client, request.META.get("HTTP_X_REQUEST_ID", ""))
+    audit.note("login_failed", "user", name, by=by, outcome="refused")
     if wrong_guesses.logins.count(addresses.subscriber_of(client)):
         log.warning("login_throttled", client=client)
 
 
 @receiver(user_locked_out)
 def note_lockout(request: HttpRequest, username: str, **_: Any) -> None:
-    log.warning("login_locked_out", client=addresses.client_of(request.META), user=username)
+    by = audit.Actor("anonymous", addresses.client_of(request.META), request.META.get("HTTP_X_REQUEST_ID", ""))
+    audit.note("login_locked_out", "user", username, by=by, outcome="refused")
+
+
+@receiver(user_logged_in)
+def note_login(request: HttpRequest, user: Any, **_: Any) -> None:
+    by = audit.Actor(f"user {user.get_username()}", addresses.client_of(request.META))
+    audit.note("logged_in", "user", user.get_username(), by=by)

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.request import split_domain_port, validate_host
 
-from core import addresses, tracing
+from core import addresses, audit, tracing
 from takhin_site import headers, logs, pages
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -40,6 +40,7 @@ class RequestLog:
         if request.path_info.startswith("/api/") and request.path_info.endswith("/"):
             request.path_info = request.path_info.rstrip("/")
         with tracing.about(request_id):
+            audit.current_request.set(request)
             response = self.get_response(request)
             response.headers["X-Request-Id"] = request_id
             headers.add(request, response)

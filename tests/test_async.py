@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from core import tracing, wakeups
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageFull, StorageUnavailable
 from producer.errors import RecordFailure
-from producer.models import MAX_ATTEMPTS, Outcomes, ProduceRequest, Status, WorkerSlot
+from producer.models import MAX_ATTEMPTS, NotRetried, Outcomes, ProduceRequest, Status, WorkerSlot
 from producer.models import requests as requests_module
 from producer.pipeline.plan import TopicPlan
 from producer.queue import loop
@@ -477,11 +478,14 @@ def test_retry_runs_a_failed_request_again(api: Api, topic: str) -> None:
     row = ProduceRequest.objects.get(pk=request_id)
     transactions.commit(row.cancel)
 
-    assert transactions.commit(row.retry)
+    cancelled = ProduceRequest.objects.get()
+    transactions.commit(lambda: cancelled.retry("ada"))
     new_worker().work_once()
 
     assert status(api, request_id)["status"] == "completed"
-    assert not transactions.commit(row.retry)
+    for done in (cancelled, ProduceRequest.objects.get()):
+        with pytest.raises(NotRetried):
+            transactions.commit(partial(done.retry, "ada"))
     assert len(api.messages(topic)) == 1
 
 
@@ -515,7 +519,7 @@ def test_a_change_that_comes_too_late_is_told(api: Api, topic: str) -> None:
     assert transactions.commit(ProduceRequest.objects.get(pk=request_id).cancel)
 
     with capture_logs() as lines:
-        save(row, lambda: row.fail("too late"))
+        save(row, lambda: row.fail("late", "too late"))
 
     assert lines == [{"event": "overtaken", "request": request_id, "attempt": 1, "log_level": "warning"}]
     assert status(api, request_id)["error"] == "cancelled"

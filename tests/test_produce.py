@@ -170,7 +170,7 @@ def test_a_sync_request_is_tracked(api: Api, topic: str) -> None:
     )
 
     row = ProduceRequest.objects.get(http_request_id="my-id")
-    assert (row.mode, row.status, row.record_count, row.written_count) == ("sync", "completed", 2, 1)
+    assert (row.mode, row.status, row.record_count, row.written_count) == ("sync", "partial", 2, 1)
     assert json.loads(row.read_outcomes() or b"") == answer.json()["offsets"]
     assert b'"partition": 7' in row.read_body()
 

@@ -47,7 +47,9 @@ def make_older(request_id: str, age: timedelta, **columns: Any) -> str:
 
 
 def test_it_works(api: Api, requests: dict[str, str]) -> None:
-    assert purge() == "Deleted 1 finished request older than 0:30:00 and 0 records past retention."
+    assert purge() == (
+        "Deleted 1 finished request older than 30 minutes (7 days if a record failed) and 0 records past retention."
+    )
 
     assert api.get(f"/api/produce/status/{requests['old']}").status_code == 404
     assert api.get(f"/api/produce/status/{requests['fresh']}").status_code == 200
@@ -75,7 +77,7 @@ def test_a_slow_request_is_kept_from_its_end(api: Api, requests: dict[str, str])
 
 
 def test_a_dry_run_deletes_nothing(requests: dict[str, str]) -> None:
-    assert purge("--dry-run") == "Would delete 1 finished request older than 0:30:00."
+    assert purge("--dry-run") == "Would delete 1 finished request older than 30 minutes (7 days if a record failed)."
     assert ProduceRequest.objects.count() == 3
 
 
@@ -100,7 +102,7 @@ def test_it_goes_in_steps(api: Api, requests: dict[str, str], monkeypatch: pytes
         row.save(force_insert=True)
     steps: list[Any] = []
 
-    assert housekeeping.purge(timedelta(minutes=30), steps.append) == 6
+    assert housekeeping.purge(timedelta(minutes=30), timedelta(days=7), steps.append) == 6
     assert steps == [2, 2, 2]
     assert ProduceRequest.objects.count() == 2
 

@@ -6,6 +6,7 @@ tests/upgrade/make.py made the databases, and kept what the old server returned.
 import json
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -218,7 +219,7 @@ def test_pages_show_what_requests_sent_and_got(upgraded: Upgraded, admin: reques
         "slotted": ["Pending", "slotted"],
         "exhausted": ["gave up", "gzip"],
         "doubtful": ["outcome_unknown"],
-        "partly": ["serialization_failed", "Partly"],
+        "partly": ["serialization_failed", "Partly written"],
         "strict": ["not_attempted"],
         "avro": ["queued-avro", "snappy"],
     }
@@ -230,11 +231,23 @@ def test_pages_show_what_requests_sent_and_got(upgraded: Upgraded, admin: reques
 
 def test_failed_requests_are_retried_from_their_old_bodies(upgraded: Upgraded, admin: requests.Session) -> None:
     ids = [upgraded.requests[name] for name in ("cancelled", "exhausted", "doubtful")]
-    form = {"action": "retry_failed", "_selected_action": ids, "csrfmiddlewaretoken": admin.cookies["csrftoken"]}
+    # One of them was cancelled, so that has to be wanted.
+    form = {
+        "action": "retry_failed",
+        "_selected_action": ids,
+        "confirmed": "1",
+        "cancelled": "on",
+        "csrfmiddlewaretoken": admin.cookies["csrftoken"],
+    }
     address = f"{upgraded.server.url}{REQUESTS}"
     answer = admin.post(address, form, headers={"Referer": address}, timeout=60)
     assert answer.status_code == 200
 
+    assert "/bulkchange/" in answer.url, answer.text
+    deadline = time.monotonic() + 30
+    while ": done." not in (page := admin.get(answer.url, timeout=60).text):
+        assert time.monotonic() < deadline, page
+        time.sleep(0.1)
     statuses = [upgraded.call("GET", f"/api/produce/status/{pk}?wait=30").json()["status"] for pk in ids]
 
     assert statuses == ["completed", "completed", "failed"]

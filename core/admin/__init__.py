@@ -1,0 +1,5 @@
+"""The admin's shared parts, and the audit log's screen."""
+
+from core.admin import audit
+
+__all__ = ["audit"]

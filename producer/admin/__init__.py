@@ -2,8 +2,8 @@
 
 from django.contrib import admin
 
-from producer.admin import keys, requests
+from producer.admin import bulk_changes, keys, requests
 
-__all__ = ["keys", "requests"]
+__all__ = ["bulk_changes", "keys", "requests"]
 
 admin.site.index_template = "producer/index.html"

@@ -3,11 +3,10 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from unfold.contrib.filters.admin import RangeDateTimeFilter
+from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter, TextFilter
 
 from producer.models import ApiKey, IdempotencyKey, ProduceRequest, RequestMode, Status, id_at
 from topics.admin.filters import TopicNameFilter
@@ -23,28 +22,34 @@ SINCE = {"5m": timedelta(minutes=5), "30m": timedelta(minutes=30), "1h": timedel
 _HEX = set("0123456789abcdef")
 
 
-def among_newest(rows: Requests) -> Requests:
-    """Return the rows that are among the NEWEST requests. Ids sort by time."""
-    oldest = ProduceRequest.objects.order_by("-id").values_list("id", flat=True)[NEWEST : NEWEST + 1]
+def among_newest(rows: Requests, status: str | None = None) -> Requests:
+    """Return the rows that are among the NEWEST requests, or those with this status. Ids sort by time."""
+    every = ProduceRequest.objects.filter(status=status) if status else ProduceRequest.objects.all()
+    oldest = every.order_by("-id").values_list("id", flat=True)[NEWEST : NEWEST + 1]
     return rows.filter(id__gt=oldest[0]) if oldest else rows
 
 
 def search(rows: Requests, term: str) -> Requests:
-    """Return the requests whose X-Request-Id or Idempotency-Key is `term`, or else those whose id starts with it."""
+    """Return the requests whose X-Request-Id or Idempotency-Key is `term`, or else those whose id starts with it.
+
+    An id may be in its short form, with an ellipsis, and in capitals.
+    """
     # Query one index at a time: in a combined query, SQLite sorts all rows that start with a short term.
     # An id that the server has made is also the request's.
     traced = list(ProduceRequest.objects.filter(http_request_id=term).values_list("pk", flat=True)[:MOST_TRACED])
     key_ids = [0, *ApiKey.objects.values_list("pk", flat=True)[:MOST_KEYS]]
     used = IdempotencyKey.objects.filter(pk__in=[f"{key_id}:{term}" for key_id in key_ids])
     traced += used.values_list("request_id", flat=True)
-    digits = term.removeprefix("req_").lower()
-    if traced or not set(digits) <= _HEX:
+    digits, _, end = term.lower().removeprefix("req_").replace("...", "…").partition("…")
+    if traced or not set(digits + end) <= _HEX:
         return rows.filter(pk__in=traced)
     # "g" sorts after every hexadecimal digit.
-    return rows.filter(id__gte=f"req_{digits}", id__lt=f"req_{digits}g")
+    found = rows.filter(id__gte=f"req_{digits}", id__lt=f"req_{digits}g")
+    return found.filter(id__endswith=end) if end else found
 
 
-class StatusFilter(admin.SimpleListFilter):
+# Every filter is a field of one form, so that they combine.
+class StatusFilter(DropdownFilter):  # type: ignore[misc]
     title = "status"
     parameter_name = "status"
 
@@ -55,7 +60,7 @@ class StatusFilter(admin.SimpleListFilter):
         return queryset.filter(status=self.value()) if self.value() else queryset
 
 
-class ModeFilter(admin.SimpleListFilter):
+class ModeFilter(DropdownFilter):  # type: ignore[misc]
     title = f"mode (newest {NEWEST:,} only)"
     parameter_name = "mode"
 
@@ -63,7 +68,19 @@ class ModeFilter(admin.SimpleListFilter):
         return [(mode.value, str(mode.label)) for mode in RequestMode]
 
     def queryset(self, request: HttpRequest, queryset: Requests) -> Requests:
-        return among_newest(queryset.filter(mode=self.value())) if self.value() else queryset
+        if not self.value():
+            return queryset
+        return among_newest(queryset.filter(mode=self.value()), request.GET.get("status"))
+
+
+class CodeFilter(TextFilter):  # type: ignore[misc]
+    title = f"error code (newest {NEWEST:,} only)"
+    parameter_name = "code"
+
+    def queryset(self, request: HttpRequest, queryset: Requests) -> Requests:
+        if not self.value():
+            return queryset
+        return among_newest(queryset.filter(code=self.value().strip()), request.GET.get("status"))
 
 
 class RequestTopicFilter(TopicNameFilter):
@@ -72,10 +89,11 @@ class RequestTopicFilter(TopicNameFilter):
 
     def queryset(self, request: HttpRequest, queryset: Requests) -> Requests:
         rows = super().queryset(request, queryset)
-        return among_newest(rows) if self.value() and request.GET.get("status") else rows
+        status = request.GET.get("status")
+        return among_newest(rows, status) if self.value() and status else rows
 
 
-class SinceFilter(admin.SimpleListFilter):
+class SinceFilter(DropdownFilter):  # type: ignore[misc]
     title = "age"
     parameter_name = "since"
 

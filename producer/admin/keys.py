@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import structlog
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -15,6 +14,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
+from core import audit
 from core.admin.base import BoundedAdmin, OutsideTransactionAdmin
 from core.database import transactions
 from core.errors import StorageError
@@ -22,7 +22,6 @@ from producer import authentication
 from producer.models import ApiKey, Scope
 
 QUOTAS = ("requests_per_second", "records_per_second", "bytes_per_second")
-log = structlog.get_logger("takhin.keys")
 STATE_COLOURS = {"Usable": "success", "Expired": "warning", "Revoked": "danger"}
 
 
@@ -53,6 +52,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: ignore[misc]
+    audit_kind = "key"
     form = ApiKeyForm
     list_display = ("name", "shown_prefix", "state", "scopes", "topics", "expires_at", "revoked_at", "last_used_at")
     search_fields = ("name", "prefix")
@@ -72,10 +72,16 @@ class ApiKeyAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: i
         if change:
             transactions.commit(lambda: obj.save(update_fields=ApiKeyForm.Meta.fields))
             authentication.forget()
+            changed = {name: form.cleaned_data[name] for name in form.changed_data}
+            audit.note("key_changed", "key", obj.prefix, changed=changed)
             return
         # Kept only on this object, which lives as long as this response.
         obj.secret = obj.issue_secret()  # type: ignore[attr-defined]
         transactions.commit(obj.save)
+        audit.note("key_created", "key", obj.prefix, called=obj.name, scopes=obj.scopes, topics=obj.topics)
+
+    def audit_name(self, obj: ApiKey) -> str:
+        return obj.prefix
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
         """Show the secret in the response itself, because Django would store a message in a cookie or a session."""
@@ -98,7 +104,7 @@ class ApiKeyAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: i
             return
         authentication.forget()
         for key in revoked:
-            log.info("api_key_revoked", key=key.prefix, name=key.name, user=request.user.get_username())
+            audit.note("key_revoked", "key", key.prefix, called=key.name)
         noun = "key" if len(revoked) == 1 else "keys"
         text = f"{len(revoked)} {noun} revoked. Every server rejects them within 10 seconds."
         self.message_user(request, text, messages.SUCCESS if revoked else messages.WARNING)

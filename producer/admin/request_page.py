@@ -4,10 +4,13 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from django.http import HttpRequest
 from django.utils import timezone
 
+from core.admin.times import ago
 from core.formatting import instant
-from producer.models import MAX_ATTEMPTS, IdempotencyKey, ProduceRequest, Status
+from producer.admin import operations, repeat, story
+from producer.models import MAX_ATTEMPTS, IdempotencyKey, ProduceRequest, RequestMode, Status, attempts_in
 from producer.pipeline import parameters
 from producer.pipeline.dialects import DIALECTS
 from topics.admin import browser
@@ -26,14 +29,20 @@ def lasted(start: datetime | None, end: datetime | None) -> str:
     return f"{seconds * factor:.1f} {unit}"
 
 
-def request_context(row: ProduceRequest) -> dict[str, Any]:
-    """Return a request's timeline, parameters, payload and results."""
+def request_context(row: ProduceRequest, request: HttpRequest, *, may_see_payload: bool) -> dict[str, Any]:
+    """Return what happened to a request and what to do, its results, timeline, parameters and payload."""
+    has_body = row.body is not None
     return {
         "row": row,
+        "story": story.of(row),
         "timeline": _timeline(row),
+        "earlier": [(attempt, ago(attempt.at)) for attempt in reversed(attempts_in(row.earlier))],
         "parameters": _parameters(row),
-        "payload": show(row.read_body()) if row.body is not None else None,
-        "may_retry": row.status == Status.FAILED and row.body is not None,
+        "has_body": has_body,
+        "may_see_payload": may_see_payload,
+        "payload": show(row.read_body()) if has_body and may_see_payload else None,
+        "curl": repeat.curl(row, request) if has_body and may_see_payload else "",
+        "may_retry": row.status in (*operations.NOT_WRITTEN, Status.CANCELLED) and has_body,
         "may_cancel": row.status == Status.PENDING,
         **_results(row),
     }
@@ -48,16 +57,17 @@ def _timeline(row: ProduceRequest) -> list[tuple[str, str]]:
             ("Claimed until" if row.lease_until > timezone.now() else "Claim expired", instant(row.lease_until))
         )
     if row.completed_at is not None:
-        events.append(
-            ("Cancelled" if row.error == "cancelled" else row.get_status_display(), instant(row.completed_at))
-        )
-    events.append(("Attempts", f"{row.attempts} of {MAX_ATTEMPTS}" if row.mode == "async" else "none (synchronous)"))
+        events.append((row.get_status_display(), instant(row.completed_at)))
+    is_queued = row.mode == RequestMode.ASYNC or row.claims
+    events.append(("Attempts", f"{row.attempts} of {MAX_ATTEMPTS}" if is_queued else "none (synchronous)"))
     events.append(("Duration", lasted(row.created_at, row.completed_at) or "not finished"))
     return events
 
 
 def _parameters(row: ProduceRequest) -> list[tuple[str, str]]:
     used = [("Idempotency-Key", used.text) for used in IdempotencyKey.objects.filter(request_id=row.pk)]
+    if not used and row.idempotency_key is not None:
+        used = [("Idempotency-Key", row.idempotency_key.partition(":")[2])]
     return [*parameters.shown(row.read_options()), ("body", DIALECTS[row.dialect].content_types[0]), *used]
 
 

@@ -1,53 +1,63 @@
 """Show produce requests; retry failed ones and cancel pending ones."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
+from django.urls import path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from core import wakeups
+from core import audit
 from core.admin.base import ReadOnlyAdmin
-from core.database import transactions
-from core.errors import StorageError
-from producer.admin.filters import CreatedFilter, ModeFilter, RequestTopicFilter, SinceFilter, StatusFilter, search
+from core.admin.times import ago
+from producer.admin import export, failures, operations
+from producer.admin.filters import (
+    CodeFilter,
+    CreatedFilter,
+    ModeFilter,
+    RequestTopicFilter,
+    SinceFilter,
+    StatusFilter,
+    search,
+)
 from producer.admin.request_page import lasted, request_context
-from producer.models import ProduceRequest, Status
-from topics.log import current_log
+from producer.models import BulkAction, ProduceRequest, Status, created_at
 
-# An action changes at most 1000 rows, in commits of 100, so that it finishes within seconds.
-MOST_CHANGED = 1000
-CHANGE_STEP = 100
-STATUS_COLOURS = {"Pending": "warning", "Completed": "success", "Partly": "info", "Failed": "danger"}
+STATUS_COLOURS = {
+    Status.PENDING: "warning",
+    Status.COMPLETED: "success",
+    Status.PARTIAL: "info",
+    Status.FAILED: "danger",
+    Status.CANCELLED: "default",
+}
 
 
 @admin.register(ProduceRequest)
 class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
+    audit_kind = "request"
     list_display = (
         "shown_id",
         "shown_status",
         "topic",
-        "mode",
+        "shown_code",
         "shown_records",
+        "mode",
         "shown_bytes",
-        "codec",
-        "key",
         "duration",
         "created",
     )
-    list_select_related = ("api_key",)
-    list_filter = (StatusFilter, ModeFilter, SinceFilter, RequestTopicFilter, ("created_at", CreatedFilter))
+    list_filter = (StatusFilter, CodeFilter, ModeFilter, SinceFilter, RequestTopicFilter, ("created_at", CreatedFilter))
     list_filter_submit = True
+    list_filter_sheet = True
     search_fields = ("id",)
-    search_help_text = "Request id or its prefix, X-Request-Id, or Idempotency-Key"
+    search_help_text = "Request id, X-Request-Id, or Idempotency-Key"
     ordering = ("-id",)
     actions = ("retry_failed", "cancel_pending")
     change_form_outer_after_template = "producer/request.html"
@@ -62,7 +72,6 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
                     ("shown_status", "mode"),
                     ("record_count", "written_count", "failed_count"),
                     ("shown_bytes", "codec", "key"),
-                    "error",
                 )
             },
         ),
@@ -70,7 +79,7 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ProduceRequest]:
         rows: QuerySet[ProduceRequest] = super().get_queryset(request)
-        return rows.defer("body", "outcomes")
+        return rows.defer("body", "outcomes", "earlier")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[ProduceRequest], search_term: str
@@ -78,12 +87,30 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
         term = search_term.strip()
         return (search(queryset, term) if term else queryset), False
 
+    def get_urls(self) -> list[Any]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("failures/", wrap(failures.failures), name="producer_failures"),
+            path("failures/export/", wrap(export.export), name="producer_export"),
+            path("failures/retry/", wrap(self.retry_topic_view), name="producer_retry_topic"),
+            path("<path:object_id>/retry/", wrap(self.retry_view), name="producer_retry"),
+            path("<path:object_id>/cancel/", wrap(self.cancel_view), name="producer_cancel"),
+            path("<path:object_id>/payload/", wrap(self.payload_view), name="producer_payload"),
+            *super().get_urls(),
+        ]
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         row = ProduceRequest.objects.filter(pk=unquote(object_id)).first()
-        shown = request_context(row) if row is not None else {}
-        shown["may_operate"] = self.has_operate_permission(request)
+        if row is None and (created := created_at(unquote(object_id))) is not None:
+            return failures.purged(self, request, unquote(object_id), created)
+        shown: dict[str, Any] = {"may_operate": self.has_operate_permission(request)}
+        if row is not None and self.has_view_permission(request, row):
+            may_see = self.has_payload_permission(request)
+            shown |= request_context(row, request, may_see_payload=may_see)
+            if may_see and row.body is not None:
+                audit.note("payload_viewed", "request", row.pk, topic=row.topic)
         response: HttpResponse = super().change_view(request, object_id, form_url, {**(extra_context or {}), **shown})
         return response
 
@@ -91,62 +118,60 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
         """Return whether the user may retry and cancel requests, which is not the same as editing them."""
         return request.user.has_perm("producer.change_producerequest")
 
+    def has_payload_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("producer.view_payload")
+
     @admin.action(description="Retry failed", permissions=["operate"])
-    def retry_failed(self, request: HttpRequest, queryset: QuerySet[ProduceRequest]) -> None:
-        retried, total = self._change(request, queryset, ProduceRequest.retry)
-        if retried:
-            wakeups.work_arrived()
-        reason = "not failed, no stored body, or possibly written"
-        self._tell(request, "pending again", len(retried), total - len(retried), reason)
+    def retry_failed(self, request: HttpRequest, queryset: QuerySet[ProduceRequest]) -> HttpResponse | None:
+        return operations.change_many(self, request, queryset, BulkAction.RETRY)
 
     @admin.action(description="Cancel pending", permissions=["operate"])
-    def cancel_pending(self, request: HttpRequest, queryset: QuerySet[ProduceRequest]) -> None:
-        cancel = partial(ProduceRequest.cancel, rolls_back=current_log().supports_transactions)
-        cancelled, total = self._change(request, queryset, cancel)
-        for pk in cancelled:
-            wakeups.finished(pk)
-        self._tell(
-            request, "cancelled", len(cancelled), total - len(cancelled), "no longer pending, or being written now"
-        )
+    def cancel_pending(self, request: HttpRequest, queryset: QuerySet[ProduceRequest]) -> HttpResponse | None:
+        return operations.change_many(self, request, queryset, BulkAction.CANCEL)
 
-    def _change(
-        self,
-        request: HttpRequest,
-        queryset: QuerySet[ProduceRequest],
-        transition: Callable[[ProduceRequest], bool],
-    ) -> tuple[list[str], int]:
-        """Apply the transition, committing every CHANGE_STEP rows. Return the changed rows' ids and the row count."""
-        rows = list(queryset.select_related(None).order_by("id").only("pk", "mode")[: MOST_CHANGED + 1])
-        if len(rows) > MOST_CHANGED:
-            rows.pop()
-            self.message_user(
-                request,
-                f"Only the oldest {MOST_CHANGED:,} were processed. Repeat the action for the rest.",
-                messages.WARNING,
-            )
-        changed: list[str] = []
-        try:
-            for start in range(0, len(rows), CHANGE_STEP):
-                changed += transactions.commit(partial(_changed, rows[start : start + CHANGE_STEP], transition))
-        except StorageError as error:
-            self.message_user(request, str(error), messages.ERROR)
-        return changed, len(rows)
+    def retry_topic_view(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_operate_permission(request):
+            raise PermissionDenied
+        return operations.retry_topic(self, request)
 
-    def _tell(self, request: HttpRequest, done: str, count: int, left: int, reason: str) -> None:
-        noun = "request" if count == 1 else "requests"
-        text = f"{count} {noun} {done}."
-        if left:
-            text += f" {left} skipped: {reason}."
-        self.message_user(request, text, messages.SUCCESS if count else messages.WARNING)
+    def retry_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._operate(request, object_id, BulkAction.RETRY)
+
+    def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._operate(request, object_id, BulkAction.CANCEL)
+
+    def _operate(self, request: HttpRequest, object_id: str, action: BulkAction) -> HttpResponse:
+        if not self.has_operate_permission(request):
+            raise PermissionDenied
+        return operations.change_one(self, request, self._find(object_id), action)
+
+    def payload_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Return a request's body as its client sent it, decompressed."""
+        if not self.has_payload_permission(request):
+            raise PermissionDenied
+        row = self._find(object_id)
+        if row.body is None:
+            raise Http404
+        audit.note("payload_viewed", "request", row.pk, topic=row.topic)
+        return export.download(row.read_body(), f"{row.pk}.{'ndjson' if 'ndjson' in row.dialect else 'json'}")
+
+    def _find(self, object_id: str) -> ProduceRequest:
+        row = ProduceRequest.objects.filter(pk=unquote(object_id)).first()
+        if row is None:
+            raise Http404
+        return row
 
     @admin.display(description="request")
     def shown_id(self, row: ProduceRequest) -> SafeString:
         return format_html('<span class="takhin-nowrap" title="{}">{}…{}</span>', row.pk, row.pk[:12], row.pk[-6:])
 
     @display(description="status", label=STATUS_COLOURS)  # type: ignore[untyped-decorator]
-    def shown_status(self, row: ProduceRequest) -> str:
-        is_partial = row.status == Status.COMPLETED and row.failed_count
-        return "Partly" if is_partial else str(Status(row.status).label)
+    def shown_status(self, row: ProduceRequest) -> tuple[str, str]:
+        return row.status, "Partly" if row.status == Status.PARTIAL else str(Status(row.status).label)
+
+    @admin.display(description="reason")
+    def shown_code(self, row: ProduceRequest) -> SafeString:
+        return format_html('<span title="{}">{}</span>', row.error, row.code or row.error[:40])
 
     @admin.display(description="ok / failed")
     def shown_records(self, row: ProduceRequest) -> str:
@@ -161,8 +186,8 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
         return row.api_key.name if row.api_key is not None else ""
 
     @admin.display(description="bytes")
-    def shown_bytes(self, row: ProduceRequest) -> str:
-        return filesizeformat(row.body_bytes)
+    def shown_bytes(self, row: ProduceRequest) -> SafeString:
+        return _unbroken(filesizeformat(row.body_bytes))
 
     @admin.display(description="codec")
     def codec(self, row: ProduceRequest) -> str:
@@ -172,13 +197,9 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
     def duration(self, row: ProduceRequest) -> SafeString:
         return _unbroken(lasted(row.created_at, row.completed_at))
 
-    @admin.display(description="created (UTC)")
+    @admin.display(description="created")
     def created(self, row: ProduceRequest) -> SafeString:
-        return _unbroken(row.created_at.strftime("%Y-%m-%d %H:%M:%S"))
-
-
-def _changed(rows: list[ProduceRequest], transition: Callable[[ProduceRequest], bool]) -> list[str]:
-    return [row.pk for row in rows if transition(row)]
+        return ago(row.created_at)
 
 
 def _unbroken(text: str) -> SafeString:

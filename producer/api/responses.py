@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from core.api import problems
 from core.errors import OutcomeUnknown
 from producer.errors import IdempotencyKeyInUse, RecordFailure
-from producer.models import IdempotencyKey, Outcomes, ProduceRequest
+from producer.models import STATUS_FOR_CLIENTS, IdempotencyKey, Outcomes, ProduceRequest, Status
 from producer.options import Options
 from producer.pipeline.dialects import Dialect
 from topics.log.errors import NotAttempted
@@ -80,7 +80,7 @@ def status(row: ProduceRequest) -> dict[str, Any]:
     options = row.read_options()
     shown: dict[str, Any] = {
         "requestId": row.pk,
-        "status": row.status,
+        "status": STATUS_FOR_CLIENTS.get(Status(row.status), row.status),
         **({"topics": [topic for topic, _ in options.topics]} if options.topics else {"topic": row.topic}),
         "recordCount": row.record_count,
         "createdAt": row.created_at,
@@ -91,6 +91,7 @@ def status(row: ProduceRequest) -> dict[str, Any]:
         outcomes = row.read_outcomes()
         if outcomes is not None:
             shown["offsets"] = msgspec.Raw(outcomes)
-        if row.error:
-            shown["error"] = row.error
+        if shown["status"] == Status.FAILED:
+            # Requests that failed before this version have no code.
+            shown |= {"error": row.error, **({"code": row.code} if row.code else {})}
     return shown

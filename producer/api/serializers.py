@@ -6,7 +6,6 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from core.api.serializers import IntegerParameter, ParameterSerializer, ProblemSerializer, StrictSerializer
-from producer.models import Status
 from producer.pipeline.formats import FORMATS, WITH_SCHEMA
 from producer.pipeline.parameters import MAX_SCHEMA_ID, PARAMETERS, Parameter
 from topics.api.serializers import HeaderValueField
@@ -127,7 +126,7 @@ class ProduceProblemSerializer(ProblemSerializer):
 
 class StatusSerializer(SchemaIdsSerializer):
     requestId = serializers.CharField()
-    status = serializers.ChoiceField(choices=Status.values)
+    status = serializers.ChoiceField(choices=["pending", "completed", "failed"])
     topic = serializers.CharField(required=False)
     topics = serializers.ListField(
         child=serializers.CharField(), required=False, help_text="Of a request to several topics, instead of `topic`."
@@ -137,6 +136,7 @@ class StatusSerializer(SchemaIdsSerializer):
     completedAt = serializers.DateTimeField(required=False)
     offsets = OutcomeSerializer(many=True, required=False)
     error = serializers.CharField(required=False)
+    code = serializers.CharField(required=False, help_text="Such as `cancelled`, or that of the first record.")
 
 
 class ReasonsField(serializers.DictField):

@@ -3,12 +3,14 @@
 import contextlib
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
@@ -23,8 +25,8 @@ from producer.api import admission, idempotency, openapi, quotas, responses
 from producer.api.serializers import WaitParameters
 from producer.api.waiting import wait_until_finished
 from producer.authentication import key_of
-from producer.errors import Overloaded, RequestNotFound
-from producer.models import ApiKey, NewKey, Outcomes, ProduceRequest, new_request_id
+from producer.errors import Overloaded, RequestNotFound, RequestPurged
+from producer.models import ApiKey, NewKey, Outcomes, ProduceRequest, created_at, new_request_id
 from producer.options import Options
 from producer.pipeline import parameters, topics
 from producer.pipeline.dialects import DIALECTS, Dialect, dialect_of
@@ -266,8 +268,16 @@ def _find(request_id: str, **owner: Any) -> ProduceRequest:
         # PostgreSQL fails on a NUL in a query.
         row = None if "\0" in request_id else found.first()
     if row is None:
-        raise RequestNotFound(f"request {request_id} does not exist, was purged, or belongs to another API key")
+        raise _missing(request_id)
     return row
+
+
+def _missing(request_id: str) -> RequestNotFound:
+    created = created_at(request_id)
+    kept = timedelta(seconds=settings.TAKHIN_REQUEST_TTL)
+    if created is None or created > timezone.now() - kept or ProduceRequest.objects.filter(pk=request_id).exists():
+        return RequestNotFound(f"request {request_id} does not exist, or belongs to another API key")
+    return RequestPurged(request_id, created, kept, timedelta(seconds=settings.TAKHIN_FAILURE_TTL))
 
 
 def _find_own(request: Request, request_id: str) -> ProduceRequest:

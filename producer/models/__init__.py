@@ -1,30 +1,44 @@
 """The producer's tables: API keys, produce requests, idempotency keys, and worker slots."""
 
+from producer.models.attempts import Attempt, attempts_in
+from producer.models.bulk_changes import BulkAction, BulkChange, new_bulk_change
 from producer.models.idempotency import IdempotencyKey, NewKey
 from producer.models.keys import ApiKey, Scope, check_patterns, check_scopes, digest_of
 from producer.models.new_requests import NewRequest, new_request, options_text
 from producer.models.outcomes import Outcome, Outcomes
 from producer.models.quotas import QuotaUse
 from producer.models.requests import (
+    CANCELLED,
+    GAVE_UP,
     LEASE,
     MAX_ATTEMPTS,
+    STATUS_FOR_CLIENTS,
+    NotRetried,
     Overtaken,
     ProduceRequest,
     RequestMode,
     Status,
+    created_at,
     id_at,
     new_request_id,
 )
 from producer.models.slots import SLOT_LEASE, WorkerSlot
 
 __all__ = [
+    "CANCELLED",
+    "GAVE_UP",
     "LEASE",
     "MAX_ATTEMPTS",
     "SLOT_LEASE",
+    "STATUS_FOR_CLIENTS",
     "ApiKey",
+    "Attempt",
+    "BulkAction",
+    "BulkChange",
     "IdempotencyKey",
     "NewKey",
     "NewRequest",
+    "NotRetried",
     "Outcome",
     "Outcomes",
     "Overtaken",
@@ -34,10 +48,13 @@ __all__ = [
     "Scope",
     "Status",
     "WorkerSlot",
+    "attempts_in",
     "check_patterns",
     "check_scopes",
+    "created_at",
     "digest_of",
     "id_at",
+    "new_bulk_change",
     "new_request",
     "new_request_id",
     "options_text",

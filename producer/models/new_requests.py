@@ -8,10 +8,10 @@ import msgspec
 from core.database import statements
 from producer.models.keys import ApiKey
 from producer.models.outcomes import Outcomes, pack
-from producer.models.requests import ProduceRequest, RequestMode, Status, storable
+from producer.models.requests import ProduceRequest, RequestMode, Status, status_of, storable
 from producer.options import Options
 
-_COMPLETED, _FAILED, _PENDING = str(Status.COMPLETED), str(Status.FAILED), str(Status.PENDING)
+_PENDING = str(Status.PENDING)
 _SYNC, _ASYNC = str(RequestMode.SYNC), str(RequestMode.ASYNC)
 
 
@@ -32,7 +32,10 @@ class NewRequest(msgspec.Struct):
     written_count: int = 0
     started_at: datetime | str | None = None
     completed_at: datetime | str | None = None
+    code: str = ""
     error: str = ""
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
     outcomes: bytes | None = None
     body: bytes | None = None
 
@@ -47,9 +50,9 @@ class NewRequest(msgspec.Struct):
     def finish(self, outcomes: Outcomes) -> None:
         """Save the request with its results. Call it in a transaction."""
         self.written_count = outcomes.written_count
-        self.status = _COMPLETED if self.written_count else _FAILED
+        self.status = str(status_of(outcomes))
         self.outcomes = outcomes.packed
-        self.error = storable(outcomes.error)
+        self.code, self.error = outcomes.code, storable(outcomes.error)
         self.started_at = self.created_at
         self.completed_at = statements.moment(datetime.now(UTC))
         self._insert()

@@ -62,14 +62,22 @@ class Outcomes:
         return pack(self.json)
 
     @property
+    def code(self) -> str:
+        """The code of the first record that failed, or an empty string if none has."""
+        return self._cause.code if self.failures else ""
+
+    @property
     def error(self) -> str:
-        """Why nothing was written, or an empty string if something was."""
-        if self.written_count or not self.failures:
+        """The error of the first record that failed, and how many others did, or an empty string if none has."""
+        if not self.failures:
             return ""
         more = f" (and {len(self.failures) - 1} more)" if len(self.failures) > 1 else ""
+        return f"{self._cause.error}{more}"
+
+    @property
+    def _cause(self) -> RecordFailure:
         # A record was not attempted because of another one's error.
-        causes = [failure for failure in self.failures if failure.code != NotAttempted.code] or self.failures
-        return f"{causes[0].error}{more}"
+        return next((failure for failure in self.failures if failure.code != NotAttempted.code), self.failures[0])
 
     @property
     def is_in_doubt(self) -> bool:

@@ -2,6 +2,7 @@
 
 import functools
 import operator
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -9,13 +10,15 @@ from typing import Any, Self
 import msgspec
 import uuid_utils
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, Q, Value, When
 from django.db.models.functions import Now
 
 from core import crashes
 from core.database import statements
 from core.errors import OutcomeUnknown
 from producer.models import idempotency
+from producer.models.attempts import with_attempt
+from producer.models.idempotency import IdempotencyKey, NewKey
 from producer.models.keys import ApiKey
 from producer.models.outcomes import Outcomes, unpack
 from producer.options import Options
@@ -24,7 +27,8 @@ LEASE = timedelta(seconds=30)
 # A request that failed is left alone for up to a minute.
 LONGEST_LEASE = timedelta(seconds=120)
 MAX_ATTEMPTS = 5
-
+# UUIDv7, RFC 9562
+_ID = re.compile(r"req_[0-9a-f]{12}7[0-9a-f]{19}")
 
 _CLAIM = """
 UPDATE producer_producerequest
@@ -33,23 +37,39 @@ WHERE id IN ({places})
 """
 _COMPLETE = """
 UPDATE producer_producerequest
-SET status = %s, error = %s, completed_at = %s, written_count = %s, outcomes = %s, lease_until = NULL, slot = NULL
+SET status = %s, code = %s, error = %s, completed_at = %s, written_count = %s, outcomes = %s,
+    lease_until = NULL, slot = NULL
 WHERE id = %s AND claims = %s AND status = 'pending'
 """
+
+
+CANCELLED = "cancelled"
+GAVE_UP = "gave_up"
 
 
 class Overtaken(Exception):
     """Another worker has claimed this request, or it was cancelled: roll back."""
 
 
+class NotRetried(Exception):
+    """Why a request cannot be retried."""
+
+
 class ProduceRequestQuerySet(models.QuerySet["ProduceRequest"]):
     def pending(self) -> Self:
         return self.filter(status=Status.PENDING)
 
-    def finished_for(self, age: timedelta) -> Self:
-        """Requests that finished longer ago than this, by the database's clock. Ids narrow the search."""
-        made_before = id_at(datetime.now(UTC) - age)
-        return self.exclude(status=Status.PENDING).filter(id__lt=made_before, completed_at__lt=Now() - age)
+    def failures(self) -> Self:
+        """Async requests with records that were not written. They are kept for longer than others."""
+        return self.filter(mode=RequestMode.ASYNC, status__in=[Status.FAILED, Status.PARTIAL])
+
+    def expired(self, age: timedelta, failure_age: timedelta) -> Self:
+        """Finished requests that are older than this, by the database's clock. Ids narrow the search."""
+        made_before = id_at(datetime.now(UTC) - min(age, failure_age))
+        is_failure = Q(mode=RequestMode.ASYNC, status__in=[Status.FAILED, Status.PARTIAL])
+        other, failure = Q(completed_at__lt=Now() - age), Q(completed_at__lt=Now() - failure_age)
+        expired = self.filter(~is_failure & other | is_failure & failure, id__lt=made_before)
+        return expired.exclude(status=Status.PENDING)
 
     def claimable(self) -> Self:
         """Pending requests without a slot, and without a valid lease by the database's clock.
@@ -107,7 +127,13 @@ def _is_claimable_sql() -> tuple[str, tuple[Any, ...]]:
 class Status(models.TextChoices):
     PENDING = "pending", "Pending"
     COMPLETED = "completed", "Completed"
+    PARTIAL = "partial", "Partly written"
     FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+# Clients know three: whether something was written, and their records' outcomes, is all that they need.
+STATUS_FOR_CLIENTS = {Status.PARTIAL: Status.COMPLETED, Status.CANCELLED: Status.FAILED}
 
 
 class RequestMode(models.TextChoices):
@@ -125,7 +151,10 @@ class ProduceRequest(models.Model):
 
     `id` is `req_` and a UUIDv7, so it sorts by time. `dialect` names how the body is written. `body` is kept for async
     requests, and for sync requests with failed records. No worker may claim the request before `lease_until`. `slot` is
-    the slot of the worker that is writing it in a session.
+    the slot of the worker that is writing it in a session. `code` and `error` are those of the first record that
+    failed. `earlier` has the attempts before the last one. `outcomes` of a pending request are those of an earlier
+    attempt, and only its failed records are written. `idempotency_key` is the id of an IdempotencyKey, which may not
+    exist.
     """
 
     id = models.CharField(primary_key=True, max_length=36, default=new_request_id, editable=False)
@@ -147,7 +176,11 @@ class ProduceRequest(models.Model):
     completed_at = models.DateTimeField(null=True)
     lease_until = models.DateTimeField(null=True)
     slot = models.PositiveIntegerField(null=True)
+    code = models.CharField(max_length=64, db_default="")
     error = models.TextField(default="")
+    earlier = models.TextField(db_default="")
+    idempotency_key = models.CharField(max_length=280, null=True)  # noqa: DJ001
+    fingerprint = models.CharField(max_length=64, null=True)  # noqa: DJ001
     outcomes = models.BinaryField(null=True)
     body = models.BinaryField(null=True)
 
@@ -155,10 +188,13 @@ class ProduceRequest(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        permissions = [("view_payload", "Can view the content of requests")]
         indexes = [
-            # Requests that succeed, which are nearly all, are in neither of the first three.
+            # Requests that succeed, which are nearly all, are only in the last one.
             models.Index(fields=["id"], name="requests_pending", condition=Q(status="pending")),
             models.Index(fields=["id"], name="requests_failed", condition=Q(status="failed")),
+            models.Index(fields=["id"], name="requests_partial", condition=Q(status="partial")),
+            models.Index(fields=["id"], name="requests_cancelled", condition=Q(status="cancelled")),
             models.Index(
                 fields=["http_request_id"], name="requests_by_given_id", condition=Q(http_request_id__isnull=False)
             ),
@@ -195,12 +231,12 @@ class ProduceRequest(models.Model):
     def complete(self, outcomes: Outcomes) -> None:
         """Finish this claimed request with its records' results. Raises Overtaken."""
         self.written_count = outcomes.written_count
-        self.status = Status.COMPLETED if self.written_count else Status.FAILED
-        self.error = storable(outcomes.error)
+        self.status = status_of(outcomes)
+        self.code, self.error = outcomes.code, storable(outcomes.error)
         now = statements.moment(datetime.now(UTC))
         crashes.at("outcome.before")
-        values = [str(self.status), self.error, now, self.written_count, outcomes.packed, self.pk, self.claims]
-        if not statements.execute(_COMPLETE, values):
+        results = [str(self.status), self.code, self.error, now, self.written_count, outcomes.packed]
+        if not statements.execute(_COMPLETE, [*results, self.pk, self.claims]):
             raise Overtaken(self.pk)
         self._settle(outcomes)
         crashes.at("outcome.after")
@@ -209,25 +245,35 @@ class ProduceRequest(models.Model):
         """Finish this claimed request with the results that its session kept. Raises Overtaken."""
         self.complete(Outcomes.unpacked(receipt))
 
-    def fail(self, reason: str) -> None:
-        """Fail this claimed request, with nothing written. Raises Overtaken."""
-        self.status, self.error = Status.FAILED, storable(reason)
-        ended = {"status": self.status, "error": self.error, "completed_at": Now(), "lease_until": None, "slot": None}
-        self._while_claimed(**ended)
-        self._settle(None)
+    def fail(self, code: str, reason: str) -> None:
+        """End this claimed request, with nothing written by this attempt. Raises Overtaken."""
+        self.status = Status.PARTIAL if self.written_count else Status.FAILED
+        self.code, self.error = code, storable(reason)
+        ended = {"status": self.status, "code": self.code, "error": self.error, "completed_at": Now()}
+        self._while_claimed(**ended, lease_until=None, slot=None)
+        if not self.written_count:
+            self._settle(None)
 
     def _settle(self, outcomes: Outcomes | None) -> None:
         # Only a sync request that has a key, or is atomic, ever waits for a worker.
         if self.mode == RequestMode.SYNC:
             idempotency.settle(self.pk, outcomes)
 
-    def postpone(self, seconds: float, reason: str) -> None:
+    def postpone(self, seconds: float, code: str, reason: str) -> None:
         """Release the claim after a failed attempt; it may be claimed again after `seconds`. Raises Overtaken."""
-        self._while_claimed(lease_until=Now() + timedelta(seconds=seconds), error=storable(reason), slot=None)
+        self._while_claimed(
+            lease_until=Now() + timedelta(seconds=seconds), slot=None, **self._noted(code, storable(reason))
+        )
 
-    def release(self, seconds: float = 0) -> None:
+    def release(self, seconds: float = 0, code: str = "", reason: str = "") -> None:
         """Release the claim without counting the attempt: the log was down, or the worker stops. Raises Overtaken."""
-        self._while_claimed(lease_until=Now() + timedelta(seconds=seconds), attempts=self.attempts - 1, slot=None)
+        noted = self._noted(code, storable(reason)) if code else {}
+        self._while_claimed(
+            lease_until=Now() + timedelta(seconds=seconds), attempts=self.attempts - 1, slot=None, **noted
+        )
+
+    def _noted(self, code: str, reason: str) -> dict[str, str]:
+        return {"code": code, "error": reason, "earlier": with_attempt(self.earlier, code, reason)}
 
     def discount(self) -> None:
         """Do not count the attempt, but keep the claim. Raises Overtaken."""
@@ -250,25 +296,61 @@ class ProduceRequest(models.Model):
         """Whether it is unknown if one of its records was written."""
         return f'"{OutcomeUnknown.code}"'.encode() in (self.read_outcomes() or b"")
 
-    def retry(self) -> bool:
-        """Make a failed request pending again, if its body was kept and none of its records can have been written.
+    @property
+    def _has_body(self) -> bool:
+        if "body" in self.get_deferred_fields():
+            return ProduceRequest.objects.filter(pk=self.pk, body__isnull=False).exists()
+        return self.body is not None
 
-        Return whether it is pending now.
-        """
+    @property
+    def obstacle(self) -> str:
+        """Why the request cannot be retried, or an empty string."""
+        if self.status == Status.PENDING:
+            return "it is pending"
+        if self.status == Status.COMPLETED:
+            return "every record was written"
+        if not self._has_body:
+            return "its body is not kept"
         if self.is_in_doubt:
-            return False
-        failed = ProduceRequest.objects.filter(pk=self.pk, status=Status.FAILED, body__isnull=False)
-        return bool(
-            failed.update(
-                status=Status.PENDING,
-                mode=RequestMode.ASYNC,
-                attempts=0,
-                error="",
-                outcomes=None,
-                lease_until=None,
-                completed_at=None,
-            )
+            return "it is unknown whether its records were written"
+        return ""
+
+    def retry(self, who: str) -> None:
+        """Make a request pending again, so that a worker writes its failed records. Run it in a transaction.
+
+        A request with an Idempotency-Key uses the key again: an IntegrityError in the commit means that its client
+        does, too. Raises NotRetried.
+        """
+        if self.obstacle:
+            raise NotRetried(self.obstacle)
+        key = self._key_to_use_again()
+        earlier = with_attempt(self.earlier, self.code, self.error, self.completed_at, retried_by=who)
+        same = ProduceRequest.objects.filter(pk=self.pk, status=self.status, claims=self.claims)
+        is_changed = same.update(
+            status=Status.PENDING,
+            attempts=0,
+            code="",
+            error="",
+            earlier=earlier,
+            outcomes=self.outcomes if self.written_count else None,
+            lease_until=None,
+            completed_at=None,
         )
+        if not is_changed:
+            raise NotRetried("it has changed meanwhile")
+        if key is not None:
+            key.use(self.pk, self.options, None, is_async=self.mode == RequestMode.ASYNC)
+
+    def _key_to_use_again(self) -> NewKey | None:
+        """Raises NotRetried if the client has sent the request again itself."""
+        if self.idempotency_key is None or self.fingerprint is None:
+            return None
+        used = IdempotencyKey.objects.filter(pk=self.idempotency_key).first()
+        if used is None:
+            return NewKey(self.idempotency_key, self.fingerprint)
+        if used.request_id != self.pk:
+            raise NotRetried(f"its client has sent it again as {used.request_id}")
+        return None
 
     def cancel(self, rolls_back: bool = True) -> bool:
         """Cancel a pending request. Return whether it was cancelled. Run it in a transaction.
@@ -279,10 +361,19 @@ class ProduceRequest(models.Model):
         pending = ProduceRequest.objects.pending().filter(pk=self.pk)
         if not rolls_back:
             pending = pending.claimable()
-        if not pending.update(status=Status.FAILED, error="cancelled", completed_at=Now(), lease_until=None):
+        status = Case(When(written_count__gt=0, then=Value(Status.PARTIAL)), default=Value(Status.CANCELLED))
+        if not pending.update(status=status, code=CANCELLED, error=CANCELLED, completed_at=Now(), lease_until=None):
             return False
-        self._settle(None)
+        if not self.written_count:
+            self._settle(None)
         return True
+
+
+def status_of(outcomes: Outcomes) -> Status:
+    """Return the status of a request with these outcomes."""
+    if not outcomes.failures:
+        return Status.COMPLETED
+    return Status.PARTIAL if outcomes.written_count else Status.FAILED
 
 
 def storable(reason: str) -> str:
@@ -293,3 +384,13 @@ def storable(reason: str) -> str:
 def id_at(moment: datetime) -> str:
     """Return the smallest id of a request created at this moment. Ids start with their milliseconds."""
     return f"req_{int(moment.timestamp() * 1000):012x}"
+
+
+def created_at(request_id: str) -> datetime | None:
+    """Return when the request with this id was created, or None if it is not the id of a request."""
+    if not _ID.fullmatch(request_id):
+        return None
+    try:
+        return datetime.fromtimestamp(int(request_id[4:16], 16) / 1000, UTC)
+    except (OverflowError, ValueError):
+        return None

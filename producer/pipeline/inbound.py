@@ -77,8 +77,8 @@ class Decoded(msgspec.Struct, frozen=True):
     topics: list[str] = []
     topic_options: dict[str, TopicOptions] = {}
 
-    def of_topic(self, indexes: list[int]) -> "Decoded":
-        """Return these records alone, which all have the same topic."""
+    def at(self, indexes: list[int]) -> "Decoded":
+        """Return the records at these indexes alone, which all have the same topic."""
         return Decoded(
             [self.records[index] for index in indexes],
             [self.keys[index] for index in indexes],

@@ -125,23 +125,33 @@ def _serialize(plan: Plan, seconds: float) -> bool:
     return done
 
 
-def plan_of(topic_log: Log, topic: str, accepted_at: datetime, decoded: Decoded, options: Options) -> Plan:
-    """Return a request's plan, for `Plan.serialize` to complete.
+def plan_of(
+    topic_log: Log,
+    topic: str,
+    accepted_at: datetime,
+    decoded: Decoded,
+    options: Options,
+    indexes: list[int] | None = None,
+) -> Plan:
+    """Return the plan of a request, or of its records at these indexes, for `Plan.serialize` to complete.
 
     Raises TopicNotFound, SchemaNotFound, InvalidSchema, RegistryUnavailable.
     """
     accepted_ms = int(accepted_at.timestamp() * 1000)
     if decoded.topics:
-        return _topics_plan(topic_log, accepted_ms, decoded, options)
+        return _topics_plan(topic_log, accepted_ms, decoded, options, indexes)
     count = topic_log.partition_count(topic)
-    return TopicPlan(topic, decoded, options, count, accepted_ms, partial(topic_log.check_records, topic))
+    part = decoded if indexes is None else decoded.at(indexes)
+    return TopicPlan(topic, part, options, count, accepted_ms, partial(topic_log.check_records, topic), indexes)
 
 
-def _topics_plan(topic_log: Log, accepted_ms: int, decoded: Decoded, options: Options) -> TopicsPlan:
+def _topics_plan(
+    topic_log: Log, accepted_ms: int, decoded: Decoded, options: Options, chosen_indexes: list[int] | None
+) -> TopicsPlan:
     """Raises TopicNotFound if none of the topics exists."""
     places: dict[str, list[int]] = {}
-    for index, topic in enumerate(decoded.topics):
-        places.setdefault(topic, []).append(index)
+    for index in range(len(decoded.topics)) if chosen_indexes is None else chosen_indexes:
+        places.setdefault(decoded.topics[index], []).append(index)
     size, parts, missing = Size(), list[Part](), dict[int, RecordFailure]()
     for topic, indexes in places.items():
         chosen = options.of_topic(topic)
@@ -150,20 +160,20 @@ def _topics_plan(topic_log: Log, accepted_ms: int, decoded: Decoded, options: Op
                 raise TopicNotFound(topic)
             count = topic_log.partition_count(topic)
         except TopicNotFound as error:
-            if len(indexes) == len(decoded.topics):
+            if len(places) == 1:
                 raise
             missing |= {index: with_topic(failure_of(index, error), topic) for index in indexes}
             continue
         check = partial(topic_log.check_records, topic)
-        part = decoded.of_topic(indexes)
+        part = decoded.at(indexes)
         parts.append(Part(TopicPlan(topic, part, chosen, count, accepted_ms, check, indexes, size), indexes))
     if not parts:
-        raise TopicNotFound(decoded.topics[0])
+        raise TopicNotFound(next(iter(places)))
     return TopicsPlan(parts, missing, options.strict or options.atomic, size)
 
 
 def new_row(inbound: Inbound, now: datetime) -> NewRequest:
-    return new_request(
+    row = new_request(
         inbound.request_id,
         inbound.http_request_id,
         inbound.topic,
@@ -174,3 +184,6 @@ def new_row(inbound: Inbound, now: datetime) -> NewRequest:
         inbound.body.sent_bytes,
         now,
     )
+    if (key := inbound.idempotency_key) is not None:
+        row.idempotency_key, row.fingerprint = key.id, key.fingerprint
+    return row

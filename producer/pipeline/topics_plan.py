@@ -74,7 +74,7 @@ class TopicsPlan(Plan):
     def _together(self, each: Sequence[Outcomes]) -> Outcomes:
         """Return the outcomes of all parts in the records' order, with their topics."""
         found = dict(self._missing) | dict(self._placed(each))
-        return Outcomes([found[index] for index in range(len(found))])
+        return Outcomes([found[index] for index in sorted(found)])
 
     def _placed(self, each: Sequence[Outcomes]) -> Iterator[tuple[int, Any]]:
         for part, outcomes in zip(self._parts, each, strict=True):

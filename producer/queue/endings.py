@@ -9,7 +9,7 @@ import structlog
 from core import wakeups
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
-from producer.models import MAX_ATTEMPTS, Overtaken, ProduceRequest
+from producer.models import GAVE_UP, MAX_ATTEMPTS, Overtaken, ProduceRequest
 from registry.errors import InvalidSchema, RegistryUnavailable, SchemaNotFound
 from topics.log.contract import BookkeepingFailed, SessionStuck
 from topics.log.errors import LogRefused, TopicNotFound, TopicNotYetVisible
@@ -69,15 +69,15 @@ def end(row: ProduceRequest, ending: Ending, error: Exception | None = None) -> 
     """Save the ending in the request's row, log it, and wake whoever waits for the request."""
     match ending:
         case Ending.FAILED:
-            save(row, lambda: row.fail(str(error)))
+            save(row, lambda: row.fail(code_of(error), str(error)))
         case Ending.RETURNED:
             save(row, lambda: row.release(0))
         case Ending.RELEASED:
             log.warning("unavailable", request=row.pk, error=str(error))
-            save(row, lambda: row.release(back_off(row)))
+            save(row, lambda: row.release(back_off(row), code_of(error), str(error)))
         case Ending.POSTPONED:
             log.error("attempt failed", request=row.pk, attempt=row.attempts, exc_info=error)
-            save(row, lambda: row.postpone(back_off(row), f"{type(error).__name__}: {error}"))
+            save(row, lambda: row.postpone(back_off(row), code_of(error), f"{type(error).__name__}: {error}"))
         case Ending.IN_DOUBT:
             _leave_in_slot(row, error)
         case Ending.OVERTAKEN:
@@ -95,12 +95,17 @@ def _leave_in_slot(row: ProduceRequest, error: Exception | None) -> None:
         log.error("in doubt, the receipts will tell", request=row.pk, attempt=row.attempts, exc_info=error)
 
 
+def code_of(error: Exception | None) -> str:
+    """Return the code that clients get for this error."""
+    return getattr(error, "code", "internal_error")
+
+
 def has_given_up(row: ProduceRequest) -> bool:
     """Fail a request that has been tried too often. Return whether it was."""
     if row.attempts <= MAX_ATTEMPTS:
         return False
     reason = f"gave up after {MAX_ATTEMPTS} attempts: {row.error or 'each one killed its worker'}"
-    save(row, lambda: row.fail(reason))
+    save(row, lambda: row.fail(GAVE_UP, reason))
     wakeups.finished(row.pk)
     return True
 

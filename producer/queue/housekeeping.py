@@ -3,16 +3,20 @@
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from django.conf import settings
 from django.db import close_old_connections
-from django.db.models.functions import Now
+from django.db.models import QuerySet
+from django.db.models.functions import Length, Now
 
 from core import crashes
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageUnavailable
-from producer.models import IdempotencyKey, ProduceRequest
+from core.models import AuditEntry
+from producer.models import BulkChange, IdempotencyKey, ProduceRequest
+from producer.queue import bulk_changes
 from topics.log import current_log
 
 log = structlog.get_logger("takhin.background")
@@ -34,8 +38,12 @@ def keep_house_forever() -> None:
 
 
 def _keep_house() -> None:
-    purged = purge(timedelta(seconds=settings.TAKHIN_REQUEST_TTL))
+    purged = purge(timedelta(seconds=settings.TAKHIN_REQUEST_TTL), timedelta(seconds=settings.TAKHIN_FAILURE_TTL))
+    purged += purge_excess_failures()
     keys = purge_keys()
+    purge_bulk_changes()
+    purge_audit()
+    bulk_changes.resume()
     expired = enforce_retention()
     if purged or keys or expired:
         log.info("housekeeping", requests=purged, keys=keys, records=expired)
@@ -46,17 +54,50 @@ def enforce_retention() -> int:
     return current_log().enforce_retention(time.time_ns() // 1_000_000)
 
 
-def purge(older_than: timedelta, progress: Callable[[int], object] | None = None) -> int:
-    """Delete requests that finished longer ago than this, committing every PURGE_STEP. Never deletes pending ones.
+def purge(age: timedelta, failure_age: timedelta, progress: Callable[[int], object] | None = None) -> int:
+    """Delete requests that finished longer ago than `age`, and failures `failure_age`, committing every PURGE_STEP.
+
+    Never deletes pending ones. Return how many were deleted.
+    """
+    return _delete(ProduceRequest.objects.expired(age, failure_age), progress)
+
+
+def purge_excess_failures() -> int:
+    """Delete the oldest failures beyond TAKHIN_MAX_FAILURE_BYTES, so that they do not fill the disk.
 
     Return how many were deleted.
     """
-    deleted = 0
-    while step := transactions.commit(lambda: _purge_step(older_than)):
+    failures = ProduceRequest.objects.failures()
+    first = _first_excess(failures, settings.TAKHIN_MAX_FAILURE_BYTES)
+    if first is None:
+        return 0
+    log.warning("failures_purged_early", bytes=settings.TAKHIN_MAX_FAILURE_BYTES)
+    return _delete(failures.filter(id__lte=first))
+
+
+def _first_excess(rows: QuerySet[ProduceRequest], room: int) -> str | None:
+    """Return the id of the newest request whose body has no room beside those that are newer."""
+    with transactions.translated():
+        for pk, size in rows.order_by("-id").values_list("pk", Length("body")).iterator():
+            room -= size or 0
+            if room < 0:
+                return str(pk)
+    return None
+
+
+def _delete(rows: QuerySet[ProduceRequest], progress: Callable[[int], object] | None = None) -> int:
+    deleted, last = 0, ""
+    while True:
+        # Without `last`, each step would pass all rows again that are kept.
+        with transactions.translated():
+            doomed = list(rows.filter(id__gt=last).order_by("id").values_list("pk", flat=True)[:PURGE_STEP])
+        if not doomed:
+            return deleted
+        step = transactions.commit(partial(_delete_step, rows, doomed))
+        last = doomed[-1]
         deleted += step
         if progress is not None:
             progress(step)
-    return deleted
 
 
 def purge_keys() -> int:
@@ -70,6 +111,18 @@ def purge_keys() -> int:
     return deleted
 
 
+def purge_bulk_changes() -> None:
+    """Delete bulk changes as old as the failures that they were about."""
+    kept = timedelta(seconds=settings.TAKHIN_FAILURE_TTL)
+    transactions.commit(lambda: BulkChange.objects.filter(finished_at__lt=Now() - kept).delete())
+
+
+def purge_audit() -> None:
+    """Delete audit entries that have outlived TAKHIN_AUDIT_TTL."""
+    kept = timedelta(seconds=settings.TAKHIN_AUDIT_TTL)
+    transactions.commit(lambda: AuditEntry.objects.filter(at__lt=Now() - kept).purge())
+
+
 def _purge_keys_step() -> int:
     old = IdempotencyKey.objects.filter(created_at__lt=Now() - timedelta(seconds=settings.TAKHIN_IDEMPOTENCY_TTL))
     expired = old.exclude(request_id__in=ProduceRequest.objects.pending().values("pk"))
@@ -78,14 +131,10 @@ def _purge_keys_step() -> int:
     return IdempotencyKey.objects.filter(pk__in=doomed).delete()[0] if doomed else 0
 
 
-def _purge_step(older_than: timedelta) -> int:
-    expired = ProduceRequest.objects.finished_for(older_than)
-    # Several processes may purge at the same time.
-    mine = expired.order_by("id").select_for_update(skip_locked=True)
-    doomed = list(mine.values_list("pk", flat=True)[:PURGE_STEP])
-    if not doomed:
-        return 0
+def _delete_step(rows: QuerySet[ProduceRequest], doomed: list[str]) -> int:
+    # Several processes may purge at the same time, and a request may have been retried meanwhile.
+    mine = list(rows.filter(pk__in=doomed).select_for_update(skip_locked=True).values_list("pk", flat=True))
     crashes.at("purge.before")
-    count = expired.filter(pk__in=doomed).delete()[0]
+    count = ProduceRequest.objects.filter(pk__in=mine).delete()[0]
     crashes.at("purge.after")
     return count

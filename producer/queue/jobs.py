@@ -3,10 +3,11 @@
 import time
 from dataclasses import dataclass, field
 
-from producer.models import ProduceRequest
+from producer.models import Outcomes, ProduceRequest
 from producer.pipeline.dialects import DIALECTS
 from producer.pipeline.plan import Plan
 from producer.pipeline.produce import MOST_SERIALIZING_SECONDS, plan_of
+from producer.pipeline.retry_plan import retry_plan
 from topics.log.contract import Log
 from topics.log.errors import NotAttempted
 
@@ -42,7 +43,11 @@ class Job:
 def _plan(topic_log: Log, row: ProduceRequest) -> Plan:
     body = row.read_body()
     decoded = DIALECTS[row.dialect].decode(body)
-    plan = plan_of(topic_log, row.topic, row.created_at, decoded, row.read_options())
+    earlier = row.read_outcomes()
+    if earlier is None:
+        plan = plan_of(topic_log, row.topic, row.created_at, decoded, row.read_options())
+    else:
+        plan = retry_plan(topic_log, row.topic, row.created_at, decoded, row.read_options(), Outcomes.unpacked(earlier))
     plan.body_bytes = len(body)
     return plan
 

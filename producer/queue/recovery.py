@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from core import tracing, wakeups
 from core.database import transactions
-from core.errors import StorageError
+from core.errors import OutcomeUnknown, StorageError
 from producer.models import ProduceRequest, WorkerSlot
 from producer.queue.endings import save
 from topics.log.contract import Log, Session
@@ -79,7 +79,7 @@ def _resolve_one(row: ProduceRequest, receipt: bytes | None, is_expired: bool) -
     if receipt is not None:
         save(row, lambda: row.complete_by(receipt))
     elif is_expired:
-        save(row, lambda: row.fail("outcome unknown: its receipt is no longer kept"))
+        save(row, lambda: row.fail(OutcomeUnknown.code, "outcome unknown: its receipt is no longer kept"))
     else:
         save(row, row.give_back)
     wakeups.finished(row.pk)

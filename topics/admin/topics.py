@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from core import audit
 from core.admin.base import BoundedAdmin, OutsideTransactionAdmin
 from core.formatting import span
 from topics.admin import browser, log_queryset
@@ -53,6 +54,7 @@ def condition_of(topic: TopicInfo, partition: PartitionInfo) -> str:
 class BaseTopicAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: ignore[misc]
     """What every log supports."""
 
+    audit_kind = "topic"
     form = TopicForm
     add_form: type[TopicForm] = NewTopicForm
     add_fields = ("name", "partitions", "retention_ms", "retention_bytes")
@@ -81,12 +83,17 @@ class BaseTopicAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type
         config = msgspec.structs.replace(before, retention_ms=obj.retention_ms, retention_bytes=obj.retention_bytes)
         if change:
             current_log().configure_topic(obj.name, config)
+            changed = {name: form.cleaned_data[name] for name in form.changed_data}
+            audit.note("topic_changed", "topic", obj.name, changed=changed)
             return
-        current_log().create_topic(obj.name, form.cleaned_data["partitions"], config)
+        partitions = form.cleaned_data["partitions"]
+        current_log().create_topic(obj.name, partitions, config)
+        audit.note("topic_created", "topic", obj.name, partitions=partitions)
         obj.pk = self.primary_key(obj.name)
 
     def delete_model(self, request: HttpRequest, obj: Topic) -> None:
         current_log().delete_topic(obj.name)
+        audit.note("topic_deleted", "topic", obj.name)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Topic]) -> None:
         for topic in queryset:

@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from core import audit
 from core.api.serializers import ParameterSerializer
 from core.database.checks import describe
 from topics.api import openapi
@@ -64,6 +65,7 @@ class TopicViewSet(ViewSet):
         name = wanted.validated_data["name"]
         self.check_object_permissions(request, name)
         shown = self.shown([self.create_topic(wanted.validated_data)])[0]
+        audit.note("topic_created", "topic", name, partitions=shown["partitionCount"])
         return Response(shown, status=201, headers={"Location": f"/api/topics/{name}"})
 
     def retrieve(self, request: Request, topic: str) -> Response:
@@ -76,13 +78,15 @@ class TopicViewSet(ViewSet):
         _no_parameters(request)
         wanted = self.change_serializer(data=request.data)
         wanted.is_valid(raise_exception=True)
-        return Response(self.shown([self.change_topic(found, wanted.validated_data)])[0])
+        changed = self.change_topic(found, wanted.validated_data)
+        audit.note("topic_changed", "topic", topic, changed=wanted.validated_data)
+        return Response(self.shown([changed])[0])
 
     def destroy(self, request: Request, topic: str) -> Response:
         current_log().partition_count(topic)
         _no_parameters(request)
         current_log().delete_topic(topic)
-        log.info("topic_deleted", topic=topic, key=request.META.get("takhin.key"))
+        audit.note("topic_deleted", "topic", topic)
         return Response(status=204)
 
     @openapi.read_messages

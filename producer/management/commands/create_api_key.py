@@ -5,6 +5,7 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from core import audit
 from core.database import transactions
 from core.durations import parse_duration
 from producer.models import ApiKey, Scope
@@ -47,6 +48,7 @@ class Command(BaseCommand):
         except ValidationError as error:
             raise CommandError("; ".join(_sentences(error))) from error
         transactions.commit(key.save)
+        audit.note("key_created", "key", key.prefix, called=key.name, scopes=key.scopes, topics=key.topics)
         until = f"until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "until it is revoked"
         self.stderr.write(
             f"Created key {key.name}: scopes {key.scopes}, topics {key.topics}, valid {until}. "

@@ -4,6 +4,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from core import audit
 from core.errors import StorageError
 from registry import topic_settings
 from topics.log import current_log
@@ -28,6 +29,7 @@ class Command(BaseCommand):
         try:
             with topic_settings.creating(name, not options["no_schemas"]):
                 topic = current_log().create_topic(name, options["partitions"], config)
+            audit.note("topic_created", "topic", name, partitions=len(topic.partitions))
         except TopicExists as error:
             if options["if_not_exists"]:
                 return f"Topic {name} already exists."

@@ -20,8 +20,9 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection, connections
 
-from core import wakeups
+from core import audit, wakeups
 from core.database import transactions
+from core.database.checks import describe
 from core.signals import STOP
 from producer.queue import threads
 from takhin_site.server import serving, supervisor
@@ -48,6 +49,7 @@ class Command(BaseCommand):
         listeners = bind(settings.TAKHIN_HOST, settings.TAKHIN_PORT, settings.TAKHIN_PROCESSES)
         prepare_database(settings.TAKHIN_DATA_DIR / "admin-password")
         has_demo = options["demo"] and self.made_demo_topic()
+        note_start()
         if not settings.TAKHIN_REQUIRE_API_KEY:
             self.stderr.write(self.style.WARNING(OPEN.format(host=settings.TAKHIN_HOST)))
         # The serving process is forked from this one, and connections and threads do not survive a fork.
@@ -71,6 +73,13 @@ class Command(BaseCommand):
             self.stderr.write(self.style.WARNING(f"Skipping the demo: {error}"))
             return False
         return True
+
+
+def note_start() -> None:
+    """Note the settings in the audit log, except secrets."""
+    values = {name: getattr(settings, name) for name in dir(settings) if name.startswith("TAKHIN_")}
+    plain = {name: value for name, value in values.items() if isinstance(value, bool | int | str)}
+    audit.note("server_started", "server", settings.VERSION, by=audit.SYSTEM, database=describe(), settings=plain)
 
 
 OPEN = (
