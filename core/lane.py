@@ -155,7 +155,7 @@ class Lane:
                 wanted = self._step(item)
             except Exception:
                 # Without this thread, nothing would be written any more.
-                log.exception("the lane failed, goes on")
+                log.exception("lane_failed")
         self._ended()
 
     def _step(self, item: Gate | Task | None) -> float | None:

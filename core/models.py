@@ -1,4 +1,4 @@
-"""The audit log's table."""
+"""Tables of what happened: the audit log, the last rejections, and sums for the dashboard."""
 
 from typing import Any, NoReturn
 
@@ -55,3 +55,46 @@ class AuditEntry(models.Model):
 
     def read_details(self) -> dict[str, Any]:
         return msgspec.json.decode(self.details) if self.details else {}
+
+
+class Rejection(models.Model):
+    """One of the last requests that were rejected with a 4xx. `key` is the prefix of its API key."""
+
+    at = models.DateTimeField()
+    status = models.PositiveSmallIntegerField()
+    code = models.CharField(max_length=64)
+    detail = models.TextField()
+    method = models.CharField(max_length=16)
+    path = models.CharField(max_length=500)
+    topic = models.CharField(max_length=249)
+    key = models.CharField(max_length=16)
+    client = models.CharField("from", max_length=64)
+    request_id = models.CharField("X-Request-Id", max_length=128, db_index=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.code}"
+
+
+class Rollup(models.Model):
+    """What was counted in `step` minutes from `minute` on, which counts from 1970.
+
+    `metric` is requests, records, bytes, stored or latency. `label` is a code, an outcome, a form or a bucket.
+    """
+
+    step = models.PositiveSmallIntegerField()
+    minute = models.PositiveIntegerField()
+    metric = models.CharField(max_length=16)
+    topic = models.CharField(max_length=249)
+    label = models.CharField(max_length=64)
+    value = models.FloatField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["step", "minute", "metric", "topic", "label"], name="one_rollup"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.topic} {self.label}"

@@ -11,7 +11,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 @contextmanager
 def about(trace_id: str) -> Iterator[None]:
-    """Add `requestId` to all log lines in the block."""
+    """Add `httpRequestId` to all log lines in the block."""
     token = request_id.set(trace_id)
     try:
         yield
@@ -22,5 +22,5 @@ def about(trace_id: str) -> Iterator[None]:
 def add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structlog processor."""
     if found := request_id.get():
-        event["requestId"] = found
+        event["httpRequestId"] = found
     return event

@@ -12,10 +12,13 @@ from django.http import HttpRequest, HttpResponse
 from django.http.request import split_domain_port, validate_host
 
 from core import addresses, audit, tracing
-from takhin_site import headers, logs, pages
+from core.facts import facts_of
+from takhin_site import headers, logs, observation, pages
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+# What W3C Trace Context allows now, with room for later versions.
+MOST_TRACEPARENT = 100
 # The longest Host that is remembered: a name in DNS and a port (RFC 1035). Clients choose what they send.
 MOST_REMEMBERED = 261
 UNDERSCORED = re.compile(r"([a-z0-9._-]+)(?::[0-9]+)?")
@@ -46,14 +49,19 @@ class RequestLog:
             headers.add(request, response)
             if not response.streaming and "Content-Length" not in response.headers:
                 response.headers["Content-Length"] = str(len(response.content))
+        seconds = time.perf_counter() - started
+        facts = facts_of(request)
+        observation.observe(request, response.status_code, seconds, facts, client)
         logs.request_answered(
             method=request.method,
             path=request.path,
             status=response.status_code,
-            milliseconds=round((time.perf_counter() - started) * 1000, 2),
+            milliseconds=round(seconds * 1000, 2),
             client=client,
             key=request.META.get("takhin.key"),
-            request_id=request_id,
+            http_request_id=request_id,
+            facts=facts,
+            traceparent=request.META.get("HTTP_TRACEPARENT", "")[:MOST_TRACEPARENT],
         )
         return response
 

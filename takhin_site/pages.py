@@ -47,6 +47,7 @@ def root(request: HttpRequest) -> JsonResponse:
         "topics": "/api/topics",
         "registry": "/registry",
         "health": "/api/health",
+        "metrics": "/metrics",
         "swagger": "/swagger/",
         "redoc": "/redoc/",
         "openapi": "/openapi.json",

@@ -85,7 +85,7 @@ def answer(error: Exception, context: dict[str, Any]) -> Response:
         error = drf.PermissionDenied()
     if isinstance(error, drf.APIException):
         return _from_drf(http_request, error)
-    log.exception("unexpected error")
+    log.exception("unexpected_error")
     return respond(http_request, 500, "internal_error", "internal error", "the error is logged under this X-Request-Id")
 
 

@@ -138,6 +138,14 @@ TAKHIN_MAX_FAILURE_BYTES = env.integer("TAKHIN_MAX_FAILURE_BYTES", 1024 * MIB)
 TAKHIN_AUDIT_TTL = env.duration("TAKHIN_AUDIT_TTL", "90d", 86_400)
 TAKHIN_IDEMPOTENCY_TTL = env.duration("TAKHIN_IDEMPOTENCY_TTL", "24h", 60)
 TAKHIN_HOUSEKEEPING_INTERVAL = env.duration("TAKHIN_HOUSEKEEPING_INTERVAL", "5m")
+# How long a request may be pending until that counts as trouble
+TAKHIN_MAX_PENDING_AGE = env.duration("TAKHIN_MAX_PENDING_AGE", "5m", 1)
+
+# What operators see
+TAKHIN_METRICS_PORT = env.integer("TAKHIN_METRICS_PORT", 0, 0, 65535)
+TAKHIN_METRICS_HOST = env.text("TAKHIN_METRICS_HOST", "127.0.0.1")
+TAKHIN_METRICS_TOPICS = env.integer("TAKHIN_METRICS_TOPICS", 200)
+TAKHIN_TRACE_HEADERS = env.boolean("TAKHIN_TRACE_HEADERS", False)
 TAKHIN_LOG_LEVEL = env.choice("TAKHIN_LOG_LEVEL", "info", ("debug", "info", "warning", "error"))
 
 DATABASES = {"default": env.database("DATABASE_URL", TAKHIN_DATA_DIR / "takhin.sqlite3")}

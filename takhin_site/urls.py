@@ -10,6 +10,7 @@ from drf_spectacular.views import SpectacularSwaggerSplitView as Swagger
 from core.api import problems
 from registry.api.topics import TopicViewSet
 from takhin_site import pages
+from takhin_site.metrics import MetricsViewSet
 from topics.api import urls as topics_api
 
 urlpatterns = [
@@ -17,6 +18,7 @@ urlpatterns = [
     path("api/", include(topics_api.urls(TopicViewSet))),
     re_path(r"^api(?:/.*)?$", problems.not_found),
     re_path(r"^registry(?=/|$)", include("registry.api.urls")),
+    path("metrics", MetricsViewSet.as_view({"get": "retrieve"}), name="metrics"),
     path("openapi.json", pages.Description.as_view(), name="openapi"),
     path("swagger/", Swagger.as_view(url_name="openapi", template_name="producer/swagger.html"), name="swagger"),
     path("redoc/", Redoc.as_view(url_name="openapi", template_name="producer/redoc.html"), name="redoc"),

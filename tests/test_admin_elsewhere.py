@@ -20,7 +20,7 @@ from topics.models import Topic
 
 TOPICS = "/admin/topics/topic/"
 RECORDS = "/admin/topics/recordbatch/records/"
-DOWN = "the Kafka cluster does not answer"
+DOWN = "cluster_unavailable"
 PASSWORD = "correct horse battery"
 
 

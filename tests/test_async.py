@@ -292,7 +292,7 @@ def test_a_database_that_is_down_is_one_line_and_not_a_traceback_each_round(
         worker.stop()
         thread.join()
 
-    (line,) = (line for line in lines if line["event"] == "worker waits")
+    (line,) = (line for line in lines if line["event"] == "worker_waits")
     assert line["error"] == "another process keeps the database locked"
     assert not [line for line in lines if "exc_info" in line]
 
@@ -312,7 +312,8 @@ def test_a_line_about_a_request_names_that_one_alone(api: Api, topic: str, monke
         new_worker().work_once()
 
     assert seen == [""]
-    assert [line["requestId"] for line in lines if line["event"] == "ran"] == [ProduceRequest.objects.get().trace_id]
+    found = [line["httpRequestId"] for line in lines if line["event"] == "request_finished"]
+    assert found == [ProduceRequest.objects.get().trace_id]
 
 
 @pytest.fixture
@@ -521,7 +522,7 @@ def test_a_change_that_comes_too_late_is_told(api: Api, topic: str) -> None:
     with capture_logs() as lines:
         save(row, lambda: row.fail("late", "too late"))
 
-    assert lines == [{"event": "overtaken", "request": request_id, "attempt": 1, "log_level": "warning"}]
+    assert lines == [{"event": "request_overtaken", "requestId": request_id, "attempt": 1, "log_level": "warning"}]
     assert status(api, request_id)["error"] == "cancelled"
 
 
@@ -535,7 +536,7 @@ def test_a_change_that_cannot_be_saved_is_told(api: Api, topic: str) -> None:
     with capture_logs() as lines:
         save(row, full)
 
-    expected = {"event": "transition failed", "request": row.pk, "error": "the disk is full", "log_level": "warning"}
+    expected = {"event": "transition_failed", "requestId": row.pk, "error": "the disk is full", "log_level": "warning"}
     assert lines == [expected]
 
 
@@ -574,7 +575,7 @@ def test_one_of_many_that_fails_costs_the_others_nothing(api: Api, topic: str) -
 def test_of_what_is_in_doubt_only_the_unexpected_counts_as_an_attempt(api: Api, topic: str) -> None:
     submit(api, topic, [{"value": 1}])
     (row,) = claim()
-    what = {"event": "in doubt, the receipts will tell", "request": row.pk}
+    what = {"event": "request_in_doubt", "requestId": row.pk}
 
     with capture_logs() as lines:
         end(row, Ending.IN_DOUBT, error := RuntimeError("no luck"))

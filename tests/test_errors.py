@@ -192,14 +192,16 @@ def test_the_request_id_stands_in_every_log_line(live: LiveServer) -> None:
 
     lines = [json.loads(line) for line in live.log.read_text().splitlines() if "find-me-in-the-log" in line]
     assert [
-        {name: line[name] for name in ("event", "method", "path", "status", "requestId", "level")} for line in lines
+        {name: line[name] for name in ("event", "method", "path", "status", "httpRequestId", "code", "level")}
+        for line in lines
     ] == [
         {
             "event": "request",
             "method": "POST",
             "path": "/api/topics/nowhere/produce",
             "status": 404,
-            "requestId": "find-me-in-the-log",
+            "httpRequestId": "find-me-in-the-log",
+            "code": "topic_not_found",
             "level": "info",
         }
     ]
@@ -301,7 +303,7 @@ def test_an_unexpected_error_is_logged_under_the_request_id(live: LiveServer) ->
     assert answer.status_code == 500
     lines = [json.loads(line) for line in live.log.read_text().splitlines() if answer.headers["X-Request-Id"] in line]
     failure, request = lines
-    assert (failure["level"], failure["event"]) == ("error", "unexpected error")
+    assert (failure["level"], failure["event"]) == ("error", "unexpected_error")
     assert "Traceback" in failure["exception"]
     assert (request["event"], request["status"]) == ("request", 500)
 

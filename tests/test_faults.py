@@ -113,6 +113,7 @@ def test_it_works(server: LiveServer, journal: str) -> None:
         "log": False,
         "migrations": True,
         "workers": True,
+        "backlog": True,
     }
     assert health.json()["reasons"]["log"].startswith("the disk of the embedded log is full")
     # Nobody writes meanwhile.

@@ -26,7 +26,7 @@ def test_it_works(api: Api) -> None:
     assert api.get("/api/health").json() == {
         "status": "ok",
         "version": django_settings.VERSION,
-        "checks": {"database": True, "disk": True, "log": True, "migrations": True, "workers": True},
+        "checks": {"database": True, "disk": True, "log": True, "migrations": True, "workers": True, "backlog": True},
     }
 
 
@@ -58,6 +58,7 @@ def test_a_broken_log_is_not_ready(api: Api) -> None:
         "log": False,
         "migrations": True,
         "workers": True,
+        "backlog": True,
     }
     assert (live.status_code, live.json()) == (200, {"alive": True})
     assert api.get("/api/health/ready").status_code == 200

@@ -520,7 +520,7 @@ def test_receipts_that_are_rejected_are_told_and_leave_nothing_in_doubt(
     with capture_logs() as lines:
         worker.work_once()
 
-    assert [line["event"] for line in lines if line["event"] != "ran"] == ["unavailable"] * 3
+    assert [line["event"] for line in lines if line["event"] != "request_finished"] == ["request_released"] * 3
     assert "Kafka rejects the receipts" in (worker.trouble or "")
     assert set(ProduceRequest.objects.values_list("status", "slot", "attempts")) == {(Status.PENDING, None, 0)}
 
@@ -533,7 +533,7 @@ def test_every_line_of_a_session_worker_names_its_request(receipts: None, api: A
     with capture_logs(processors=[tracing.add_request_id]) as lines:
         worker.work_once()
 
-    assert [line["requestId"] for line in lines if line["event"] == "ran"] == ["one-of-mine"]
+    assert [line["httpRequestId"] for line in lines if line["event"] == "request_finished"] == ["one-of-mine"]
 
 
 def test_async_requests_of_very_many_records_are_written(cluster: MockCluster, api: Api) -> None:

@@ -176,8 +176,8 @@ def test_kill_9_at_any_moment_writes_each_record_once(
         for number in range(KILLS):
             workers.start()
             # Until it has written something, and then at any moment of its rounds.
-            seen = len(workers.events("ran")) if number else 0
-            until(lambda seen=seen: len(workers.events("ran")) > seen or not workers.running, 120)
+            seen = len(workers.events("request_finished")) if number else 0
+            until(lambda seen=seen: len(workers.events("request_finished")) > seen or not workers.running, 120)
             time.sleep(chance.uniform(0, 0.3))
             assert workers.end(signal.SIGKILL) == -signal.SIGKILL
     workers.start()
@@ -185,12 +185,12 @@ def test_kill_9_at_any_moment_writes_each_record_once(
     assert workers.end(signal.SIGTERM) == 0
 
     judge(kafka, "killed", accepted, ended)
-    resolved = workers.events("slot resolved")
+    resolved = workers.events("slot_resolved")
     # What a kill leaves was met: else this test would show nothing.
     assert sum(event["given_back"] for event in resolved) > 0
     assert len(accepted) > KILLS
     # A worker that ended in order has given its slot back.
-    assert workers.events("slot lost") == []
+    assert workers.events("slot_lost") == []
 
 
 def pause_in_a_transaction(workers: Workers) -> None:
@@ -229,14 +229,14 @@ def test_a_zombie_is_fenced(
     zombie, heir = new_workers(server), new_workers(server)
     with submitting(server, "zombie") as accepted:
         zombie.start()
-        until(lambda: zombie.events("ran"), 60)
+        until(lambda: zombie.events("request_finished"), 60)
         pause_in_a_transaction(zombie)
         heir.start()
         # It resolves what the zombie holds once the lease is out.
-        until(lambda: heir.events("slot resolved"), 120)
+        until(lambda: heir.events("slot_resolved"), 120)
         assert zombie.process is not None
         zombie.process.send_signal(signal.SIGCONT)
-        noticed = ("slot lost", "in doubt, the receipts will tell", "session stuck, takes another slot")
+        noticed = ("slot_lost", "request_in_doubt", "session_stuck")
         until(lambda: any(zombie.events(event) for event in noticed), 60)
     ended = statuses(server, list(accepted))
     for workers in (zombie, heir):
@@ -253,9 +253,9 @@ def test_a_worker_that_ends_in_order_hands_over_at_once(
     workers = new_workers(server)
     with submitting(server, "handed-over") as accepted:
         for number in range(4):
-            seen = len(workers.events("ran")) if number else 0
+            seen = len(workers.events("request_finished")) if number else 0
             workers.start()
-            until(lambda seen=seen: len(workers.events("ran")) > seen, 60)
+            until(lambda seen=seen: len(workers.events("request_finished")) > seen, 60)
             assert workers.end(signal.SIGTERM) == 0
         workers.start()
     ended = statuses(server, list(accepted))
@@ -281,9 +281,9 @@ def test_without_transactions_nothing_is_lost_and_doubles_can_be_told(
     chance = random.Random(5)
     with submitting(server, "at-least-once") as accepted:
         for number in range(5):
-            seen = len(workers.events("ran")) if number else 0
+            seen = len(workers.events("request_finished")) if number else 0
             workers.start()
-            until(lambda seen=seen: len(workers.events("ran")) > seen, 60)
+            until(lambda seen=seen: len(workers.events("request_finished")) > seen, 60)
             time.sleep(chance.uniform(0, 0.3))
             workers.end(signal.SIGKILL)
     workers.start()

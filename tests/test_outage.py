@@ -11,7 +11,7 @@ from core.database.engines.outage import EVERY_SECONDS, Outage
 from producer.api import checkup
 from tests.conftest import Api
 
-NO_ANSWER = "the database does not answer"
+NO_ANSWER = "database_unavailable"
 
 
 class Server:

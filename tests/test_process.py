@@ -68,7 +68,7 @@ def test_a_crashed_process_is_started_again_and_the_reason_is_logged(server: Liv
         server.wait_until_ready()
 
     assert server.produce("demo", [{"value": 1}]).status_code == 200
-    assert [event["reason"] for event in events(server, "the server process ended")] == ["signal SIGKILL"] * 3
+    assert [event["reason"] for event in events(server, "process_ended")] == ["signal SIGKILL"] * 3
 
 
 def test_one_that_crashes_again_and_again_ends_the_server_with_the_reason(server: LiveServer) -> None:
@@ -78,7 +78,7 @@ def test_one_that_crashes_again_and_again_ends_the_server_with_the_reason(server
     assert server._process is not None
 
     assert server._process.wait(20) == 1
-    (stopped,) = events(server, "the server stops")
+    (stopped,) = events(server, "server_gives_up")
     assert "5 crashes" in str(stopped["reason"])
 
 

@@ -56,7 +56,7 @@ def test_a_process_that_is_killed_is_replaced_while_the_other_serves(server: Liv
     assert soon(lambda: len(set(server.process_ids()) - {parent, other, killed}) == 1)
     assert other in server.process_ids()
     assert sorted(produce(server, value) for value in range(50)) == list(range(50))
-    assert [event["reason"] for event in events(server, "the server process ended")] == ["signal SIGKILL"]
+    assert [event["reason"] for event in events(server, "process_ended")] == ["signal SIGKILL"]
 
 
 def test_a_wait_ends_whichever_process_has_the_worker(server: LiveServer) -> None:

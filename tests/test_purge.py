@@ -125,8 +125,8 @@ def test_housekeeping_goes_on_after_an_error(api: Api, monkeypatch: pytest.Monke
     monkeypatch.setattr(housekeeping, "enforce_retention", fail)
     lines = _rounds(2)
 
-    assert lines[0] == {"event": "housekeeping put off", "error": "the disk is full", "log_level": "warning"}
-    assert (lines[1]["event"], lines[1]["log_level"]) == ("housekeeping failed, goes on", "error")
+    assert lines[0] == {"event": "housekeeping_put_off", "error": "the disk is full", "log_level": "warning"}
+    assert (lines[1]["event"], lines[1]["log_level"]) == ("housekeeping_failed", "error")
 
 
 def _rounds(count: int) -> list[Any]:

@@ -153,7 +153,7 @@ def test_the_log_is_one_json_line_for_each_request(server: LiveServer) -> None:
     server.stop()
 
     lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
-    (mine,) = [line for line in lines if line.get("requestId") == "my-request"]
+    (mine,) = [line for line in lines if line.get("httpRequestId") == "my-request"]
     assert mine["event"] == "request"
     assert (mine["method"], mine["path"], mine["status"]) == ("POST", "/api/topics/demo/produce", 200)
     assert "s3cret" not in server.log.read_text()

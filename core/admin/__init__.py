@@ -1,5 +1,5 @@
 """The admin's shared parts, and the audit log's screen."""
 
-from core.admin import audit
+from core.admin import audit, rejections
 
-__all__ = ["audit"]
+__all__ = ["audit", "rejections"]

@@ -12,6 +12,8 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.response import Response
 
+from core.facts import facts_of
+
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER = {408: "1", 429: "1", 503: "1"}
 
@@ -31,6 +33,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 def problem(request: HttpRequest, status: int, code: str, error: str, detail: str = "") -> dict[str, Any]:
     """Return the fields of a problem response. `instance` is the X-Request-Id."""
+    facts = facts_of(request)
+    facts.code, facts.detail = code, detail or error
     members: dict[str, Any] = msgspec.to_builtins(
         Problem(
             type=f"urn:takhin:problem:{code}",

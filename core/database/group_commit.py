@@ -23,6 +23,7 @@ from core import crashes, lane
 from core.database import driver_errors, statements
 from core.database.file_lock import FileLock
 from core.database.jobs import run_all
+from core.database.measures import COMMIT_GROUP, COMMIT_SECONDS, LOCK_SECONDS
 from core.errors import StorageUnavailable
 from core.lane import Gate, Lane
 from core.processes import PerProcess
@@ -214,9 +215,13 @@ class Writer:
             else:
                 self._fail(group, error)
         else:
+            if self._blocked_since is not None:
+                LOCK_SECONDS.add(amount=time.monotonic() - self._blocked_since)
             self._blocked_since, self._was_locked = None, False
             for waiter in started:
                 waiter.done.open()
+            COMMIT_SECONDS.observe(time.monotonic() - begun)
+            COMMIT_GROUP.observe(len(started))
 
     def _attempt(self, group: list[_Waiter], started: list[_Waiter]) -> None:
         """Run the jobs of the group whose callers have not given up, which are `started` then, and commit."""

@@ -5,6 +5,7 @@ with those that wait at the same moment, which takes a few round trips instead o
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from django.db import Error, connection, transaction
 from core import crashes, lane
 from core.database import driver_errors, statements
 from core.database.jobs import run_all
+from core.database.measures import COMMIT_GROUP, COMMIT_SECONDS
 from core.errors import OutcomeUnknown, StorageUnavailable
 from core.lane import Elsewhere, Gate, Lane
 from core.processes import PerProcess
@@ -56,6 +58,7 @@ def commit_here(jobs: Sequence[Callable[[], T]], seconds: float | None) -> list[
     Raises StorageUnavailable and what the jobs raise, with nothing written, and OutcomeUnknown.
     """
     is_done = False
+    begun = time.monotonic()
     try:
         with transaction.atomic(durable=True):
             if seconds is not None:
@@ -77,6 +80,8 @@ def commit_here(jobs: Sequence[Callable[[], T]], seconds: float | None) -> list[
         raise
     finally:
         statements.forget()
+    COMMIT_SECONDS.observe(time.monotonic() - begun)
+    COMMIT_GROUP.observe(len(jobs))
     return results
 
 

@@ -13,7 +13,7 @@ from core.errors import StorageUnavailable
 from producer.api import admission
 from producer.errors import Overloaded
 from producer.models import ProduceRequest
-from producer.queue import threads
+from producer.queue import backlog, threads
 from registry.errors import RegistryUnavailable
 from registry.sources import current_source
 from topics.log import current_log
@@ -66,6 +66,10 @@ def _workers() -> str | None:
     return threads.trouble()
 
 
+def _backlog() -> str | None:
+    return backlog.trouble()
+
+
 def _schema_registry() -> None:
     current_source().check()
 
@@ -76,6 +80,7 @@ CHECKS: dict[str, Callable[[], str | None]] = {
     "log": _log,
     "migrations": _migrations,
     "workers": _workers,
+    "backlog": _backlog,
     "schemaRegistry": _schema_registry,
 }
 
@@ -107,7 +112,7 @@ def _reason(check: Callable[[], str | None]) -> str:
     except (StorageUnavailable, LogRefused, RegistryUnavailable) as error:
         return str(error)
     except Exception as error:
-        log.exception("check failed")
+        log.exception("check_failed")
         return f"the check failed: {error}"
 
 

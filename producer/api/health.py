@@ -1,17 +1,22 @@
 """Report whether this process is alive, and whether it can serve."""
 
+from collections.abc import Iterator
+
 from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core.database.checks import describe
+from core.metrics import Observed, observers
 from producer.api import openapi
 from producer.api.checkup import Checkup
 from topics.log import current_log
 
-# Without it, everything works except Avro with schemas that are not cached, so it does not affect readiness.
+# Without it, everything works except Avro with schemas that are not cached.
 REGISTRY = "schemaRegistry"
+# What does not affect readiness, because the server can do the rest.
+DEGRADING = (REGISTRY, "backlog")
 
 _checkup = Checkup()
 
@@ -33,8 +38,8 @@ class ReadyView(_OpenView):
     @openapi.ready
     def get(self, request: Request) -> Response:
         reasons = {name: reason for name, reason in _checkup.reasons().items() if reason}
-        degraded = [name for name in reasons if name == REGISTRY]
-        failing = [name for name in reasons if name != REGISTRY]
+        degraded = [name for name in reasons if name in DEGRADING]
+        failing = [name for name in reasons if name not in DEGRADING]
         if failing == ["log"] and not current_log().supports_transactions:
             # Stay ready while the Kafka cluster is down: the server still accepts async requests.
             failing, degraded = [], ["log", *degraded]
@@ -53,6 +58,15 @@ class HealthView(_OpenView):
             return Response({"status": "ok", "version": settings.VERSION, "checks": checks})
         told = {name: reason for name, reason in reasons.items() if reason}
         return _failing({"status": "failing", "version": settings.VERSION, "checks": checks, "reasons": told})
+
+
+def _observe() -> Iterator[Observed]:
+    reasons = _checkup.reasons()
+    samples = [((check,), float(not reason)) for check, reason in reasons.items()]
+    yield Observed("takhin_health", "Whether a check passes, as /api/health says.", ("check",), samples)
+
+
+observers.append(_observe)
 
 
 def _failing(body: dict[str, object]) -> Response:

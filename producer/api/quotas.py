@@ -14,6 +14,7 @@ from core import lane
 from core.database import transactions
 from core.database.statements import is_sqlite
 from producer.errors import QuotaExceeded
+from producer.measures import QUOTA_REJECTIONS
 from producer.models import ApiKey
 from producer.models.quotas import QUOTAS, WINDOW_SECONDS, Allowance, Quota, spend
 
@@ -77,6 +78,7 @@ def _spend(key: ApiKey, limits: dict[Quota, int], costs: dict[str, int]) -> tupl
 
 def _exceeded(allowances: Sequence[Allowance]) -> QuotaExceeded:
     worst = max((one for one in allowances if one.left <= 0), key=lambda one: one.seconds)
+    QUOTA_REJECTIONS.add(worst.quota.name)
     seconds = max(1, math.ceil(worst.seconds))
     return QuotaExceeded(worst.quota.name, worst.limit, {**_headers(allowances), "Retry-After": str(seconds)})
 

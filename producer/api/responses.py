@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from core.api import problems
 from core.errors import OutcomeUnknown
+from core.facts import facts_of
 from producer.errors import IdempotencyKeyInUse, RecordFailure
 from producer.models import STATUS_FOR_CLIENTS, IdempotencyKey, Outcomes, ProduceRequest, Status
 from producer.options import Options
@@ -26,6 +27,8 @@ def accepted(request_id: str, options: Options, *, preferred: bool) -> Response:
 
 def produced(request: HttpRequest, dialect: Dialect, outcomes: Outcomes, options: Options) -> Response:
     """Return 200 if at least one record was written, else a problem that includes each record's error."""
+    facts = facts_of(request)
+    facts.records, facts.written, facts.failed = len(outcomes), outcomes.written_count, len(outcomes.failures)
     if outcomes.written_count:
         return Response(dialect.respond(outcomes, options))
     where = "each record's error is at its index in offsets"

@@ -15,17 +15,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from core import lane
+from core import content_encodings, lane
 from core.api import bodies
 from core.api.bodies import Body
 from core.api.errors import InvalidParameter
 from core.database import transactions
 from core.errors import StorageUnavailable
+from core.facts import Facts, facts_of
 from producer.api import admission, idempotency, openapi, quotas, responses
 from producer.api.serializers import WaitParameters
 from producer.api.waiting import wait_until_finished
 from producer.authentication import key_of
 from producer.errors import Overloaded, RequestNotFound, RequestPurged
+from producer.measures import BODY_BYTES, count_records
 from producer.models import ApiKey, NewKey, Outcomes, ProduceRequest, created_at, new_request_id
 from producer.options import Options
 from producer.pipeline import parameters, topics
@@ -84,18 +86,23 @@ class ProduceViewSet(ViewSet):
         http = request._request
         if (awaited := http.META.get("takhin.waited_for")) is not None:
             return _after_waiting(http, awaited)
+        facts = facts_of(http)
         if topic is not None:
             _find_or_create_topic(topic)
+            facts.topic = topic
         chosen, api_key = parameters.parse(http.META.get("QUERY_STRING", "")), key_of(request)
         preferred = _prefers_async(http)
         quotas.check(api_key)
         is_async = chosen.is_async or preferred
+        facts.mode = "async" if is_async else "sync"
         admission.check(http, api_key, is_queued=is_async)
         if not is_async:
             _check_time(http, chosen)
         dialect = dialect_of(http.META.get("CONTENT_TYPE", ""), has_topics=topic is None)
         check_topic = partial(self.check_object_permissions, request)
-        given = _Given(http, topic, check_topic, chosen, dialect, bodies.read(http), api_key, preferred)
+        body = bodies.read(http)
+        _count_body(http, body, facts)
+        given = _Given(http, topic, check_topic, chosen, dialect, body, api_key, preferred)
         key = idempotency.key_of(http, dialect.name, given.body.data, given.api_key, is_async=given.is_async)
         if key is None:
             return _produced(given, None)
@@ -129,6 +136,8 @@ def _produced(given: _Given, key: NewKey | None) -> Response:
         admission.check(given.http, given.api_key, is_queued=True)
         lane.leave()
     inbound = _inbound(given, key)
+    facts = facts_of(given.http)
+    facts.topic, facts.request_id, facts.records = inbound.topic, inbound.request_id, len(inbound.decoded.records)
     # Nothing may leave the lane from here on, or the request would be counted again.
     headers = quotas.take(given.api_key, len(inbound.decoded.records), len(given.body.data))
     response = _delivered(given, topic_log, inbound) if is_delivered else _written(given, topic_log, inbound)
@@ -143,7 +152,9 @@ def _written(given: _Given, topic_log: Log, inbound: Inbound) -> Response:
         accept(inbound)
         admission.accepted(given.api_key, len(given.body.data))
         return responses.accepted(inbound.request_id, inbound.options, preferred=given.prefers_async)
-    return responses.produced(given.http, given.dialect, produce(topic_log, inbound), inbound.options)
+    outcomes = produce(topic_log, inbound)
+    count_records(inbound.topic, outcomes)
+    return responses.produced(given.http, given.dialect, outcomes, inbound.options)
 
 
 def _delivered(given: _Given, topic_log: Log, inbound: Inbound) -> Response:
@@ -154,6 +165,16 @@ def _delivered(given: _Given, topic_log: Log, inbound: Inbound) -> Response:
     admission.accepted(given.api_key, len(given.body.data))
     wait_until_finished(given.http, partial(_find, inbound.request_id), accepted)
     return _after_waiting(given.http, inbound.request_id)
+
+
+def _count_body(http: HttpRequest, body: Body, facts: Facts) -> None:
+    encoding = http.META.get("HTTP_CONTENT_ENCODING", "") or "identity"
+    if encoding not in content_encodings.DECODERS:
+        # Several, or in capitals.
+        encoding = "other"
+    facts.sent_bytes = body.sent_bytes
+    BODY_BYTES.add("sent", encoding, amount=body.sent_bytes)
+    BODY_BYTES.add("decoded", encoding, amount=len(body.data))
 
 
 def _inbound(given: _Given, key: NewKey | None) -> Inbound:

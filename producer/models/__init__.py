@@ -2,6 +2,7 @@
 
 from producer.models.attempts import Attempt, attempts_in
 from producer.models.bulk_changes import BulkAction, BulkChange, new_bulk_change
+from producer.models.heartbeats import Heartbeat
 from producer.models.idempotency import IdempotencyKey, NewKey
 from producer.models.keys import ApiKey, Scope, check_patterns, check_scopes, digest_of
 from producer.models.new_requests import NewRequest, new_request, options_text
@@ -35,6 +36,7 @@ __all__ = [
     "Attempt",
     "BulkAction",
     "BulkChange",
+    "Heartbeat",
     "IdempotencyKey",
     "NewKey",
     "NewRequest",

@@ -18,6 +18,7 @@ class Scope(models.TextChoices):
     READ = "read", "List topics and read records"
     MANAGE = "manage", "Create, change and delete topics"
     SCHEMAS = "schemas", "Register, change and delete schemas"
+    METRICS = "metrics", "Read the server's metrics"
 
 
 def _quota(unit: str) -> "models.PositiveBigIntegerField[int | None, int | None]":

@@ -184,6 +184,8 @@ class ProduceRequest(models.Model):
     outcomes = models.BinaryField(null=True)
     body = models.BinaryField(null=True)
 
+    # What `complete` has saved.
+    result: Outcomes | None = None
     objects = ProduceRequestQuerySet.as_manager()
 
     class Meta:
@@ -230,6 +232,7 @@ class ProduceRequest(models.Model):
 
     def complete(self, outcomes: Outcomes) -> None:
         """Finish this claimed request with its records' results. Raises Overtaken."""
+        self.result = outcomes
         self.written_count = outcomes.written_count
         self.status = status_of(outcomes)
         self.code, self.error = outcomes.code, storable(outcomes.error)

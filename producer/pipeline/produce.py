@@ -13,6 +13,7 @@ from django.db import IntegrityError
 from core.api.bodies import Body
 from core.errors import OutcomeUnknown, StorageUnavailable
 from producer.errors import RecordFailure
+from producer.measures import APPEND_SECONDS, SERIALIZATION_SECONDS
 from producer.models import ApiKey, NewKey, NewRequest, Outcomes, new_request, options_text
 from producer.options import Options
 from producer.pipeline.inbound import Decoded
@@ -72,7 +73,9 @@ def planned(topic_log: Log, inbound: Inbound, now: datetime) -> tuple[Plan, floa
     plan = plan_of(topic_log, inbound.topic, now, inbound.decoded, inbound.options)
     seconds = None if inbound.options.timeout_ms is None else inbound.options.timeout_ms / 1000
     began = time.monotonic()
-    if not _serialize(plan, seconds or settings.TAKHIN_PRODUCE_TIMEOUT):
+    is_complete = _serialize(plan, seconds or settings.TAKHIN_PRODUCE_TIMEOUT)
+    SERIALIZATION_SECONDS.observe(plan.seconds)
+    if not is_complete:
         plan.give_up(NotAttempted("the request timed out while its records were being serialized", retriable=True))
     if seconds is not None:
         seconds = max(seconds - (time.monotonic() - began), LEAST_SECONDS)
@@ -96,17 +99,20 @@ def append(topic_log: Log, inbound: Inbound, now: datetime, plan: Plan, seconds:
 
     # Who looks for a request that failed, or was sent again, must find it.
     may_save_later = key is None and plan.count == len(inbound.decoded.records)
+    began = time.monotonic()
     try:
-        return topic_log.append(plan.writes, save, seconds, may_save_later=may_save_later)
+        outcomes = topic_log.append(plan.writes, save, seconds, may_save_later=may_save_later)
+        APPEND_SECONDS.observe(time.monotonic() - began)
+        return outcomes
     except IntegrityError as error:
         if key is None:
             raise
         raise KeyTaken from error
     except BookkeepingFailed as error:
-        log.warning("the request's outcome is not tracked", error=str(error))
+        log.warning("outcome_not_tracked", error=str(error))
         return plan.outcomes(error.results)
     except (StorageUnavailable, OutcomeUnknown) as error:
-        log.warning("append failed", topic=inbound.topic, error=str(error), exc_info=error.__cause__)
+        log.warning("append_failed", topic=inbound.topic, error=str(error), exc_info=error.__cause__)
         return plan.failed(error)
 
 

@@ -56,7 +56,7 @@ def accept_to_wait(topic_log: Log, inbound: Inbound) -> Outcomes | float:
         topic_log.check()
         topic_log.check_writable(plan.writes)
     except StorageUnavailable as error:
-        log.warning("not accepted", topic=inbound.topic, error=str(error))
+        log.warning("request_not_accepted", topic=inbound.topic, error=str(error))
         return plan.failed(error)
     accept(inbound, is_async=False)
     return seconds if seconds is not None else settings.TAKHIN_PRODUCE_TIMEOUT - (time.monotonic() - began)

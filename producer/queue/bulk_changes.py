@@ -33,9 +33,9 @@ def _run_quietly(pk: int) -> None:
     try:
         run(pk)
     except (StorageUnavailable, OutcomeUnknown) as error:
-        log.warning("bulk change put off", change=pk, error=str(error))
+        log.warning("bulk_change_put_off", change=pk, error=str(error))
     except Exception:
-        log.exception("bulk change failed", change=pk)
+        log.exception("bulk_change_failed", change=pk)
     finally:
         close_old_connections()
 
@@ -59,7 +59,7 @@ def run(pk: int) -> None:
         except Overtaken:
             return
         _announce(change.action, changed)
-    log.info("bulk_change", change=pk, action=change.action, changed=change.changed, total=change.total)
+    log.info("bulk_change_done", change=pk, action=change.action, changed=change.changed, total=change.total)
 
 
 def _step(change: BulkChange, chosen: list[str]) -> list[str]:

@@ -3,13 +3,15 @@
 import enum
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import structlog
 
 from core import wakeups
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
-from producer.models import GAVE_UP, MAX_ATTEMPTS, Overtaken, ProduceRequest
+from producer.measures import ATTEMPTS, COMPLETION_SECONDS, FINISHED, GIVEN_UP, count_records
+from producer.models import GAVE_UP, MAX_ATTEMPTS, Outcomes, Overtaken, ProduceRequest, Status
 from registry.errors import InvalidSchema, RegistryUnavailable, SchemaNotFound
 from topics.log.contract import BookkeepingFailed, SessionStuck
 from topics.log.errors import LogRefused, TopicNotFound, TopicNotYetVisible
@@ -67,21 +69,23 @@ def ending_of(error: Exception, endings: dict[type[Exception], Ending] = ENDINGS
 
 def end(row: ProduceRequest, ending: Ending, error: Exception | None = None) -> None:
     """Save the ending in the request's row, log it, and wake whoever waits for the request."""
+    ATTEMPTS.add(ending.name.lower())
     match ending:
         case Ending.FAILED:
             save(row, lambda: row.fail(code_of(error), str(error)))
+            tell(row)
         case Ending.RETURNED:
             save(row, lambda: row.release(0))
         case Ending.RELEASED:
-            log.warning("unavailable", request=row.pk, error=str(error))
+            log.warning("request_released", requestId=row.pk, error=str(error))
             save(row, lambda: row.release(back_off(row), code_of(error), str(error)))
         case Ending.POSTPONED:
-            log.error("attempt failed", request=row.pk, attempt=row.attempts, exc_info=error)
+            log.error("attempt_failed", requestId=row.pk, attempt=row.attempts, exc_info=error)
             save(row, lambda: row.postpone(back_off(row), code_of(error), f"{type(error).__name__}: {error}"))
         case Ending.IN_DOUBT:
             _leave_in_slot(row, error)
         case Ending.OVERTAKEN:
-            log.warning("overtaken", request=row.pk, attempt=row.attempts)
+            log.warning("request_overtaken", requestId=row.pk, attempt=row.attempts)
     if ending in (Ending.WRITTEN, Ending.FAILED):
         wakeups.finished(row.pk)
 
@@ -89,10 +93,10 @@ def end(row: ProduceRequest, ending: Ending, error: Exception | None = None) -> 
 def _leave_in_slot(row: ProduceRequest, error: Exception | None) -> None:
     """Count the attempt only if the error is unexpected: it may happen again each time."""
     if isinstance(error, StorageError):
-        log.warning("in doubt, the receipts will tell", request=row.pk, error=str(error))
+        log.warning("request_in_doubt", requestId=row.pk, error=str(error))
         save(row, row.discount)
     else:
-        log.error("in doubt, the receipts will tell", request=row.pk, attempt=row.attempts, exc_info=error)
+        log.error("request_in_doubt", requestId=row.pk, attempt=row.attempts, exc_info=error)
 
 
 def code_of(error: Exception | None) -> str:
@@ -106,8 +110,33 @@ def has_given_up(row: ProduceRequest) -> bool:
         return False
     reason = f"gave up after {MAX_ATTEMPTS} attempts: {row.error or 'each one killed its worker'}"
     save(row, lambda: row.fail(GAVE_UP, reason))
+    GIVEN_UP.add()
+    tell(row)
     wakeups.finished(row.pk)
     return True
+
+
+def tell(row: ProduceRequest, seconds: float | None = None) -> None:
+    """Log how a request ended, and count it. `seconds` is how long the last attempt took."""
+    FINISHED.add(row.status)
+    COMPLETION_SECONDS.observe((datetime.now(UTC) - row.created_at).total_seconds())
+    if row.result is not None:
+        count_records(row.topic, row.result, None if row.outcomes is None else Outcomes.unpacked(bytes(row.outcomes)))
+    reason = {"code": row.code, "error": row.error} if row.code else {}
+    took = {} if seconds is None else {"milliseconds": round(seconds * 1000, 2)}
+    say = log.info if row.status == Status.COMPLETED else log.warning
+    say(
+        "request_finished",
+        requestId=row.pk,
+        topic=row.topic,
+        status=row.status,
+        **reason,
+        records=row.record_count,
+        written=row.written_count,
+        failed=row.failed_count,
+        attempt=row.attempts,
+        **took,
+    )
 
 
 def back_off(row: ProduceRequest) -> float:
@@ -120,7 +149,7 @@ def save(row: ProduceRequest, transition: Callable[[], None]) -> None:
     try:
         transactions.commit(transition)
     except Overtaken:
-        log.warning("overtaken", request=row.pk, attempt=row.attempts)
+        log.warning("request_overtaken", requestId=row.pk, attempt=row.attempts)
     except StorageError as error:
         # The lease will expire, and the request will be claimed again.
-        log.warning("transition failed", request=row.pk, error=str(error))
+        log.warning("transition_failed", requestId=row.pk, error=str(error))

@@ -27,9 +27,9 @@ def _watch() -> None:
         try:
             _look()
         except StorageError as error:
-            log.warning("cannot look for ended requests", error=str(error))
+            log.warning("waits_not_looked_up", error=str(error))
         except Exception:
-            log.exception("looking for ended requests failed")
+            log.exception("waits_failed")
         finally:
             close_old_connections()
 

@@ -11,11 +11,11 @@ from django.db import close_old_connections
 from django.db.models import QuerySet
 from django.db.models.functions import Length, Now
 
-from core import crashes
+from core import crashes, rollups
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageUnavailable
 from core.models import AuditEntry
-from producer.models import BulkChange, IdempotencyKey, ProduceRequest
+from producer.models import BulkChange, Heartbeat, IdempotencyKey, ProduceRequest
 from producer.queue import bulk_changes
 from topics.log import current_log
 
@@ -30,9 +30,9 @@ def keep_house_forever() -> None:
         try:
             _keep_house()
         except (StorageUnavailable, OutcomeUnknown) as error:
-            log.warning("housekeeping put off", error=str(error))
+            log.warning("housekeeping_put_off", error=str(error))
         except Exception:
-            log.exception("housekeeping failed, goes on")
+            log.exception("housekeeping_failed")
         finally:
             close_old_connections()
 
@@ -43,6 +43,8 @@ def _keep_house() -> None:
     keys = purge_keys()
     purge_bulk_changes()
     purge_audit()
+    rollups.purge()
+    transactions.commit(Heartbeat.objects.purge)
     bulk_changes.resume()
     expired = enforce_retention()
     if purged or keys or expired:

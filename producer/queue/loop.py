@@ -1,19 +1,23 @@
 """The worker: claim pending requests, give each its turns, and renew their leases. What a log is, its writer knows."""
 
 import itertools
+import os
+import socket
 import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 
 import structlog
 from django.db import close_old_connections
 
 from core import tracing, wakeups
+from core.database import transactions
 from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
-from producer.models import LEASE
+from producer.models import LEASE, Heartbeat
 from producer.pipeline.produce import SLICE_SECONDS
-from producer.queue.endings import Ending, back_off, end, ending_of, has_given_up, save
+from producer.queue.endings import Ending, back_off, end, ending_of, has_given_up, save, tell
 from producer.queue.jobs import Job
 from producer.queue.writers import Writer
 
@@ -40,6 +44,8 @@ class Worker:
         # Claimed requests that are not finished. Replaced, never changed, because the lease thread reads it.
         self._held: list[Job] = []
         self._trouble = ""
+        # Under which other processes know that it works.
+        self._name = f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
     def stop(self) -> None:
         self._stopping.set()
@@ -65,9 +71,10 @@ class Worker:
             close_old_connections()
         try:
             self._release_held()
+            transactions.commit(lambda: Heartbeat.objects.filter(pk=self._name).delete())
         except StorageError as error:
             # The leases expire by themselves.
-            log.warning("claims not released", error=str(error))
+            log.warning("claims_not_released", error=str(error))
         finally:
             close_old_connections()
             self._ended.set()
@@ -79,12 +86,12 @@ class Worker:
             self._trouble = ""
         except (StorageUnavailable, OutcomeUnknown) as error:
             if str(error) != self._trouble:
-                log.warning("worker waits", error=str(error))
+                log.warning("worker_waits", error=str(error))
             self._trouble = str(error)
             self._forget_held()
             self._stopping.wait(PAUSE_SECONDS)
         except Exception:
-            log.exception("worker failed, goes on")
+            log.exception("worker_failed")
             self._forget_held()
             self._stopping.wait(PAUSE_SECONDS)
 
@@ -144,9 +151,7 @@ class Worker:
             with tracing.about(job.row.trace_id):
                 end(job.row, ending, error)
                 if ending is Ending.WRITTEN:
-                    took = round((time.perf_counter() - job.started) * 1000, 2)
-                    row = job.row
-                    log.info("ran", request=row.pk, topic=row.topic, attempt=row.attempts, milliseconds=took)
+                    tell(job.row, time.perf_counter() - job.started)
             if ending is Ending.IN_DOUBT:
                 self._forget_held()
 
@@ -176,17 +181,27 @@ class Worker:
             self._release(job)
         self._writer.close()
 
+    def _beat(self) -> None:
+        """Tell other processes that this worker works, unless its loop is stuck."""
+        if time.monotonic() - self._seen < HEARTBEAT_SECONDS:
+            transactions.commit(lambda: Heartbeat.objects.beat(self._name))
+
     def _renew_until_stopped(self) -> None:
+        self._quietly(self._beat)
         while not self._stopping.wait(LEASE.total_seconds() / 3):
-            try:
-                self.renew()
-            except (StorageUnavailable, OutcomeUnknown) as error:
-                log.warning("lease not renewed", error=str(error))
-            except Exception:
-                # Go on: the lease lasts long enough for another attempt, but a dead thread would never renew it.
-                log.exception("lease not renewed")
-            finally:
-                close_old_connections()
+            self._quietly(self.renew)
+            self._quietly(self._beat)
+
+    def _quietly(self, job: Callable[[], object]) -> None:
+        try:
+            job()
+        except (StorageUnavailable, OutcomeUnknown) as error:
+            log.warning("lease_not_renewed", error=str(error))
+        except Exception:
+            # Go on: the lease lasts long enough for another attempt, but a dead thread would never renew it.
+            log.exception("lease_not_renewed")
+        finally:
+            close_old_connections()
 
     def renew(self) -> None:
         """Renew the leases of all claimed requests."""

@@ -54,7 +54,7 @@ def _adopt(topic_log: Log, owner: str, number: int) -> None:
     try:
         open_session(topic_log, slot).close()
     except StorageError as error:
-        log.warning("slot not resolved", slot=number, error=str(error))
+        log.warning("slot_not_resolved", slot=number, error=str(error))
     finally:
         transactions.commit(slot.release)
 
@@ -72,7 +72,7 @@ def _resolve(session: Session, slot: WorkerSlot) -> None:
     for row in rows:
         with tracing.about(row.trace_id):
             _resolve_one(row, receipts.get(row.pk), row.pk in expired)
-    log.info("slot resolved", slot=slot.number, written=len(receipts), given_back=len(rows) - len(receipts))
+    log.info("slot_resolved", slot=slot.number, written=len(receipts), given_back=len(rows) - len(receipts))
 
 
 def _resolve_one(row: ProduceRequest, receipt: bytes | None, is_expired: bool) -> None:

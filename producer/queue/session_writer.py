@@ -85,7 +85,7 @@ class SessionWriter(Writer):
             session = recovery.open_session(self.log, slot)
         except StorageError as error:
             if str(error) != str(self._trouble):
-                log.warning("no session", slot=slot.number, error=str(error))
+                log.warning("no_session", slot=slot.number, error=str(error))
             self._trouble = error
             if isinstance(error, OutcomeUnknown):
                 # Another worker has the slot.
@@ -135,7 +135,7 @@ class SessionWriter(Writer):
             yield from self._append_one_by_one(part)
             return
         except SessionStuck as error:
-            log.warning("session stuck, takes another slot", slot=self._slot and self._slot.number, error=str(error))
+            log.warning("session_stuck", slot=self._slot and self._slot.number, error=str(error))
             yield from ((job, *self._unwritten(job, error)) for job in part)
             self._leave_slot()
             return
@@ -181,7 +181,7 @@ class SessionWriter(Writer):
         """Raise SlotLost if the slot was lost. Only this thread uses the session, so only it closes the session."""
         lost, self._lost = self._lost, None
         if lost is not None and lost is self._slot:
-            log.warning("slot lost", slot=lost.number)
+            log.warning("slot_lost", slot=lost.number)
             self._slot = None
             self._close_session()
             raise SlotLost(lost)

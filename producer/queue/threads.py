@@ -6,6 +6,7 @@ import threading
 from django.conf import settings
 
 from core.database import notifications
+from producer.queue import observation
 from producer.queue.housekeeping import keep_house_forever
 from producer.queue.loop import Worker
 from producer.queue.session_writer import SessionWriter, writes_in_sessions
@@ -30,12 +31,14 @@ class _Share:
 
     workers = settings.TAKHIN_WORKERS
     keeps_house = True
+    number = 0
 
 
 def choose(number: int, count: int) -> None:
     """Share the workers among `count` processes, of which this is the one with this number. Call it before `start`."""
     _Share.workers = len(range(number, settings.TAKHIN_WORKERS, count))
     _Share.keeps_house = number == 0
+    _Share.number = number
 
 
 def start() -> None:
@@ -47,6 +50,7 @@ def start() -> None:
         worker = new_worker()
         _workers.append(worker)
         threading.Thread(target=worker.loop, name=f"takhin-worker-{number}", daemon=True).start()
+    observation.start(serves_metrics=_Share.keeps_house, name=f"server-{_Share.number}")
     notifications.start(hears=_Share.workers > 0)
     if settings.TAKHIN_HOUSEKEEPING_INTERVAL and _Share.keeps_house:
         threading.Thread(target=keep_house_forever, name="takhin-housekeeping", daemon=True).start()
@@ -58,6 +62,7 @@ def stop() -> None:
         worker.stop()
     for worker in _workers:
         worker.wait_until_ended(STOP_SECONDS)
+    observation.stop()
 
 
 def trouble() -> str | None:

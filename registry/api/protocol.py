@@ -31,6 +31,7 @@ from core.api.errors import (
 )
 from core.database import driver_errors
 from core.errors import OutcomeUnknown, StorageUnavailable
+from core.facts import facts_of
 from core.nesting import is_deeper
 from registry import errors, external, subjects
 from registry.access import Access
@@ -146,6 +147,13 @@ class RegistryViewSet(ViewSet):
 
 def answer(error: Exception, context: dict[str, Any]) -> Response:
     """Turn any exception into `error_code` and `message`. Client errors are never 5xx, because clients retry those."""
+    response = _answer(error)
+    facts = facts_of(context["request"]._request)
+    facts.code, facts.detail = str(response.data["error_code"]), response.data["message"]
+    return response
+
+
+def _answer(error: Exception) -> Response:
     if isinstance(error, errors.RegistryError):
         code = error.error_code
         return problem(code if code < 1000 else code // 100, code, str(error))
@@ -164,7 +172,7 @@ def answer(error: Exception, context: dict[str, Any]) -> Response:
         if (seconds := getattr(error, "wait", None)) is not None:
             headers["Retry-After"] = str(int(seconds) + 1)
         return problem(error.status_code, error.status_code, str(error.detail), headers)
-    log.exception("unexpected error")
+    log.exception("unexpected_error")
     return problem(500, STORE_ERROR, "Internal error; see the server log for this X-Request-Id")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from registry import errors, schemas
 from registry.avro_json import AvroSchema
 from registry.errors import InvalidSchema
+from registry.measures import LOOKUPS
 
 # A character of schema text takes 15 to 70 bytes when compiled, so this is 150 MB at most: 1000 schemas of 2 kB fit.
 MOST_CHARACTERS = 2 * 1024 * 1024
@@ -28,6 +29,7 @@ class CompiledSchemas:
         """Raises InvalidSchema."""
         with self._lock:
             found = self._kept.get(schema_id)
+            LOOKUPS.add("miss" if found is None else "hit")
             if found is None:
                 return None
             self._kept.move_to_end(schema_id)

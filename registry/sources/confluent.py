@@ -13,6 +13,7 @@ import structlog
 
 from registry.avro_json import AvroSchema
 from registry.errors import InvalidSchema, RegistryUnavailable, SchemaNotFound
+from registry.measures import ERRORS
 from registry.schemas import AVRO, MAX_TOTAL_CHARACTERS
 from registry.sources.base import SchemaSource
 from registry.sources.client import TOTAL_SECONDS, Fault, Held, Reference, Refused, RegistryClient, Trouble
@@ -171,7 +172,8 @@ class ConfluentRegistry(SchemaSource):
         except Refused as error:
             # Other requests may succeed, so do not pause.
             self._is_down = True
-            log.warning("schema registry refuses", reason=str(error))
+            ERRORS.add("refused")
+            log.warning("registry_refuses", reason=str(error))
             raise RegistryUnavailable(str(error)) from None
         except (Trouble, concurrent.futures.TimeoutError) as error:
             raise self._unavailable(f"{type(error).__name__}: {error}") from error
@@ -181,7 +183,8 @@ class ConfluentRegistry(SchemaSource):
     def _unavailable(self, reason: str) -> RegistryUnavailable:
         self._paused_until = time.monotonic() + PAUSE_SECONDS
         self._is_down = True
-        log.warning("schema registry unavailable", reason=reason)
+        ERRORS.add("unavailable")
+        log.warning("registry_unavailable", reason=reason)
         return RegistryUnavailable("the schema registry does not respond")
 
 

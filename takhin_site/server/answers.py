@@ -10,7 +10,9 @@ import msgspec
 import structlog
 import uuid_utils
 
+from core import rejections
 from core.api.problems import CONTENT_TYPE, RETRY_AFTER, Problem
+from core.facts import Facts
 from core.lane import Elsewhere
 from core.wakeups import Waiting
 from takhin_site import headers, logs
@@ -20,6 +22,7 @@ log = structlog.get_logger("takhin.server")
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 # Creates the WSGI environment, in the thread that uses it.
 MakeEnviron = Callable[[], dict[str, Any]]
+OVERLOADED = Facts(code="overloaded")
 WITHOUT_BODY = ("1", "204", "304")
 
 
@@ -67,14 +70,27 @@ def run(application: Application, make_environ: MakeEnviron) -> Result:
     except Waiting as waiting:
         return waiting.with_traceback(None)
     except BaseException:
-        log.exception("unexpected error")
+        log.exception("unexpected_error")
         return _problem(500, "the error is logged")
 
 
 def rejected(status: int, detail: str, client: str) -> Answer:
     """Return the response to a request with an invalid head. The application never sees it, so it is logged here."""
     answer = _problem(status, detail)
-    log.info("rejected", status=status, detail=detail, client=client, requestId=dict(answer.fields)["x-request-id"])
+    http_request_id = dict(answer.fields)["x-request-id"]
+    code = http.HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
+    log.info("connection_rejected", status=status, detail=detail, client=client, httpRequestId=http_request_id)
+    rejections.note(
+        status=status,
+        code=code,
+        detail=detail,
+        method="",
+        path="",
+        topic="",
+        key="",
+        client=client,
+        request_id=http_request_id,
+    )
     return answer
 
 
@@ -92,7 +108,8 @@ def overloaded(request: Incoming, client: str, *, is_logged: bool) -> Answer:
             milliseconds=0.0,
             client=client,
             key=None,
-            request_id=dict(answer.fields)["x-request-id"],
+            http_request_id=dict(answer.fields)["x-request-id"],
+            facts=OVERLOADED,
         )
     return answer._replace(fields=[*answer.fields, ("retry-after", "1")])
 

@@ -21,7 +21,7 @@ def connections_allowed(wanted: int) -> int:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft < needed:
-        log.warning("fewer connections than TAKHIN_MAX_CONNECTIONS: raise the limit of open files", allowed=soft)
+        log.warning("fewer_connections", allowed=soft)
     return max(1, min(wanted, soft - RESERVED_FILES))
 
 

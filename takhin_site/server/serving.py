@@ -15,6 +15,7 @@ from django.conf import settings
 from core import wakeups
 from core.database import transactions
 from core.database.checks import describe
+from core.metrics import Gauge
 from core.wakeups import Waiting
 from takhin_site.server import answers, deadlines, limits
 from takhin_site.server.answers import Abandoned, Application, Result
@@ -25,6 +26,9 @@ from takhin_site.server.threads import Threads, Writer
 from topics.log import current_log
 
 log = structlog.get_logger("takhin.server")
+IN_FLIGHT = Gauge("takhin_requests_in_flight", "Requests that are being processed.")
+CONNECTIONS = Gauge("takhin_connections", "Open connections of clients.")
+BUFFERED_BYTES = Gauge("takhin_buffered_bytes", "Bytes of bodies in memory.")
 LIVE = "/api/health/live"
 PROBES = ("/api/health/ready", "/api/health")
 # How many rejected requests have a log line of their own, in each sweep. To write more would cost those that are not
@@ -201,8 +205,11 @@ class Server:
         self.loop.call_later(limits.SWEEP_SECONDS, self._sweep)
         self._threads.rescue()
         if self._rejected > MOST_LOGGED_REJECTIONS:
-            log.warning("overloaded", rejected=self._rejected, seconds=limits.SWEEP_SECONDS)
+            log.warning("requests_rejected_by_server", rejected=self._rejected, seconds=limits.SWEEP_SECONDS)
         self._rejected = 0
+        IN_FLIGHT.set(self._in_flight)
+        CONNECTIONS.set(len(self.connections))
+        BUFFERED_BYTES.set(self._held_bytes)
         now = self.now()
         for connection in list(self.connections):
             deadlines.enforce(connection, now)

@@ -42,11 +42,11 @@ def run(listeners: list[socket.socket], serve: Serve, started: Callable[[], obje
             return _stop(set(numbers), inbox, grace_seconds)
         for child, status in _ended(numbers):
             code = os.waitstatus_to_exitcode(status)
-            log.error("the server process ended", pid=child, reason=_reason(code))
+            log.error("process_ended", pid=child, reason=_reason(code))
             crashes = [*(moment for moment in crashes if time.monotonic() - moment < CRASH_SECONDS), time.monotonic()]
             if len(crashes) >= MOST_CRASHES * len(listeners):
                 reason = f"{len(crashes)} crashes within {CRASH_SECONDS:g} seconds"
-                log.critical("the server stops", reason=reason)
+                log.critical("server_gives_up", reason=reason)
                 _stop(set(numbers) - {child}, inbox, grace_seconds)
                 return 1
             number = numbers.pop(child)
@@ -90,7 +90,7 @@ def _serve(number: int, listener: socket.socket, serve: Serve, reading: int) -> 
         serve(number, listener, reading)
         code = 0
     except BaseException:
-        log.exception("the server process fails")
+        log.exception("process_failed")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -113,7 +113,7 @@ def _stop(children: set[int], inbox: Inbox, grace_seconds: float) -> int:
             left.discard(child)
             code = code or int(os.waitstatus_to_exitcode(status) != 0)
     for child in left:
-        log.error("the server process did not end in time", pid=child, seconds=grace_seconds)
+        log.error("process_killed", pid=child, seconds=grace_seconds)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     return 1 if left else code

@@ -26,15 +26,22 @@ _UNBOUNDED = 2**31 - 1
 
 def encode(records: Sequence[Record], codec: str) -> bytearray:
     """Return a batch with base offset 0; `place` sets the offset once it is known."""
+    return compress(build(records), codec)
+
+
+def build(records: Sequence[Record]) -> bytearray:
+    """Return a batch that is not compressed."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, *_NO_PRODUCER, _UNBOUNDED)
     append = builder.append
     for offset, record in enumerate(records):
         append(offset, record.timestamp, record.key, record.value, record.headers)
-    batch = builder.build()
-    return batch if codec == "none" else _compress(batch, codec)
+    built: bytearray = builder.build()
+    return built
 
 
-def _compress(batch: bytearray, codec: str) -> bytearray:
+def compress(batch: bytearray, codec: str) -> bytearray:
+    if codec == "none":
+        return batch
     chosen = CODECS[codec]
     compressed = batch[:_HEADER_BYTES] + chosen.compress(bytes(batch[_HEADER_BYTES:]))
     struct.pack_into(">i", compressed, _LENGTH_AT, len(compressed) - _LENGTH_AT - 4)

@@ -1,13 +1,14 @@
 """The interface of a log, which assigns offsets to records and reads them back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from core import tracing
 from core.errors import StorageError, StorageUnavailable
+from core.metrics import Observed
 from topics.log.errors import LogRefused
 from topics.log.records import (
     DEFAULT_CONFIG,
@@ -234,6 +235,10 @@ class Log(ABC):
     @abstractmethod
     def check(self) -> None:
         """Raise StorageUnavailable if the log cannot serve."""
+
+    def observe(self) -> Iterable[Observed]:
+        """Return what is to be seen of this process's connection to the log, for metrics."""
+        return ()
 
     def warm(self) -> None:  # noqa: B027
         """Open the resources that the first append needs. Call this in the process that will append."""

@@ -43,7 +43,7 @@ class LogOutsideDatabase(Log):
             crashes.at("append.after")
         except StorageUnavailable as error:
             topics = ",".join(sorted({write.topic for write in writes}))
-            log.warning("append failed", topic=topics, error=str(error), exc_info=error.__cause__)
+            log.warning("append_failed", topic=topics, error=str(error), exc_info=error.__cause__)
             results = [[error for _ in write.records] for write in writes]
         if bookkeeping is as_is:
             return bookkeeping(results)
@@ -59,7 +59,7 @@ class LogOutsideDatabase(Log):
 
 
 def _not_saved(error: StorageUnavailable) -> None:
-    log.warning("the request's outcome is not tracked", error=str(error))
+    log.warning("outcome_not_tracked", error=str(error))
 
 
 def _marked(write: Write, request_id: str) -> Write:

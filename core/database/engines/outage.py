@@ -85,13 +85,13 @@ class Outage:
             return
         self._reason, self._failing_since = reason, self._failing_since or begun
         if self.opened_at is None and time.monotonic() - self._failing_since >= self._patience:
-            log.warning("the database does not answer", reason=reason)
+            log.warning("database_unavailable", reason=reason)
             self.opened_at = self._failing_since
             self._down()
 
     def _close(self) -> None:
         if self.opened_at is not None:
-            log.info("the database answers", seconds=round(time.monotonic() - self.opened_at, 1))
+            log.info("database_answers", seconds=round(time.monotonic() - self.opened_at, 1))
             # Connection attempts that began during the outage may wait long before they retry.
             self._down()
         self.opened_at = self._failing_since = None

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand
 from core.database import notifications
 from core.database.checks import refuse_unsafe_database
 from core.signals import STOP, Inbox
+from producer.queue import observation
 from producer.queue.threads import new_worker
 
 
@@ -19,6 +20,7 @@ class Command(BaseCommand):
         refuse_unsafe_database()
         inbox = Inbox(STOP)
         worker = new_worker()
+        observation.start(serves_metrics=True, name="worker")
         notifications.start(hears=True)
         thread = threading.Thread(target=worker.loop, name="takhin-worker")
         thread.start()
@@ -28,3 +30,4 @@ class Command(BaseCommand):
         for number in STOP:
             signal.signal(number, signal.SIG_DFL)
         thread.join()
+        observation.stop()

@@ -35,6 +35,8 @@ class Batch(NamedTuple):
     write: Write
     payload: bytearray
     max_timestamp: int
+    # Before compression.
+    plain_bytes: int
 
 
 class Append:
@@ -94,7 +96,7 @@ def _topic_of(partition_id: int, appends: Sequence[Append]) -> str:
 def _placed(append: Append, next_offsets: dict[int, int], rows: list[list[Any]]) -> Results:
     """Give an append's batches their offsets, and add their rows. Return the metadata of its records."""
     results: Results = []
-    for partition_id, write, payload, max_timestamp in append.batches:
+    for partition_id, write, payload, max_timestamp, _ in append.batches:
         base, count = next_offsets[partition_id], len(write.records)
         next_offsets[partition_id] = base + count
         placed = bytes(batches.place(payload, base))

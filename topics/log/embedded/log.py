@@ -15,6 +15,7 @@ from topics.log.contract import AppendRequest, Bookkeeping, Log, T, as_is
 from topics.log.embedded import reading, retention, writability
 from topics.log.embedded.appends import Append, Batch
 from topics.log.errors import CorruptRecord, LogRefused, TopicExists, TopicNotFound
+from topics.log.measures import PLAIN_BYTES, STORED_BYTES
 from topics.log.records import (
     DEFAULT_CONFIG,
     PartitionInfo,
@@ -82,6 +83,9 @@ class EmbeddedLog(Log):
             except (LogRefused, StorageUnavailable) as error:
                 results[index] = error
         results |= zip(jobs, transactions.commit_each(list(jobs.values())), strict=True)
+        for index, job in jobs.items():
+            if not isinstance(results[index], Exception):
+                _count(job)
         for index, request in enumerate(requests):
             if isinstance(results[index], TopicNotFound):
                 # The topic may have been deleted and recreated since its partitions were cached.
@@ -89,7 +93,9 @@ class EmbeddedLog(Log):
         return [results[index] for index in range(len(requests))]
 
     def _append(self, writes: Sequence[Write], bookkeeping: Bookkeeping[T], seconds: float | None) -> T:
-        result: T = transactions.commit(self._prepared(writes, bookkeeping), seconds)
+        append = self._prepared(writes, bookkeeping)
+        result: T = transactions.commit(append, seconds)
+        _count(append)
         return result
 
     def _prepared(self, writes: Sequence[Write], bookkeeping: Bookkeeping[Any]) -> Append:
@@ -199,7 +205,7 @@ class EmbeddedLog(Log):
             with transactions.translated():
                 retention.delete_orphans()
         except (StorageUnavailable, OutcomeUnknown) as error:
-            log.warning("records of a deleted topic are left to housekeeping", topic=name, error=str(error))
+            log.warning("deletion_left_to_housekeeping", topic=name, error=str(error))
 
     def read(self, topic: str, partition: int, offset: int | None, limit: int) -> list[StoredRecord]:
         check_partition(partition, self.partition_count(topic))
@@ -235,7 +241,14 @@ class EmbeddedLog(Log):
 def _batch(partition_id: int, write: Write) -> Batch:
     """Do as much work as possible before the transaction, which blocks all other writers."""
     max_timestamp = max(map(attrgetter("timestamp"), write.records))
-    return Batch(partition_id, write, batches.encode(write.records, write.codec), max_timestamp)
+    plain = batches.build(write.records)
+    return Batch(partition_id, write, batches.compress(plain, write.codec), max_timestamp, len(plain))
+
+
+def _count(append: Append) -> None:
+    for batch in append.batches:
+        PLAIN_BYTES.add(batch.write.codec, amount=batch.plain_bytes)
+        STORED_BYTES.add(batch.write.codec, amount=len(batch.payload))
 
 
 def _columns(config: TopicConfig) -> dict[str, int | None]:

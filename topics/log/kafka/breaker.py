@@ -77,6 +77,12 @@ class PartitionBreakers:
         self._lock = threading.Lock()
         self._failing: dict[PartitionKey, _Failing] = {}
 
+    @property
+    def open_count(self) -> int:
+        """How many are open."""
+        now = self._clock()
+        return sum(now < found.until for found in list(self._failing.values()))
+
     def is_failing(self, place: PartitionKey) -> bool:
         """Whether the partition's last write failed."""
         return place in self._failing

@@ -68,6 +68,11 @@ class Cluster:
                 found = self._producers[codec, alone] = KafkaProducer(properties.producer(codec, alone))
             return found
 
+    @property
+    def producers(self) -> dict[str, KafkaProducer]:
+        """The producers, by codec."""
+        return {codec: producer for (codec, alone), producer in list(self._producers.items()) if not alone}
+
     def warm(self, codecs: Sequence[str] = tuple(CODECS)) -> None:
         """Create the producers now: the first record of a new one waits half a second for a producer id."""
         for codec in codecs:

@@ -28,7 +28,7 @@ class KnownTopics:
             with transactions.translated():
                 return dict(KnownTopic.objects.values_list("name", "partitions"))
         except (StorageUnavailable, OutcomeUnknown) as error:
-            log.warning("the topics known before cannot be read", error=str(error))
+            log.warning("known_topics_not_read", error=str(error))
             return {}
         finally:
             close_old_connections()
@@ -43,7 +43,7 @@ class KnownTopics:
             transactions.commit(lambda: KnownTopic.objects.replace(counts))
             self._saved = counts
         except (StorageUnavailable, OutcomeUnknown) as error:
-            log.warning("the topics are not saved", error=str(error))
+            log.warning("known_topics_not_saved", error=str(error))
         finally:
             close_old_connections()
             self._saving.release()

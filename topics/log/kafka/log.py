@@ -5,16 +5,18 @@ import multiprocessing.util
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from operator import attrgetter
 
 from confluent_kafka import libversion, version
 
 from core.errors import StorageUnavailable
+from core.metrics import Observed
 from topics.log.contract import Results, Session
 from topics.log.errors import DeliveryFailed, ReservedTopic, TopicNotFound
 from topics.log.kafka.administration import CALL_SECONDS, FOR_EVER, Leaderless, PartitionKey, config_of
 from topics.log.kafka.cluster import Cluster, is_hidden
+from topics.log.kafka.observation import observe
 from topics.log.kafka.sending import Sender
 from topics.log.kafka.sessions import KafkaSession
 from topics.log.outside_database import LogOutsideDatabase
@@ -244,6 +246,9 @@ class KafkaLog(LogOutsideDatabase):
     def check(self) -> None:
         self.cluster.watch.wait_for_first()
         self.cluster.admit()
+
+    def observe(self) -> Iterator[Observed]:
+        return observe(self.cluster)
 
     def warm(self) -> None:
         self.cluster.warm()

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeGuard
@@ -14,6 +15,7 @@ from core.lane import Gate
 from topics.log.errors import DeliveryFailed, QueueFull
 from topics.log.kafka import errors
 from topics.log.kafka.properties import Properties
+from topics.log.kafka.statistics import DELIVERIES, Statistics
 from topics.log.records import Record, RecordMetadata
 
 DeliveryResult = RecordMetadata | StorageError
@@ -33,6 +35,11 @@ class Room:
         self._lock = threading.Lock()
         self._records = records
         self._size = size
+
+    @property
+    def left(self) -> tuple[int, int]:
+        """How many records and bytes there is still room for."""
+        return self._records, self._size
 
     def take(self, records: int, size: int) -> None:
         """Reserve room. Raises QueueFull."""
@@ -88,8 +95,15 @@ class Delivery:
         except IndexError:
             return
         then()
+        self._count()
         self.is_reported = True
         self._done.open()
+
+    def _count(self) -> None:
+        failed = Counter(outcome.code for outcome in self.failures()) if self.has_failed else Counter()
+        DELIVERIES.add("", amount=len(self._reported) - failed.total())
+        for code, count in failed.items():
+            DELIVERIES.add(code, amount=count)
 
     def wait(self, seconds: float) -> bool:
         """Wait until all records are reported, for at most `seconds`. Return whether they are."""
@@ -193,7 +207,8 @@ class KafkaProducer:
     """An idempotent producer and the thread that polls it. Create it in the process that uses it, after any fork."""
 
     def __init__(self, properties: Properties) -> None:
-        self._producer = Producer({**properties, "error_cb": self._failed})
+        self.statistics = Statistics()
+        self._producer = Producer({**properties, "error_cb": self._failed, "stats_cb": self.statistics.note})
         self._stopping = False
         self.is_dead = False
         self._thread = threading.Thread(target=self._poll, name="takhin-kafka-poll", daemon=True)

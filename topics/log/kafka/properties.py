@@ -120,6 +120,8 @@ def producer(codec: str, alone: bool = False) -> Properties:
         # The records of a request are queued together, so there is nothing to wait for.
         "linger.ms": 0,
         "message.max.bytes": record_bytes(),
+        # For metrics.
+        "statistics.interval.ms": 10_000,
         **common(),
         **_given(lambda name: name.startswith(_PRODUCER_ONLY)),
         "acks": "all",

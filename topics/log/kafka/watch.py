@@ -224,11 +224,11 @@ class Watch:
             # Accept async requests all the same.
             self._counts = self._known_topics.load()
         if self._unanswered in (MOST_UNANSWERED, MOST_UNANSWERED + 1):
-            log.warning("the Kafka cluster does not answer", error=self._refusal.reason or error.str())
+            log.warning("cluster_unavailable", error=self._refusal.reason or error.str())
 
     def _learn(self, metadata: ClusterMetadata) -> None:
         if not self.answers:
-            log.info("the Kafka cluster answers", brokers=len(metadata.brokers), topics=len(metadata.topics))
+            log.info("cluster_answers", brokers=len(metadata.brokers), topics=len(metadata.topics))
         counts = {
             name: len(topic.partitions)
             for name, topic in metadata.topics.items()
@@ -267,4 +267,4 @@ def _guarded(step: Callable[[], object]) -> None:
     try:
         step()
     except Exception:
-        log.exception("the watch failed, goes on")
+        log.exception("watch_failed")

@@ -1,0 +1,42 @@
+"""What is observed about the database."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.db import connection
+
+from core.database.statements import is_sqlite
+from core.metrics.observers import Observed
+
+
+def observe() -> Iterator[Observed]:
+    return _sqlite() if is_sqlite() else _postgres()
+
+
+def _sqlite() -> Iterator[Observed]:
+    path = Path(connection.settings_dict["NAME"])
+    sizes = {"database": path, "wal": Path(f"{path}-wal")}
+    found = [((name,), _size(file)) for name, file in sizes.items()]
+    yield Observed("takhin_database_bytes", "Size of SQLite's files.", ("file",), found)
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(path.parent).free
+        yield Observed("takhin_free_disk_bytes", "Free space on the disk of the database.", (), [((), free)])
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _postgres() -> Iterator[Observed]:
+    # Of the process that responds.
+    stats = connection.pool.get_stats() if connection.pool is not None else {}  # type: ignore[attr-defined]
+    size, free = stats.get("pool_size", 0), stats.get("pool_available", 0)
+    states = [(("idle",), free), (("used",), size - free)]
+    yield Observed("takhin_database_pool_connections", "Connections to PostgreSQL of one process.", ("state",), states)
+    waiting = [((), stats.get("requests_waiting", 0))]
+    yield Observed("takhin_database_pool_waiting", "Threads that wait for a connection in one process.", (), waiting)

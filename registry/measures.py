@@ -1,0 +1,6 @@
+"""What is measured about schemas."""
+
+from core.metrics import Counter
+
+LOOKUPS = Counter("takhin_schema_lookups_total", "Lookups of compiled schemas; a miss reads the registry.", ["result"])
+ERRORS = Counter("takhin_registry_errors_total", "Times that a registry did not respond, or refused.", ["kind"])
