@@ -10,7 +10,7 @@ class Options(msgspec.Struct, frozen=True):
 
     `key_schema` is SUBJECT or SUBJECT:VERSION. `key_schema_id` is a schema's id, and set for every key that needs a
     schema once the request's schemas are resolved. `timeout_ms` is how long to wait for the log. `topics` has the
-    options of each topic, if there are several.
+    options of each topic, if there are several. `trace` has the headers of the trace that the request is part of.
     """
 
     key_format: str = "json"
@@ -25,6 +25,7 @@ class Options(msgspec.Struct, frozen=True):
     timeout_ms: int | None = None
     atomic: bool = False
     topics: "tuple[tuple[str, Options], ...]" = ()
+    trace: tuple[tuple[str, str], ...] = ()
 
     def of_topic(self, topic: str) -> "Options | None":
         """Return the options of one of the topics that existed when the request arrived."""

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.request import split_domain_port, validate_host
 
-from core import addresses, audit, tracing
+from core import addresses, audit, spans, tracing
 from core.facts import facts_of
 from takhin_site import headers, logs, observation, pages
 
@@ -44,7 +44,8 @@ class RequestLog:
             request.path_info = request.path_info.rstrip("/")
         with tracing.about(request_id):
             audit.current_request.set(request)
-            response = self.get_response(request)
+            with spans.request_span(f"{request.method} {observation.endpoint_of(request.path_info)}", request.META):
+                response = self._respond(request)
             response.headers["X-Request-Id"] = request_id
             headers.add(request, response)
             if not response.streaming and "Content-Length" not in response.headers:
@@ -63,6 +64,19 @@ class RequestLog:
             facts=facts,
             traceparent=request.META.get("HTTP_TRACEPARENT", "")[:MOST_TRACEPARENT],
         )
+        return response
+
+    def _respond(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if spans.is_on():
+            facts = facts_of(request)
+            spans.note(
+                **{"http.request.method": request.method, "http.response.status_code": response.status_code},
+                code=facts.code or None,
+                topic=facts.topic or None,
+                request_id=facts.request_id or None,
+                records=facts.records,
+            )
         return response
 
 

@@ -264,6 +264,8 @@ CORS_ALLOW_HEADERS = [
     "content-type",
     "idempotency-key",
     "prefer",
+    "traceparent",
+    "tracestate",
     "x-api-key",
     "x-request-id",
 ]

@@ -15,6 +15,7 @@ EXTRAS = [line for extra in PROJECT["project"]["optional-dependencies"].values()
 ASKED = {
     "requirements": BASE,
     "requirements-all": BASE + EXTRAS,
+    "requirements-otel": BASE + PROJECT["project"]["optional-dependencies"]["otel"],
     "requirements-dev": BASE + EXTRAS + PROJECT["dependency-groups"]["dev"],
 }
 

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from core import content_encodings, lane
+from core import content_encodings, lane, spans
 from core.api import bodies
 from core.api.bodies import Body
 from core.api.errors import InvalidParameter
@@ -95,6 +95,8 @@ class ProduceViewSet(ViewSet):
         quotas.check(api_key)
         is_async = chosen.is_async or preferred
         facts.mode = "async" if is_async else "sync"
+        if settings.TAKHIN_TRACE_HEADERS or spans.is_on():
+            chosen = msgspec.structs.replace(chosen, trace=spans.current_trace(spans.trace_of(http.META)))
         admission.check(http, api_key, is_queued=is_async)
         if not is_async:
             _check_time(http, chosen)

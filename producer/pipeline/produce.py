@@ -10,6 +10,7 @@ import structlog
 from django.conf import settings
 from django.db import IntegrityError
 
+from core import spans
 from core.api.bodies import Body
 from core.errors import OutcomeUnknown, StorageUnavailable
 from producer.errors import RecordFailure
@@ -73,7 +74,8 @@ def planned(topic_log: Log, inbound: Inbound, now: datetime) -> tuple[Plan, floa
     plan = plan_of(topic_log, inbound.topic, now, inbound.decoded, inbound.options)
     seconds = None if inbound.options.timeout_ms is None else inbound.options.timeout_ms / 1000
     began = time.monotonic()
-    is_complete = _serialize(plan, seconds or settings.TAKHIN_PRODUCE_TIMEOUT)
+    with spans.span("serialize", topic=inbound.topic):
+        is_complete = _serialize(plan, seconds or settings.TAKHIN_PRODUCE_TIMEOUT)
     SERIALIZATION_SECONDS.observe(plan.seconds)
     if not is_complete:
         plan.give_up(NotAttempted("the request timed out while its records were being serialized", retriable=True))
@@ -101,7 +103,8 @@ def append(topic_log: Log, inbound: Inbound, now: datetime, plan: Plan, seconds:
     may_save_later = key is None and plan.count == len(inbound.decoded.records)
     began = time.monotonic()
     try:
-        outcomes = topic_log.append(plan.writes, save, seconds, may_save_later=may_save_later)
+        with spans.span("append", topic=inbound.topic):
+            outcomes = topic_log.append(plan.writes, save, seconds, may_save_later=may_save_later)
         APPEND_SECONDS.observe(time.monotonic() - began)
         return outcomes
     except IntegrityError as error:

@@ -5,7 +5,7 @@ from itertools import repeat
 from operator import attrgetter
 
 from django.conf import settings
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from producer.errors import RecordTooLarge, SerializationFailed
 from producer.options import Options
@@ -32,6 +32,9 @@ class Serializer:
         self._all_keys = FORMATS[options.key_format].encode_all
         self._all_values = FORMATS[options.value_format].encode_all
         self._accepted_ms = accepted_ms
+        self._trace: list[Header] = []
+        if settings.TAKHIN_TRACE_HEADERS:
+            self._trace = [(name, value.encode()) for name, value in options.trace]
 
     def serialize(self, inbound: InboundRecord, deadline: float) -> Record:
         """Serialize one record. Raises SerializationFailed, RecordTooLarge, and OutOfTime if the deadline passes."""
@@ -49,7 +52,7 @@ class Serializer:
             raise RecordTooLarge(f"{part} {error} (TAKHIN_MAX_RECORD_BYTES)") from None
         except SerializationFailed as error:
             raise SerializationFailed(f"serialize {part}: {error}") from None
-        headers = [_header(header) for header in inbound.headers] if inbound.headers else []
+        headers = self._headers(inbound.headers)
         timestamp = inbound.timestamp if isinstance(inbound.timestamp, int) else self._accepted_ms
         record = Record(key, value, timestamp, headers)
         if record.size > self._most_bytes:
@@ -69,9 +72,9 @@ class Serializer:
         if given.count(UNSET) < len(given):
             timestamps = [one if isinstance(one, int) else self._accepted_ms for one in given]
         listed = list(map(_headers_of, decoded.records))
-        has_headers = any(listed)
+        has_headers = bool(self._trace) or any(listed)
         if has_headers:
-            headers = [[_header(header) for header in one] if one else [] for one in listed]
+            headers = list(map(self._headers, listed))
             made = list(map(Record, keys, values, timestamps, headers))
         else:
             made = list(map(Record, keys, values, timestamps))
@@ -80,6 +83,13 @@ class Serializer:
         if may_exceed and any(record.size > self._most_bytes for record in made):
             raise RecordTooLarge("a record is too large")
         return made
+
+    def _headers(self, given: list[InboundHeader] | UnsetType | None) -> list[Header]:
+        """Return a record's headers, and those of the request's trace, unless the record has its own."""
+        headers = [_header(header) for header in given] if given else []
+        if self._trace and not any(name == "traceparent" for name, _ in headers):
+            headers += self._trace
+        return headers
 
 
 def _header(header: InboundHeader) -> Header:

@@ -12,7 +12,7 @@ from operator import attrgetter
 import structlog
 from django.db import close_old_connections
 
-from core import tracing, wakeups
+from core import spans, tracing, wakeups
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from producer.models import LEASE, Heartbeat
@@ -148,10 +148,14 @@ class Worker:
         for job, ending, error in self._writer.write(jobs):
             self._seen = time.monotonic()
             self._let_go(job)
+            seconds = time.perf_counter() - job.started
             with tracing.about(job.row.trace_id):
                 end(job.row, ending, error)
                 if ending is Ending.WRITTEN:
-                    tell(job.row, time.perf_counter() - job.started)
+                    tell(job.row, seconds)
+            if spans.is_on():
+                trace = job.row.read_options().trace
+                spans.record("async run", trace, seconds, request_id=job.row.pk, ending=ending.name.lower())
             if ending is Ending.IN_DOUBT:
                 self._forget_held()
 

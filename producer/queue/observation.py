@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import structlog
 from django.conf import settings
 
-from core import metrics, rollups
+from core import metrics, rollups, spans
 from core.database import observation as database
 from core.metrics import Observed, observers
 from core.metrics.process import name_process
@@ -25,6 +25,7 @@ def start(*, serves_metrics: bool, name: str) -> None:
     metrics.share()
     name_process(name)
     _keeper.start()
+    spans.start()
     if serves_metrics and settings.TAKHIN_METRICS_PORT:
         threading.Thread(target=_serve, name="takhin-metrics", daemon=True).start()
 
@@ -32,6 +33,7 @@ def start(*, serves_metrics: bool, name: str) -> None:
 def stop() -> None:
     """Save what was counted."""
     _keeper.stop()
+    spans.stop()
 
 
 def _serve() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 import structlog
 from django.conf import settings
 
+from core import spans
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from producer.models import Overtaken, ProduceRequest, WorkerSlot
@@ -130,7 +131,8 @@ class SessionWriter(Writer):
     def _append(self, session: Session, part: list[Job]) -> Iterator[Ended]:
         """Append these requests together, or one by one if the log rejects a record of one of them."""
         try:
-            results = session.append([_entry(job) for job in part]) if _has_writes(part[0]) else [[] for _ in part]
+            with spans.span("append", requests=len(part)):
+                results = session.append([_entry(job) for job in part]) if _has_writes(part[0]) else [[] for _ in part]
         except RefusedTogether:
             yield from self._append_one_by_one(part)
             return

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
-from core import crashes
+from core import crashes, spans
 from core.database import transactions
 from core.errors import OutcomeUnknown
 from producer.models import Outcomes, ProduceRequest
@@ -40,7 +40,9 @@ class Writer(ABC):
             if not ProduceRequest.objects.has_claimable():
                 return []
         crashes.at("claim.before")
-        claimed = self._claim(most)
+        with spans.span("claim"):
+            claimed = self._claim(most)
+            spans.note(requests=len(claimed))
         crashes.at("claim.after")
         return claimed
 
@@ -81,7 +83,8 @@ class DirectWriter(Writer):
 
     def write(self, jobs: Sequence[Job]) -> Iterator[Ended]:
         try:
-            results = self.log.append_each([_append_of(job) for job in jobs])
+            with spans.span("append", requests=len(jobs)):
+                results = self.log.append_each([_append_of(job) for job in jobs])
         except Exception as error:
             results = [error for _ in jobs]
         for result, job in zip(results, jobs, strict=True):
