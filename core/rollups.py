@@ -72,8 +72,10 @@ def _sums(now: dict[Key, list[float]], before: dict[Key, list[float]]) -> dict[S
         earlier = before.get(key) or [0.0] * len(values)
         if name in SUMMED:
             called, topic, kind = SUMMED[name]
-            place = called, "" if topic is None else labels[topic], "" if kind is None else labels[kind]
-            found[place] = found.get(place, 0.0) + values[0] - earlier[0]
+            label = "" if kind is None else labels[kind]
+            # All topics together have sums of their own, because there may be many.
+            for name in {"", "" if topic is None else labels[topic]}:
+                found[called, name, label] = found.get((called, name, label), 0.0) + values[0] - earlier[0]
         elif name == LATENCY and labels == [PRODUCE]:
             for bucket in range(len(values) - 1):
                 found["latency", "", str(bucket)] = values[bucket] - earlier[bucket]

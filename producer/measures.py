@@ -9,7 +9,7 @@ from producer.models.outcomes import Outcome, Outcomes
 
 REQUESTS = Counter(
     "takhin_produce_requests_total",
-    "Produce requests that were responded to. The code of those without an error is empty.",
+    "Produce requests by response. The code of one without an error is empty, as are labels that were not found out.",
     ["topic", "mode", "status", "code"],
 )
 RECORDS = Counter("takhin_records_total", "Records that were written, or were not.", ["topic", "outcome"])

@@ -40,7 +40,7 @@ def observe(request: HttpRequest, status: int, seconds: float, facts: Facts, cli
     code = facts.code if status >= 400 else ""
     REQUESTS.add(endpoint, shown, code)
     REQUEST_SECONDS.observe(seconds, endpoint)
-    if facts.mode:
+    if endpoint == "produce":
         topic = "" if not facts.topic else SEVERAL if request.path_info == "/api/produce" else topic_label(facts.topic)
         PRODUCE_REQUESTS.add(topic, facts.mode, shown, code)
     if 400 <= status < 500 and endpoint != "admin":

@@ -110,7 +110,7 @@ def test_it_works(admin: Client, api: Api, topic: str) -> None:
 
     page = _text(admin.get("/admin/"))
 
-    assert "Completed in the last 30 minutes" in page
+    assert "Requests per second" in page
     assert "Record browser" in page
 
 
@@ -177,7 +177,7 @@ def test_a_count_past_its_bound_says_so(admin: Client) -> None:
     page = _text(admin.get(REQUESTS))
 
     assert f"{MOST_COUNTED}+ produce requests" in page
-    assert "10,000+" in _text(admin.get("/admin/"))
+    assert f"{MOST_COUNTED + 5:,}</strong> Pending" in _text(admin.get("/admin/"))
     assert admin.get(f"{REQUESTS}?p={MOST_COUNTED // 50}").status_code == 200
 
 

@@ -14,8 +14,7 @@ from django.db import connection
 from core.database.checks import describe
 from devservers import ROOT
 from devservers.takhin import LiveServer, database_of
-from producer.api import checkup
-from producer.queue import threads
+from producer.queue import checkup, threads
 from producer.queue.threads import new_worker
 from tests.conftest import Api
 

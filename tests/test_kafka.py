@@ -16,7 +16,7 @@ from core import tracing
 from core.database.checks import describe
 from core.errors import StorageUnavailable
 from devservers.mock_kafka import ApiKey, MockCluster
-from producer.models import MAX_ATTEMPTS, ProduceRequest, Status, WorkerSlot
+from producer.models import MAX_ATTEMPTS, NotRetried, ProduceRequest, Status, WorkerSlot
 from producer.queue.loop import Worker
 from producer.queue.session_writer import SlotLost
 from producer.queue.threads import new_worker
@@ -248,7 +248,8 @@ def test_an_acknowledgement_that_does_not_come_is_no_failure(cluster: MockCluste
     assert "sending it again may write it twice" in outcome["error"]
     row = ProduceRequest.objects.latest("id")
     assert row.is_in_doubt
-    assert not row.retry()
+    with pytest.raises(NotRetried, match="it is unknown whether its records were written"):
+        row.retry("ada")
     cluster.set_round_trip(0)
     until(lambda: len(api.messages("orders", partition=0)) == 2, "it was written after all")
 

@@ -8,7 +8,7 @@ import pytest
 
 from core.database.driver_errors import DatabaseDown
 from core.database.engines.outage import EVERY_SECONDS, Outage
-from producer.api import checkup
+from producer.queue import checkup
 from tests.conftest import Api
 
 NO_ANSWER = "database_unavailable"

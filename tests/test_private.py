@@ -22,7 +22,7 @@ def mode(path: Path) -> int:
 
 
 def modes(folder: Path) -> dict[str, int]:
-    return {path.name: mode(path) for path in folder.iterdir() if path.name != "server.log"}
+    return {path.name: mode(path) for path in folder.rglob("*") if path.is_file() and path.name != "server.log"}
 
 
 @pytest.fixture

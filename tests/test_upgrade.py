@@ -59,9 +59,8 @@ def load(dump: str, server: LiveServer) -> None:
 
 @pytest.fixture(scope="module")
 def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
-    server = LiveServer(
-        tmp_path_factory.mktemp("upgraded"), TAKHIN_REQUIRE_API_KEY="true", TAKHIN_HOUSEKEEPING_INTERVAL="0"
-    )
+    variables = {"TAKHIN_HOUSEKEEPING_INTERVAL": "0", "TAKHIN_MAX_PENDING_AGE": "99999d"}
+    server = LiveServer(tmp_path_factory.mktemp("upgraded"), TAKHIN_REQUIRE_API_KEY="true", **variables)
     made = ROOT / "tests" / "upgrade" / f"c851147.{connection.vendor}.sql"
     load(made.read_text(), server)
     kept = json.loads(made.with_suffix(".json").read_text())

@@ -13,7 +13,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db.models import Model
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
 from django.utils.text import capfirst
@@ -91,9 +91,12 @@ class BoundedAdmin(Admin):
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Show what the audit log has about the object, instead of Django's own history."""
+        return self._answered(request, partial(self._history, request, object_id))
+
+    def _history(self, request: HttpRequest, object_id: str) -> HttpResponse:
         obj = self.get_object(request, unquote(object_id))
         if obj is None:
-            raise Http404
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return]
         if not self.has_view_permission(request, obj):
             raise PermissionDenied
         found = AuditEntry.objects.filter(kind=self.audit_kind, name=self.audit_name(obj)[:255])[:MOST_HISTORY]
@@ -106,6 +109,22 @@ class BoundedAdmin(Admin):
             "kept": length(timedelta(seconds=settings.TAKHIN_AUDIT_TTL)),
         }
         return TemplateResponse(request, "core/history.html", context)
+
+    def _answered(self, request: HttpRequest, view: Callable[[], HttpResponse]) -> HttpResponse:
+        """Return the view's response, or the reason why the log cannot provide it."""
+        try:
+            return view()
+        except StorageError as error:
+            if request.method == "POST" and not hasattr(request, "refusal"):
+                self.message_user(request, str(error), messages.ERROR)
+                return HttpResponseRedirect(request.get_full_path())
+            context = {
+                **self.admin_site.each_context(request),
+                "title": capfirst(self.opts.verbose_name_plural),
+                "opts": self.opts,
+                "error": str(error),
+            }
+            return TemplateResponse(request, "core/refused.html", context)
 
 
 class ReadOnlyAdmin(BoundedAdmin):
@@ -128,9 +147,13 @@ class ReadOnlyAdmin(BoundedAdmin):
 class OutsideTransactionAdmin(Admin):
     """Save and delete without Django's transaction around the form: the writer of `commit` would wait for it.
 
-    If the log rejects a form, it is shown again with the reason. If the log cannot provide a page, only the reason is
-    shown.
+    For a BoundedAdmin. If the log rejects a form, it is shown again with the reason. If the log cannot provide a page,
+    only the reason is shown.
     """
+
+    if TYPE_CHECKING:
+
+        def _answered(self, request: HttpRequest, view: Callable[[], HttpResponse]) -> HttpResponse: ...
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return self._answered(request, partial(super().changelist_view, request, extra_context))
@@ -161,26 +184,6 @@ class OutsideTransactionAdmin(Admin):
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         return self._answered(request, partial(self._delete_view, request, object_id, extra_context))  # type: ignore[attr-defined]
-
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        return self._answered(request, partial(super().history_view, request, object_id, extra_context))
-
-    def _answered(self, request: HttpRequest, view: Callable[[], HttpResponse]) -> HttpResponse:
-        try:
-            return view()
-        except StorageError as error:
-            if request.method == "POST" and not hasattr(request, "refusal"):
-                self.message_user(request, str(error), messages.ERROR)
-                return HttpResponseRedirect(request.get_full_path())
-            context = {
-                **self.admin_site.each_context(request),
-                "title": capfirst(self.opts.verbose_name_plural),
-                "opts": self.opts,
-                "error": str(error),
-            }
-            return TemplateResponse(request, "core/refused.html", context)
 
 
 class Refused:

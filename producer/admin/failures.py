@@ -36,7 +36,7 @@ def failures(request: HttpRequest) -> HttpResponse:
         "title": "Failures",
         "topics": topics,
         "more": max(0, len(groups) - MOST_GROUPS),
-        "newest": NEWEST,
+        "newest": f"{NEWEST:,}",
         "kept": length(timedelta(seconds=settings.TAKHIN_FAILURE_TTL)),
         "may_operate": request.user.has_perm("producer.change_producerequest"),
         "may_export": request.user.has_perm("producer.view_payload"),

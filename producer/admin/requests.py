@@ -17,7 +17,7 @@ from unfold.decorators import display
 from core import audit
 from core.admin.base import ReadOnlyAdmin
 from core.admin.times import ago
-from producer.admin import export, failures, operations
+from producer.admin import dashboard, export, failures, operations
 from producer.admin.filters import (
     CodeFilter,
     CreatedFilter,
@@ -49,7 +49,6 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
         "shown_code",
         "shown_records",
         "mode",
-        "shown_bytes",
         "duration",
         "created",
     )
@@ -60,7 +59,7 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
     search_help_text = "Request id, X-Request-Id, or Idempotency-Key"
     ordering = ("-id",)
     actions = ("retry_failed", "cancel_pending")
-    change_form_outer_after_template = "producer/request.html"
+    change_form_outer_before_template = "producer/request.html"
     fieldsets = (
         (
             "Request",
@@ -69,7 +68,7 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
                     "id",
                     "trace_id",
                     "topic",
-                    ("shown_status", "mode"),
+                    ("status", "mode"),
                     ("record_count", "written_count", "failed_count"),
                     ("shown_bytes", "codec", "key"),
                 )
@@ -90,6 +89,7 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
     def get_urls(self) -> list[Any]:
         wrap = self.admin_site.admin_view
         return [
+            path("dashboard/", wrap(dashboard.part), name="producer_dashboard"),
             path("failures/", wrap(failures.failures), name="producer_failures"),
             path("failures/export/", wrap(export.export), name="producer_export"),
             path("failures/retry/", wrap(self.retry_topic_view), name="producer_retry_topic"),

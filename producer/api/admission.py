@@ -1,21 +1,16 @@
 """Reject produce requests that the server has no room for, before their bodies are parsed."""
 
-import contextlib
-import shutil
 import threading
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import Count, Sum
 from django.db.models.functions import Length
 from django.http import HttpRequest
 
 from core import lane
-from core.database import transactions
-from core.database.statements import is_sqlite
+from core.database import disk, transactions
 from producer.errors import Overloaded
 from producer.models import ApiKey, ProduceRequest
 from topics.log import current_log
@@ -23,7 +18,6 @@ from topics.log import current_log
 FRESH_SECONDS = 1.0
 # Counting takes longer the more is pending. It may take this share of the time.
 MOST_OF_TIME = 0.05
-MIB = 1024 * 1024
 
 
 class _Pending(NamedTuple):
@@ -84,7 +78,6 @@ def _check(setting: str, wanted: int, what: str) -> None:
 
 
 _backlog = _Backlog()
-_disk = {"looked_at": 0.0, "free": float("inf")}
 
 
 def check(request: HttpRequest, api_key: ApiKey | None, *, is_queued: bool) -> None:
@@ -105,21 +98,12 @@ def accepted(api_key: ApiKey | None, size: int) -> None:
 
 
 def check_disk() -> None:
-    """Raise Overloaded if the disk of the database has too little space left. Deleting needs some, too."""
-    if not is_sqlite():
-        return
-    now = time.monotonic()
-    if now - _disk["looked_at"] > FRESH_SECONDS:
-        # A folder that is gone is the database's error to report.
-        with contextlib.suppress(OSError):
-            _disk["free"] = shutil.disk_usage(Path(connection.settings_dict["NAME"]).parent).free
-        _disk["looked_at"] = now
-    if _disk["free"] < settings.TAKHIN_MIN_FREE_DISK:
-        free, least = _disk["free"] / MIB, settings.TAKHIN_MIN_FREE_DISK / MIB
-        raise Overloaded(f"the disk has {free:.0f} MiB left; the least is {least:.0f} MiB (TAKHIN_MIN_FREE_DISK)")
+    """Raise Overloaded if the disk of the database has too little space left."""
+    if (reason := disk.trouble()) is not None:
+        raise Overloaded(reason)
 
 
 def forget() -> None:
     """Look again at the next request. Tests call this between databases."""
     _backlog.forget()
-    _disk["looked_at"] = 0.0
+    disk.forget()

@@ -10,15 +10,13 @@ from rest_framework.views import APIView
 from core.database.checks import describe
 from core.metrics import Observed, observers
 from producer.api import openapi
-from producer.api.checkup import Checkup
+from producer.queue import checkup
 from topics.log import current_log
 
 # Without it, everything works except Avro with schemas that are not cached.
 REGISTRY = "schemaRegistry"
 # What does not affect readiness, because the server can do the rest.
 DEGRADING = (REGISTRY, "backlog")
-
-_checkup = Checkup()
 
 
 class _OpenView(APIView):
@@ -37,7 +35,7 @@ class LiveView(_OpenView):
 class ReadyView(_OpenView):
     @openapi.ready
     def get(self, request: Request) -> Response:
-        reasons = {name: reason for name, reason in _checkup.reasons().items() if reason}
+        reasons = {name: reason for name, reason in checkup.current.reasons().items() if reason}
         degraded = [name for name in reasons if name in DEGRADING]
         failing = [name for name in reasons if name not in DEGRADING]
         if failing == ["log"] and not current_log().supports_transactions:
@@ -52,7 +50,7 @@ class ReadyView(_OpenView):
 class HealthView(_OpenView):
     @openapi.health
     def get(self, request: Request) -> Response:
-        reasons = {name: reason for name, reason in _checkup.reasons().items() if name != REGISTRY}
+        reasons = {name: reason for name, reason in checkup.current.reasons().items() if name != REGISTRY}
         checks = {name: not reason for name, reason in reasons.items()}
         if all(checks.values()):
             return Response({"status": "ok", "version": settings.VERSION, "checks": checks})
@@ -61,7 +59,7 @@ class HealthView(_OpenView):
 
 
 def _observe() -> Iterator[Observed]:
-    reasons = _checkup.reasons()
+    reasons = checkup.current.reasons()
     samples = [((check,), float(not reason)) for check, reason in reasons.items()]
     yield Observed("takhin_health", "Whether a check passes, as /api/health says.", ("check",), samples)
 

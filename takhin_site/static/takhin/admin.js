@@ -6,3 +6,11 @@ document.addEventListener("change", (event) => {
     for (const name of names.split(" ").filter(Boolean)) event.target.form.elements[name].value = "";
     event.target.form.submit();
 });
+// The dashboard replaces its content. The theme draws charts only when a page loads.
+document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.target.id === "dashboard") renderCharts();
+});
+document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.target.id !== "dashboard") return;
+    for (const canvas of event.target.querySelectorAll("canvas")) Chart.getChart(canvas)?.destroy();
+});

@@ -8,10 +8,8 @@ import structlog
 from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from core.database import transactions
+from core.database import disk, transactions
 from core.errors import StorageUnavailable
-from producer.api import admission
-from producer.errors import Overloaded
 from producer.models import ProduceRequest
 from producer.queue import backlog, threads
 from registry.errors import RegistryUnavailable
@@ -38,11 +36,7 @@ def _database() -> None:
 
 
 def _disk() -> str | None:
-    try:
-        admission.check_disk()
-    except Overloaded as error:
-        return str(error)
-    return None
+    return disk.trouble()
 
 
 def _log() -> None:
@@ -141,3 +135,7 @@ class Checkup:
             return self._last
         known = {**dict.fromkeys(CHECKS, ""), **self._last, **run.reasons}
         return {**known, run.current: f"no response for {seconds:.1f} seconds"}
+
+
+# This process's.
+current = Checkup()
