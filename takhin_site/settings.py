@@ -276,6 +276,7 @@ CORS_EXPOSE_HEADERS = [
     "ratelimit-policy",
     "retry-after",
     "x-request-id",
+    "x-takhin-next",
 ]
 ROOT_URLCONF = "takhin_site.urls"
 WSGI_APPLICATION = "takhin_site.wsgi.application"

@@ -17,7 +17,7 @@ from unfold.decorators import display
 from core import audit
 from core.admin.base import ReadOnlyAdmin
 from core.admin.times import ago
-from producer.admin import dashboard, export, failures, operations
+from producer.admin import dashboard, export, failures, operations, produce
 from producer.admin.filters import (
     CodeFilter,
     CreatedFilter,
@@ -89,6 +89,7 @@ class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
     def get_urls(self) -> list[Any]:
         wrap = self.admin_site.admin_view
         return [
+            path("produce/", wrap(produce.produce_view), name="producer_produce"),
             path("dashboard/", wrap(dashboard.part), name="producer_dashboard"),
             path("failures/", wrap(failures.failures), name="producer_failures"),
             path("failures/export/", wrap(export.export), name="producer_export"),

@@ -1,23 +1,28 @@
 """The admin's record browser."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
+from core import audit
 from core.errors import StorageError
 from core.formatting import moment
-from topics.admin import paging
+from topics.admin import paging, scan
 from topics.admin.paging import PAGE, Page
 from topics.admin.rendering import Shown, show
+from topics.admin.scan import Found
 from topics.decoders import Decoder, new_decoder
 from topics.log import current_log
 from topics.log.embedded.log import is_embedded
@@ -35,6 +40,7 @@ MOST_CORRUPT = 100
 class ShownRecord(msgspec.Struct, frozen=True):
     """A record as shown on the page."""
 
+    partition: int
     offset: int
     timestamp: int
     moment: str
@@ -42,6 +48,9 @@ class ShownRecord(msgspec.Struct, frozen=True):
     key: Shown
     value: Shown
     headers: list[tuple[str, Shown]]
+    # Where the record alone can be read.
+    path: str
+    download: str
 
 
 class PlaceForm(forms.Form):
@@ -49,11 +58,42 @@ class PlaceForm(forms.Form):
     partition = forms.IntegerField(min_value=0, max_value=2**31 - 1, required=False)
     offset = forms.IntegerField(min_value=-MAX_OFFSET, max_value=MAX_OFFSET, required=False)
     before = forms.IntegerField(min_value=0, max_value=MAX_OFFSET, required=False)
+    time = forms.CharField(max_length=40, required=False)
+    find = forms.CharField(max_length=200, required=False, strip=False)
+    where = forms.ChoiceField(choices=[(name, name) for name in scan.WHERE], required=False)
+    # Where a page of several partitions ends, or begins.
+    until = forms.CharField(max_length=2000, required=False)
+    since = forms.CharField(max_length=2000, required=False)
+    live = forms.BooleanField(required=False)
+
+    def clean_time(self) -> int | None:
+        """Return milliseconds since 1970. A time without a zone is UTC."""
+        text: str = self.cleaned_data["time"].strip()
+        if not text:
+            return None
+        try:
+            moment = datetime.fromisoformat(text)
+            return max(0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
+        except (ValueError, OverflowError):
+            raise ValidationError("expected a time such as 2026-01-31T12:00") from None
+
+    def clean_until(self) -> dict[int, int]:
+        return _places(self.cleaned_data["until"])
+
+    def clean_since(self) -> dict[int, int]:
+        return _places(self.cleaned_data["since"])
+
+
+def _places(text: str) -> dict[int, int]:
+    try:
+        return scan.decode(text)
+    except ValueError:
+        raise ValidationError("expected PARTITION:OFFSET, separated by commas") from None
 
 
 @require_safe
 def records(request: HttpRequest) -> HttpResponse:
-    """Show a page of records, by default the newest ones.
+    """Show a page of records, by default the newest ones of the topic.
 
     1. Validate the requested position and fill in defaults.
     2. Read a page there. If the offset is no longer kept, warn and start at the first kept offset.
@@ -63,28 +103,61 @@ def records(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     form = PlaceForm(request.GET)
     name = form.cleaned_data["topic"] if form.is_valid() else ""
-    context = {**admin.site.each_context(request), "title": "Record browser", "form": form, "page_size": PAGE}
+    context = {
+        **admin.site.each_context(request),
+        "title": "Record browser",
+        "form": form,
+        "page_size": PAGE,
+        "where": scan.WHERE,
+        "may_produce": request.user.has_perm("producer.add_producerequest"),
+    }
     try:
         names = current_log().topic_names()
         context |= {"has_topics": bool(names), "names": names if len(names) <= MOST_LISTED else None}
         if name:
             context |= _page(current_log().topic(name), form.cleaned_data)
+            if "HX-Request" not in request.headers:
+                _note(name, context.get("records", []))
     except StorageError as error:
         context["error"] = str(error)
     return TemplateResponse(request, "topics/records.html", context)
 
 
+def _note(topic: str, shown: list[ShownRecord]) -> None:
+    """Note which records were shown. The pages that refresh themselves are those of one visit."""
+    offsets: dict[int, list[int]] = {}
+    for record in shown:
+        offsets.setdefault(record.partition, []).append(record.offset)
+    places = {str(number): [min(found), max(found)] for number, found in offsets.items()}
+    if places:
+        audit.note("payload_viewed", "topic", topic, offsets=places)
+
+
 def _page(found: TopicInfo, place: dict[str, Any]) -> dict[str, Any]:
-    partition, offset, end = place["partition"], place["offset"], place["before"]
-    number = max(found.partitions, key=lambda bounds: bounds.kept).id if partition is None else partition
+    partition, offset = place["partition"], place["offset"]
     context: dict[str, Any] = {"topic": found}
-    if number >= len(found.partitions):
-        return context | {"error": f"{found.name} has no partition {number}, only 0 to {len(found.partitions) - 1}"}
-    bounds = found.partitions[number]
+    if partition is not None and partition >= len(found.partitions):
+        return context | {"error": f"{found.name} has no partition {partition}, only 0 to {len(found.partitions) - 1}"}
+    is_placed = offset is not None or place["before"] is not None
+    if partition is None and (len(found.partitions) == 1 or is_placed):
+        partition = max(found.partitions, key=lambda bounds: bounds.kept).id
+    if partition is None or place["find"]:
+        chosen = found.partitions if partition is None else [found.partitions[partition]]
+        return context | _several(found, chosen, place)
+    return context | _one(found, found.partitions[partition], place)
+
+
+def _one(found: TopicInfo, bounds: PartitionInfo, place: dict[str, Any]) -> dict[str, Any]:
+    """Return a page of one partition."""
+    offset, end = place["offset"], place["before"]
     if not bounds.is_online:
-        return context | {"error": f"partition {number} of {found.name} has no leader and cannot be read now"}
+        return {"error": f"partition {bounds.id} of {found.name} has no leader and cannot be read now"}
+    context: dict[str, Any] = {}
+    if place["time"] is not None and offset is None:
+        at = current_log().offset_at(found.name, bounds.id, place["time"])
+        offset = bounds.high_watermark if at is None else at
     corrupt: dict[str, None] = {}
-    read = partial(_read_past_corrupt, found.name, number, corrupt)
+    read = partial(_read_past_corrupt, found.name, bounds.id, corrupt)
     if offset is None:
         page = paging.before(read, bounds, bounds.high_watermark if end is None else end)
     else:
@@ -94,14 +167,43 @@ def _page(found: TopicInfo, place: dict[str, Any]) -> dict[str, Any]:
             context["warning"] = str(error)
             page = paging.after(read, bounds, error.first)
     codecs = _codecs(found.name, page.records)
-    decoder = new_decoder()
     return context | {
         "corrupt": list(corrupt),
         "partition": bounds,
-        "records": [_shown(record, codecs, decoder) for record in page.records],
+        "records": _all_shown(found.name, page.records, codecs),
         "is_before": offset is None,
+        "is_newest": offset is None and end is None,
         "links": _links(found.name, bounds, page),
     }
+
+
+def _several(found: TopicInfo, chosen: Sequence[PartitionInfo], place: dict[str, Any]) -> dict[str, Any]:
+    """Return a page of several partitions, or of what matches in one or several."""
+    online = [bounds for bounds in chosen if bounds.is_online][: scan.MOST_PARTITIONS]
+    corrupt: dict[str, None] = {}
+    reads = {one.id: partial(_read_past_corrupt, found.name, one.id, corrupt) for one in online}
+    context: dict[str, Any] = {"is_several": True, "left_out": len(chosen) - len(online)}
+    until = {one.id: min(place["until"].get(one.id, one.high_watermark), one.high_watermark) for one in online}
+    if place["find"]:
+        where = place["where"] or scan.WHERE[0]
+        page = scan.matching(reads, online, until, scan.matcher(place["find"], where))
+        context |= {"scanned": page.scanned, "unscanned": page.left}
+    elif place["since"] or place["time"] is not None:
+        page = scan.oldest(reads, online, place["since"] or _starts(found.name, online, place["time"]))
+    else:
+        page = scan.newest(reads, online, until)
+    return context | {
+        "corrupt": list(corrupt),
+        "records": _all_shown(found.name, page.records, []),
+        "is_newest": not (place["until"] or place["since"] or place["find"] or place["time"] is not None),
+        "links": _links_of_several(found.name, page, place),
+    }
+
+
+def _starts(topic: str, chosen: Sequence[PartitionInfo], timestamp: int) -> dict[int, int]:
+    """Return where records from this time on begin, in each partition that has some."""
+    found = ((one.id, current_log().offset_at(topic, one.id, timestamp)) for one in chosen)
+    return {number: offset for number, offset in found if offset is not None}
 
 
 def _read_past_corrupt(
@@ -115,6 +217,18 @@ def _read_past_corrupt(
             corrupt[str(error)] = None
             offset = error.next_offset
     return []
+
+
+def _links_of_several(topic: str, page: Found, place: dict[str, Any]) -> dict[str, str]:
+    kept = {name: place[name] for name in ("partition", "find", "where") if place[name] not in (None, "")}
+    links = {}
+    if page.older is not None:
+        links["more" if place["find"] else "older"] = _address(topic, **kept, until=scan.encode(page.older))
+    if page.newer is not None:
+        links["newer"] = _address(topic, **kept, since=scan.encode(page.newer))
+    if place["until"] or place["since"] or place["time"] is not None:
+        links["newest"] = _address(topic, **kept)
+    return links
 
 
 def _links(topic: str, bounds: PartitionInfo, page: Page) -> dict[str, str]:
@@ -131,9 +245,35 @@ def _links(topic: str, bounds: PartitionInfo, page: Page) -> dict[str, str]:
 
 def address(topic: str, partition: int, offset: int | None = None, before: int | None = None) -> str:
     """Return the URL of the page that starts at `offset` or ends before `before`; by default, the newest records."""
-    place: dict[str, Any] = {"topic": topic, "partition": partition, "offset": offset, "before": before}
-    query = urlencode({name: value for name, value in place.items() if value is not None})
+    return _address(topic, partition=partition, offset=offset, before=before)
+
+
+def _address(topic: str, **place: Any) -> str:
+    query = urlencode({"topic": topic, **{name: value for name, value in place.items() if value is not None}})
     return f"{reverse('admin:topics_records')}?{query}"
+
+
+@require_safe
+def download(request: HttpRequest) -> HttpResponse:
+    """Return the value of one record as it is stored."""
+    if not request.user.has_perm("topics.view_recordbatch"):
+        raise PermissionDenied
+    form = PlaceForm(request.GET)
+    if not form.is_valid():
+        raise Http404
+    topic, partition, offset = (form.cleaned_data[name] for name in ("topic", "partition", "offset"))
+    if partition is None or offset is None:
+        raise Http404
+    try:
+        found = current_log().read(topic, partition, offset, 1)
+    except StorageError as error:
+        return HttpResponse(f"{error}\n", status=503, content_type="text/plain")
+    if not found or found[0].offset != offset:
+        raise Http404
+    audit.note("payload_viewed", "topic", topic, offsets={str(partition): [offset, offset]})
+    name = quote(f"{topic}-{partition}-{offset}.bin", safe="")
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
+    return HttpResponse(found[0].value or b"", content_type="application/octet-stream", headers=headers)
 
 
 def _codecs(topic: str, stored: list[StoredRecord]) -> list[tuple[int, str]]:
@@ -147,8 +287,15 @@ def _codecs(topic: str, stored: list[StoredRecord]) -> list[tuple[int, str]]:
     return list(batches.order_by("-base_offset").values_list("base_offset", "codec")[: len(stored)])
 
 
-def _shown(record: StoredRecord, codecs: list[tuple[int, str]], decoder: Decoder) -> ShownRecord:
+def _all_shown(topic: str, records: Sequence[StoredRecord], codecs: list[tuple[int, str]]) -> list[ShownRecord]:
+    decoder = new_decoder()
+    return [_shown(topic, record, codecs, decoder) for record in records]
+
+
+def _shown(topic: str, record: StoredRecord, codecs: list[tuple[int, str]], decoder: Decoder) -> ShownRecord:
+    place: dict[str, Any] = {"partition": record.partition, "offset": record.offset}
     return ShownRecord(
+        partition=record.partition,
         offset=record.offset,
         timestamp=record.timestamp,
         moment=moment(record.timestamp),
@@ -156,4 +303,6 @@ def _shown(record: StoredRecord, codecs: list[tuple[int, str]], decoder: Decoder
         key=show(record.key, decoder),
         value=show(record.value, decoder),
         headers=[(name, show(content, decoder)) for name, content in record.headers],
+        path=f"/api/topics/{quote(topic, safe='')}/messages?{urlencode({**place, 'limit': 1})}",
+        download=f"{reverse('admin:topics_download')}?{urlencode({'topic': topic, **place})}",
     )

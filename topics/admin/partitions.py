@@ -61,7 +61,8 @@ class RecordBatchAdmin(EmbeddedOnlyAdmin, ReadOnlyAdmin, ModelAdmin):  # type: i
 
     def get_urls(self) -> Any:
         browse = path("records/", self.admin_site.admin_view(browser.records), name="topics_records")
-        return [browse, *super().get_urls()]
+        download = path("records/value/", self.admin_site.admin_view(browser.download), name="topics_download")
+        return [browse, download, *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RecordBatch]:
         rows: QuerySet[RecordBatch] = super().get_queryset(request)

@@ -7,6 +7,8 @@ import msgspec
 from topics.decoders import Decoder, Undecoded, new_decoder
 
 SHOWN = 4096
+PREVIEWED = 160
+DUMPED = 512
 # Longer JSON is shown without indentation: indenting all of it costs more than the rest of the page.
 MOST_INDENTED = 64 * 1024
 
@@ -20,9 +22,31 @@ class Shown(msgspec.Struct, frozen=True):
     is_cut: bool = False
     exact: str = ""
     is_exact_cut: bool = False
+    hex: str = ""
+
+    @property
+    def preview(self) -> str:
+        """The beginning, in one line."""
+        return " ".join((self.exact or self.text)[: 4 * PREVIEWED].split())[:PREVIEWED]
 
 
 def show(data: bytes | None, decoder: Decoder | None = None) -> Shown:
+    """Render bytes for display, and as a hex dump of at most DUMPED bytes."""
+    shown = _show(data, decoder)
+    return msgspec.structs.replace(shown, hex=hex_dump(data[:DUMPED])) if data else shown
+
+
+def hex_dump(data: bytes) -> str:
+    """Return sixteen bytes per line: their offset, their values, and those that are printable ASCII."""
+    lines = []
+    for start in range(0, len(data), 16):
+        part = data[start : start + 16]
+        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
+        lines.append(f"{start:04x}  {part.hex(' '):<47}  {text}")
+    return "\n".join(lines)
+
+
+def _show(data: bytes | None, decoder: Decoder | None = None) -> Shown:
     """Render bytes with a schema as JSON, UTF-8 as text, and the rest as base64; at most SHOWN characters."""
     if data is None:
         return Shown("null", "", 0)

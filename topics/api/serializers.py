@@ -168,6 +168,13 @@ class ReadParameters(ParameterSerializer):
     limit = IntegerParameter(
         min_value=1, max_value=1000, default=100, help_text="The maximum number of records in the response."
     )
+    key = serializers.CharField(
+        required=False,
+        max_length=1000,
+        trim_whitespace=False,
+        help_text="Only records with this key, as text or as a JSON string. At most 10,000 records are looked through; "
+        "the header `X-Takhin-Next` says where to go on.",
+    )
     decode = BooleanParameter(
         default="false",
         help_text="Show Avro keys and values as JSON, with their schema ids.",
@@ -176,6 +183,8 @@ class ReadParameters(ParameterSerializer):
     def validate(self, attrs: Any) -> Any:
         if "timestamp" in attrs and "offset" in attrs:
             raise serializers.ValidationError({"timestamp": "cannot be combined with offset"})
+        if "key" in attrs and "partition" not in attrs:
+            raise serializers.ValidationError({"key": "requires partition"})
         return attrs
 
 

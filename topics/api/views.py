@@ -2,11 +2,11 @@
 
 import base64
 import builtins
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
-import structlog
 from django.conf import settings
 from drf_spectacular.utils import extend_schema_view
 from msgspec import UNSET, UnsetType
@@ -31,7 +31,8 @@ from topics.log.errors import InvalidTopic
 from topics.log.records import DEFAULT_CONFIG, StoredRecord, TopicConfig, TopicInfo
 from topics.log.validation import MAX_READ_BYTES, fewer_partitions
 
-log = structlog.get_logger("takhin.topics")
+# How many records one search by key looks at, for how long, and how many at a time.
+MOST_LOOKED_AT, FIND_SECONDS, FIND_STEP = 10_000, 2.0, 1000
 # Maps the JSON fields of a topic's configuration to TopicConfig.
 CONFIG = {"retentionMs": "retention_ms", "retentionBytes": "retention_bytes"}
 # Maps Kafka's names of the same to both.
@@ -96,9 +97,14 @@ class TopicViewSet(ViewSet):
         wanted.is_valid(raise_exception=True)
         partition = wanted.validated_data.get("partition")
         numbers = range(count) if partition is None else [partition]
-        records = _read(topic, numbers, wanted.validated_data)
+        headers: dict[str, str] = {}
+        if (key := wanted.validated_data.get("key")) is not None:
+            records, following = _find(topic, numbers[0], key, wanted.validated_data)
+            headers["X-Takhin-Next"] = str(following)
+        else:
+            records = _read(topic, numbers, wanted.validated_data)
         decoder = new_decoder(request.auth) if wanted.validated_data["decode"] == "true" else None
-        return Response([_message(record, decoder) for record in records])
+        return Response([_message(record, decoder) for record in records], headers=headers)
 
     def shown(self, topics: Sequence[TopicInfo]) -> builtins.list[dict[str, Any]]:
         """Return the topics as a response has them."""
@@ -158,6 +164,31 @@ def _read(topic: str, partitions: Iterable[int], wanted: Mapping[str, Any]) -> l
         records += found
         room -= sum(len(record.key or b"") + len(record.value or b"") for record in found)
     return records
+
+
+def _find(topic: str, partition: int, key: str, wanted: Mapping[str, Any]) -> tuple[list[StoredRecord], int]:
+    """Return records with this key, and the offset of the first one that was not looked at."""
+    keys = {key.encode(), msgspec.json.encode(key)}
+    offset, timestamp = wanted.get("offset"), wanted.get("timestamp")
+    bounds = current_log().topic(topic).partitions[partition]
+    if timestamp is not None and (offset := current_log().offset_at(topic, partition, timestamp)) is None:
+        return [], bounds.high_watermark
+    found: list[StoredRecord] = []
+    deadline = time.monotonic() + FIND_SECONDS
+    looked_at = 0
+    following = bounds.first_offset if offset is None else offset
+    while looked_at < MOST_LOOKED_AT and time.monotonic() < deadline:
+        records = current_log().read(topic, partition, following, FIND_STEP)
+        if not records:
+            return found, max(following, bounds.high_watermark)
+        looked_at += len(records)
+        for record in records:
+            following = record.offset + 1
+            if record.key in keys:
+                found.append(record)
+                if len(found) == wanted["limit"]:
+                    return found, following
+    return found, following
 
 
 def _config(members: dict[str, Any], base: TopicConfig) -> TopicConfig:
