@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.management.commands import flush
 from django.db import connection
@@ -55,7 +55,8 @@ def nothing_slow() -> Iterator[None]:
     """What took most of the time, and shows nothing: to hash passwords as slowly as an attacker must, and to make
     content types, permissions and the list of static files anew for each test.
     """
-    lasting = {ContentType._meta.db_table, Permission._meta.db_table}
+    # The roles are part of the migrations.
+    lasting = {model._meta.db_table for model in (ContentType, Permission, Group, Group.permissions.through)}
 
     def sql_flush(style: Any, connection: Any, **options: Any) -> list[str]:
         tables = connection.introspection.django_table_names(only_existing=True, include_views=False)

@@ -347,21 +347,22 @@ def test_a_topic_is_made_changed_and_deleted_through_the_log(admin: Client, api:
 
     api.produce("invoices", [{"value": 1}] * 3)
     assert "4 partitions with 3 records" in _text(admin.get(f"{page}delete/"))
-    _text(admin.post(f"{page}delete/", {"post": "yes"}, follow=True))
+    _text(admin.post(f"{page}delete/", {"post": "yes", "name": "invoices"}, follow=True))
     assert api.get("/api/topics/invoices").status_code == 404
     assert not RecordBatch.objects.exists()
 
 
-def test_topics_are_deleted_from_the_list(admin: Client, api: Api) -> None:
-    for name in ("a", "b", "c"):
-        api.create_topic(name)
-    doomed = list(Topic.objects.exclude(name="b"))
+def test_a_topic_is_deleted_only_if_its_name_is_typed(admin: Client, api: Api, topic: str) -> None:
+    address = f"{TOPICS}{Topic.objects.get().pk}/delete/"
+    assert "delete_selected" not in _text(admin.get(TOPICS))
 
-    assert "6 partitions" not in _act(admin, "delete_selected", doomed, TOPICS)
-    picked = {"action": "delete_selected", "_selected_action": [row.pk for row in doomed], "post": "yes"}
-    _text(admin.post(TOPICS, picked, follow=True))
+    for typed in ({}, {"name": ""}, {"name": "Orders"}):
+        page = html.unescape(_text(admin.post(address, {"post": "yes", **typed}, follow=True)))
+        assert "Not deleted: type the topic's name, orders, to confirm." in page
+    assert api.get("/api/topics/orders").status_code == 200
 
-    assert [topic["name"] for topic in api.get("/api/topics").json()] == ["b"]
+    admin.post(address, {"post": "yes", "name": "orders"})
+    assert api.get("/api/topics/orders").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -515,13 +516,8 @@ def test_who_revoked_a_key_is_written_down(admin: Client) -> None:
     assert "key_revoked" in _text(admin.get(f"{KEYS}{keys[0].pk}/history/"))
 
 
-@pytest.mark.parametrize("is_in_list", [True, False])
-def test_who_deleted_a_topic_is_written_down(admin: Client, api: Api, topic: str, is_in_list: bool) -> None:
-    row = Topic.objects.get()
-    if is_in_list:
-        admin.post(TOPICS, {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"})
-    else:
-        admin.post(f"{TOPICS}{row.pk}/delete/", {"post": "yes"})
+def test_who_deleted_a_topic_is_written_down(admin: Client, api: Api, topic: str) -> None:
+    admin.post(f"{TOPICS}{Topic.objects.get().pk}/delete/", {"post": "yes", "name": topic})
 
     assert not Topic.objects.exists()
     (entry,) = AuditEntry.objects.filter(event="topic_deleted")

@@ -67,6 +67,8 @@ class BoundedChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.full_result_count = self.result_count
+        self.result_list = list(self.result_list)
+        self.model_admin.complete(self.result_list)  # type: ignore[attr-defined]
 
 
 class BoundedAdmin(Admin):
@@ -82,6 +84,9 @@ class BoundedAdmin(Admin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BoundedChangeList
+
+    def complete(self, rows: list[Any]) -> None:
+        """Add to the rows of one page what is too costly for all."""
 
     def audit_name(self, obj: Any) -> str:
         """Return the name under which the audit log knows the object."""

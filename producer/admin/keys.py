@@ -1,34 +1,40 @@
 """Create API keys, show each secret once, and revoke keys."""
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
 from core import audit
 from core.admin.base import BoundedAdmin, OutsideTransactionAdmin
+from core.admin.times import ago
 from core.database import transactions
 from core.errors import StorageError
 from producer import authentication
 from producer.models import ApiKey, Scope
 
 QUOTAS = ("requests_per_second", "records_per_second", "bytes_per_second")
+# How long a new key lives, unless its creator chooses otherwise.
+LIFETIME = timedelta(days=90)
 STATE_COLOURS = {"Usable": "success", "Expired": "warning", "Revoked": "danger"}
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     scopes = forms.MultipleChoiceField(
         choices=Scope.choices,
-        initial=list(Scope.values),
+        initial=[],
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         error_messages={"required": "Choose at least one scope."},
     )
@@ -42,6 +48,15 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         if self.instance.pk is not None:
             self.initial["scopes"] = self.instance.scopes.split(",")
+        else:
+            # The least that makes sense is for its creator to choose.
+            self.initial.update(topics="", expires_at=timezone.now() + LIFETIME)
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if ApiKey.objects.usable().filter(name=name).exclude(pk=self.instance.pk).exists():
+            raise ValidationError("Another usable key has this name. Logs and lists tell keys apart by it.")
+        return name
 
     def clean_scopes(self) -> str:
         return ",".join(self.cleaned_data["scopes"])
@@ -54,7 +69,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 class ApiKeyAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: ignore[misc]
     audit_kind = "key"
     form = ApiKeyForm
-    list_display = ("name", "shown_prefix", "state", "scopes", "topics", "expires_at", "revoked_at", "last_used_at")
+    list_display = ("name", "shown_prefix", "state", "scopes", "topics", "expires", "revoked", "last_used")
     search_fields = ("name", "prefix")
     search_help_text = "Part of a key's name or prefix"
     readonly_fields = ("shown_prefix", "created_at", "revoked_at", "last_used_at")
@@ -116,6 +131,18 @@ class ApiKeyAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: i
         for key in rows:
             self.log_change(request, key, "Revoked.")
         return rows
+
+    @admin.display(description="expires", ordering="expires_at")
+    def expires(self, key: ApiKey) -> SafeString:
+        return ago(key.expires_at)
+
+    @admin.display(description="revoked", ordering="revoked_at")
+    def revoked(self, key: ApiKey) -> SafeString:
+        return ago(key.revoked_at)
+
+    @admin.display(description="last used", ordering="last_used_at")
+    def last_used(self, key: ApiKey) -> SafeString:
+        return ago(key.last_used_at)
 
     @admin.display(description="prefix")
     def shown_prefix(self, key: ApiKey) -> str:

@@ -224,8 +224,9 @@ def _links_of_several(topic: str, page: Found, place: dict[str, Any]) -> dict[st
     links = {}
     if page.older is not None:
         links["more" if place["find"] else "older"] = _address(topic, **kept, until=scan.encode(page.older))
-    if page.newer is not None:
-        links["newer"] = _address(topic, **kept, since=scan.encode(page.newer))
+    newer = page.newer if place["find"] or not place["until"] else place["until"]
+    if newer is not None:
+        links["newer"] = _address(topic, **kept, since=scan.encode(newer))
     if place["until"] or place["since"] or place["time"] is not None:
         links["newest"] = _address(topic, **kept)
     return links

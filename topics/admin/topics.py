@@ -4,9 +4,10 @@ from collections import Counter
 from typing import Any, ClassVar
 
 import msgspec
-from django.contrib import admin
-from django.db.models import Count, F, QuerySet, Sum
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.db.models import Count, F, Max, OuterRef, QuerySet, Subquery, Sum
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -17,6 +18,7 @@ from unfold.decorators import display
 
 from core import audit
 from core.admin.base import BoundedAdmin, OutsideTransactionAdmin
+from core.admin.times import ago_ms
 from core.formatting import span
 from topics.admin import browser, log_queryset
 from topics.admin.forms import NewLogTopicForm, NewTopicForm, TopicForm
@@ -25,7 +27,7 @@ from topics.log import current_log
 from topics.log.embedded.log import is_embedded
 from topics.log.errors import TopicNotFound
 from topics.log.records import DEFAULT_CONFIG, PartitionInfo, TopicInfo
-from topics.models import Topic
+from topics.models import Partition, RecordBatch, Topic
 
 # The list of partitions shows the rest.
 MOST_PARTITIONS_SHOWN = 100
@@ -55,6 +57,7 @@ class BaseTopicAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type
     """What every log supports."""
 
     audit_kind = "topic"
+    delete_confirmation_template = "topics/delete.html"
     form = TopicForm
     add_form: type[TopicForm] = NewTopicForm
     add_fields = ("name", "partitions", "retention_ms", "retention_bytes")
@@ -90,6 +93,23 @@ class BaseTopicAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type
         current_log().create_topic(obj.name, partitions, config)
         audit.note("topic_created", "topic", obj.name, partitions=partitions)
         obj.pk = self.primary_key(obj.name)
+
+    def _delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None) -> HttpResponse:
+        """Delete only if the topic's name was typed."""
+        found = self.get_object(request, unquote(object_id))
+        may = found is not None and self.has_delete_permission(request, found)
+        if request.method == "POST" and found is not None and may and request.POST.get("name") != found.name:
+            text = f"Not deleted: type the topic's name, {found.name}, to confirm."
+            self.message_user(request, text, messages.WARNING)
+            return HttpResponseRedirect(request.get_full_path())
+        response: HttpResponse = super()._delete_view(request, object_id, extra_context)
+        return response
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """Topics are deleted one by one, on their own pages, where their names are typed."""
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
 
     def delete_model(self, request: HttpRequest, obj: Topic) -> None:
         current_log().delete_topic(obj.name)
@@ -131,13 +151,18 @@ class BaseTopicAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type
 class EmbeddedTopicAdmin(BaseTopicAdmin):
     """Topics of the embedded log, from its tables."""
 
-    list_display = ("name", "partition_count", "record_count", "stored", "kept", "created_at", "browse")
+    list_display = ("name", "partition_count", "record_count", "stored", "per_partition", "newest", "kept", "browse")
     fields = ("name", "retention_ms", "retention_bytes", "created_at", "partitions_shown")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Topic]:
         records = Sum(F("partitions__next_offset") - F("partitions__first_offset"))
         found: QuerySet[Topic] = super().get_queryset(request)
-        return found.annotate(counted=Count("partitions"), records=records, size=Sum("partitions__stored_bytes"))
+        return found.annotate(
+            counted=Count("partitions"),
+            records=records,
+            size=Sum("partitions__stored_bytes"),
+            largest=Max("partitions__stored_bytes"),
+        )
 
     def primary_key(self, name: str) -> Any:
         return Topic.objects.only("pk").get(name=name).pk
@@ -145,6 +170,26 @@ class EmbeddedTopicAdmin(BaseTopicAdmin):
     @admin.display(description="stored")
     def stored(self, topic: Any) -> str:
         return filesizeformat(topic.size or 0)
+
+    @admin.display(description="largest partition")
+    def per_partition(self, topic: Any) -> str:
+        return filesizeformat(topic.largest or 0)
+
+    def complete(self, rows: list[Any]) -> None:
+        """Look only at the newest batch of each partition, which an index finds."""
+        batches = RecordBatch.objects.filter(partition=OuterRef("pk")).order_by("-base_offset")
+        partitions = Partition.objects.filter(topic__in=[topic.pk for topic in rows]).order_by()
+        newest = partitions.annotate(newest=Subquery(batches.values("max_timestamp")[:1]))
+        found: dict[int, int] = {}
+        for topic_id, at in newest.exclude(newest=None).values_list("topic_id", "newest"):
+            found[topic_id] = max(at, found.get(topic_id, at))
+        for topic in rows:
+            topic.newest_at = found.get(topic.pk)
+
+    @admin.display(description="newest record")
+    def newest(self, topic: Any) -> SafeString | str:
+        at = getattr(topic, "newest_at", None)
+        return "" if at is None else ago_ms(at)
 
     @admin.display(description="partitions")
     def partitions_shown(self, topic: Any) -> str:
