@@ -21,8 +21,21 @@ DATABASES = ("sqlite", "postgres", "postgresql")
 NOT_PROPERTIES = re.compile(r"KAFKA_(SERVICE_(HOST|PORT).*|PORT(_\d+_(TCP|UDP).*)?|HOME|[A-Z0-9_]*OPTS)")
 
 
+# The variables that were read, and those that others read.
+KNOWN = {"TAKHIN_CRASH_AT"}
+# Of the example clients, which may run in the same environment.
+NOT_OURS = {"TAKHIN_URL", "TAKHIN_KEY"}
+
+
+def unknown() -> list[str]:
+    """Return the TAKHIN_ variables that are set and that nothing reads."""
+    given = {name for name in os.environ if name.startswith("TAKHIN_") and os.environ[name].strip()}
+    return sorted(name for name in given - NOT_OURS if name.removesuffix("_FILE") not in KNOWN)
+
+
 def text(name: str, default: str) -> str:
     """Return the variable's text, or the default if it is unset or empty."""
+    KNOWN.add(name)
     return os.environ.get(name, "").strip() or _text_of_file(f"{name}_FILE") or default
 
 

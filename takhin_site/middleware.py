@@ -43,9 +43,12 @@ class RequestLog:
         if request.path_info.startswith("/api/") and request.path_info.endswith("/"):
             request.path_info = request.path_info.rstrip("/")
         with tracing.about(request_id):
-            audit.current_request.set(request)
-            with spans.request_span(f"{request.method} {observation.endpoint_of(request.path_info)}", request.META):
-                response = self._respond(request)
+            token = audit.current_request.set(request)
+            try:
+                with spans.request_span(f"{request.method} {observation.endpoint_of(request.path_info)}", request.META):
+                    response = self._respond(request)
+            finally:
+                audit.current_request.reset(token)
             response.headers["X-Request-Id"] = request_id
             headers.add(request, response)
             if not response.streaming and "Content-Length" not in response.headers:

@@ -49,7 +49,7 @@ def _shown(request: HttpRequest) -> dict[str, Any]:
             "charts": _charts(series),
             "codes": [(code, int(count), _rejections(code)) for code, count in codes.most_common(MOST_CODES)],
             "topics": [_topic(one) for one in traffic.topics()],
-            "topic_count": len(current_log().topic_names()),
+            "topic_count": f"{len(current_log().topic_names()):,}",
         }
     except StorageError as error:
         shown["problems"] += [("log", str(error))]

@@ -150,7 +150,4 @@ class ApiKeyAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: i
 
     @display(description="state", label=STATE_COLOURS)  # type: ignore[untyped-decorator]
     def state(self, key: ApiKey) -> str:
-        if key.revoked_at is not None:
-            return "Revoked"
-        is_expired = key.expires_at is not None and key.expires_at <= timezone.now()
-        return "Expired" if is_expired else "Usable"
+        return key.state

@@ -7,9 +7,9 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils.http import urlencode
 
-from producer.admin.export import query_of
 from producer.models import ProduceRequest, RequestMode
 from producer.pipeline.dialects import DIALECTS
+from producer.queue.export import query_of
 
 # A longer body is sent from the file that the page offers for download.
 MOST_INLINE = 4096

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from registry.subjects import topic_of
 
@@ -62,6 +63,14 @@ class ApiKey(models.Model):
     def clean(self) -> None:
         check_scopes(self.scopes)
         check_patterns(self.topics)
+
+    @property
+    def state(self) -> str:
+        """Usable, Expired or Revoked."""
+        if self.revoked_at is not None:
+            return "Revoked"
+        is_expired = self.expires_at is not None and self.expires_at <= timezone.now()
+        return "Expired" if is_expired else "Usable"
 
     def issue_secret(self) -> str:
         """Give this unsaved key a new secret and return it. The secret cannot be recovered later."""

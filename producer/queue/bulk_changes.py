@@ -1,6 +1,7 @@
 """Retry or cancel many requests in the background, a few in each commit. Another process goes on if this one dies."""
 
 import threading
+from collections.abc import Callable
 
 import structlog
 from django.db import close_old_connections
@@ -40,8 +41,8 @@ def _run_quietly(pk: int) -> None:
         close_old_connections()
 
 
-def run(pk: int) -> None:
-    """Make the rest of the change. Raises StorageUnavailable, OutcomeUnknown."""
+def run(pk: int, progress: Callable[[int], object] = lambda steps: None) -> BulkChange:
+    """Make the rest of the change, and return it. Raises StorageUnavailable, OutcomeUnknown."""
     change = BulkChange.objects.get(pk=pk)
     change.owner = transactions.commit(change.claim)
     ids = change.read_ids()
@@ -57,9 +58,11 @@ def run(pk: int) -> None:
         try:
             changed = transactions.commit(step)
         except Overtaken:
-            return
+            return change
         _announce(change.action, changed)
+        progress(len(chosen))
     log.info("bulk_change_done", change=pk, action=change.action, changed=change.changed, total=change.total)
+    return change
 
 
 def _step(change: BulkChange, chosen: list[str]) -> list[str]:

@@ -1,17 +1,19 @@
+import json
 from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from core import audit
+from core.commands import OutputCommand
 from core.database import transactions
 from core.durations import parse_duration
 from producer.models import ApiKey, Scope
 
 
-class Command(BaseCommand):
+class Command(OutputCommand):
     help = "Create an API key and print its secret on the last line. The secret is shown only once."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -28,6 +30,7 @@ class Command(BaseCommand):
             parser.add_argument(
                 f"--{unit}-per-second", type=int, metavar="N", help=f"most {unit} per second (default: the server's)"
             )
+        super().add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> str:
         expires = options["expires"]
@@ -49,6 +52,8 @@ class Command(BaseCommand):
             raise CommandError("; ".join(_sentences(error))) from error
         transactions.commit(key.save)
         audit.note("key_created", "key", key.prefix, called=key.name, scopes=key.scopes, topics=key.topics)
+        if options["json"]:
+            return json.dumps({"prefix": key.prefix, "secret": secret, "expiresAt": key.expires_at}, default=str)
         until = f"until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "until it is revoked"
         self.stderr.write(
             f"Created key {key.name}: scopes {key.scopes}, topics {key.topics}, valid {until}. "

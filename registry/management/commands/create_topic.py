@@ -2,9 +2,10 @@ import argparse
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from core import audit
+from core.commands import OutputCommand
 from core.errors import StorageError
 from registry import topic_settings
 from topics.log import current_log
@@ -12,7 +13,7 @@ from topics.log.errors import TopicExists
 from topics.log.records import TopicConfig
 
 
-class Command(BaseCommand):
+class Command(OutputCommand):
     help = "Create a topic."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -22,8 +23,9 @@ class Command(BaseCommand):
         parser.add_argument("--retention-bytes", type=positive, help="keep this many stored bytes in each partition")
         parser.add_argument("--no-schemas", action="store_true", help="do not let produce requests register schemas")
         parser.add_argument("--if-not-exists", action="store_true", help="succeed if the topic already exists")
+        super().add_arguments(parser)
 
-    def handle(self, *args: Any, **options: Any) -> str:
+    def handle(self, *args: Any, **options: Any) -> None:
         name = options["name"]
         config = TopicConfig(options["retention_ms"], options["retention_bytes"])
         try:
@@ -32,11 +34,14 @@ class Command(BaseCommand):
             audit.note("topic_created", "topic", name, partitions=len(topic.partitions))
         except TopicExists as error:
             if options["if_not_exists"]:
-                return f"Topic {name} already exists."
+                self.tell(options, {"name": name, "created": False}, f"Topic {name} already exists.")
+                return
             raise CommandError(str(error)) from error
         except StorageError as error:
             raise CommandError(str(error)) from error
-        return f"Created topic {name} with {len(topic.partitions)} partitions."
+        count = len(topic.partitions)
+        value = {"name": name, "created": True, "partitions": count}
+        self.tell(options, value, f"Created topic {name} with {count} partitions.")
 
 
 def positive(text: str) -> int:
