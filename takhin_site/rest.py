@@ -22,6 +22,11 @@ DESCRIPTION = {
         {"name": "health", "description": "For probes. No API key is required."},
     ],
     "OAS_VERSION": "3.1.1",
+    "SERVERS": [{"url": "/", "description": "The server that this description comes from."}],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "core.api.postprocessing.improve",
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],

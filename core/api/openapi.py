@@ -24,7 +24,7 @@ PROBLEMS = {
     410: ("offset_out_of_range", "offset out of range", "offset 3 is no longer kept: the first kept offset is 10"),
     413: ("body_too_large", "request body too large", "the body as sent must be at most 10485760 bytes"),
     415: ("unsupported_content_type", "unsupported content type: text/html", "Content-Type 'text/html' is not one of"),
-    429: ("throttled", "Request was throttled.", "Request was throttled."),
+    429: ("quota_exceeded", "quota exceeded", "this API key may send 100 requests per second"),
     500: ("internal_error", "internal error", "see the server log for this X-Request-Id"),
     502: ("log_refused", "log refused", "the Kafka cluster refused this server (TOPIC_AUTHORIZATION_FAILED)"),
     503: ("log_unavailable", "log unavailable", "the database cannot be reached or is busy"),
