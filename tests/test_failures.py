@@ -488,3 +488,14 @@ def test_viewers_change_nothing(api: Api, topic: str) -> None:
     viewer.post(REQUESTS, {"action": "retry_failed", "_selected_action": [row.pk], "confirmed": "1"})
 
     assert ProduceRequest.objects.get().status == Status.FAILED
+
+
+def test_names_are_shown_unchanged(admin: Client, api: Api) -> None:
+    api.create_topic("lower.Case", 1)
+    row = submit(api, "lower.Case", [{"value": 1}])
+
+    page = _text(admin.get(_detail(row)))
+
+    assert row.pk.capitalize() not in page
+    assert "Lower.Case" not in page
+    assert "Produce requests" in page

@@ -14,3 +14,17 @@ document.addEventListener("htmx:beforeSwap", (event) => {
     if (event.target.id !== "dashboard") return;
     for (const canvas of event.target.querySelectorAll("canvas")) Chart.getChart(canvas)?.destroy();
 });
+// Enter opens the first result of a search, unless another one was chosen with the arrow keys.
+document.addEventListener(
+    "keydown",
+    (event) => {
+        if (event.key !== "Enter" || !event.target.matches("[x-ref=searchInputCommand]")) return;
+        const results = document.getElementById("command-results");
+        const first = results.querySelector("li a");
+        if (first === null || results.querySelector("li.active") !== null) return;
+        event.preventDefault();
+        event.stopPropagation();
+        window.location = first.href;
+    },
+    true,
+);

@@ -1,0 +1,173 @@
+"""The admin is usable with a keyboard, on narrow screens, in the dark and with a screen reader, as axe-core judges."""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect
+
+from devservers.takhin import LiveServer
+from tests.test_browser import CHROMIUM, Screens, browser
+
+__all__ = ["browser"]
+AXE = "axe-core@4.11.0"
+pytestmark = [
+    pytest.mark.no_database,
+    pytest.mark.skipif(CHROMIUM is None or shutil.which("npm") is None, reason="chromium or npm is missing"),
+]
+REQUESTS = "/admin/producer/producerequest/"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    server = LiveServer(tmp_path_factory.mktemp("console") / "data").start("--demo")
+    for name in ("orders", "Payments.with-a-rather-long-name.dlq"):
+        server.create_topic(name)
+        for number in range(30):
+            server.produce(name, [{"key": f"cust-{number}", "value": {"n": number, "text": "x" * 200}}])
+        server.produce(name, [{"value": 1}, {"value": 1, "partition": 99}], **{"async": "true"})
+        server.produce(name, [{"value": 1, "partition": 99}], **{"async": "true"})
+    schema = json.dumps({"type": "record", "name": "Order", "fields": [{"name": "id", "type": "int"}]})
+    for subject in ("orders-value", "orders-key"):
+        requests.post(f"{server.url}/registry/subjects/{subject}/versions", json={"schema": schema}, timeout=10)
+    headers = {"X-Request-Id": "order-4711"}
+    requests.post(f"{server.url}/api/topics/nowhere/produce", json={"records": [{}]}, headers=headers, timeout=10)
+    # Sums and rejections are saved every few seconds.
+    time.sleep(11)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def failed(server: LiveServer) -> str:
+    return str(json.loads(server.manage("list_requests", "--status", "partial", "--json"))[0]["requestId"])
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("axe")
+    subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", AXE], cwd=folder, check=True, timeout=120)
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+def screens(failed: str) -> dict[str, str]:
+    detail = f"{REQUESTS}{failed.replace('_', '_5F')}/"
+    return {
+        "dashboard": "/admin/",
+        "requests": REQUESTS,
+        "request": f"{detail}change/",
+        "retry": f"{detail}retry/",
+        "failures": f"{REQUESTS}failures/",
+        "produce": f"{REQUESTS}produce/?topic=orders",
+        "records": "/admin/topics/recordbatch/records/?topic=orders",
+        "topics": "/admin/topics/topic/",
+        "topic": "/admin/topics/topic/2/change/",
+        "delete": "/admin/topics/topic/2/delete/",
+        "subjects": "/admin/registry/subjectversion/",
+        "subject": "/admin/registry/subjectversion/subject/?subject=orders-value",
+        "rejections": "/admin/core/rejection/",
+        "audit": "/admin/core/auditentry/",
+        "new-key": "/admin/producer/apikey/add/",
+    }
+
+
+def opened(browser: Browser, server: LiveServer, width: int, scheme: str) -> Screens:
+    found = Screens(browser, server, scheme)
+    found.page.set_viewport_size({"width": width, "height": 900})
+    found.log_in()
+    return found
+
+
+def violations(page: Page, axe: str) -> list[str]:
+    page.evaluate(axe)
+    result: Any = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{one['id']}: {node['html'][:200]} {node['failureSummary'][:300]}"
+        for one in result["violations"]
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"][:3]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_reports_nothing_serious(browser: Browser, server: LiveServer, failed: str, axe: str, scheme: str) -> None:
+    seen = opened(browser, server, 1440, scheme)
+
+    found = {name: violations(seen.open(path), axe) for name, path in screens(failed).items()}
+
+    assert {name: one for name, one in found.items() if one} == {}
+    assert seen.troubles == []
+
+
+@pytest.mark.parametrize("width", [1440, 1280, 390])
+def test_pages_fit_the_screen(browser: Browser, server: LiveServer, failed: str, width: int) -> None:
+    seen = opened(browser, server, width, "light")
+
+    wide = {}
+    for name, path in screens(failed).items():
+        page = seen.open(path)
+        most = page.evaluate("document.scrollingElement.scrollWidth")
+        if most > width:
+            wide[name] = most
+    assert wide == {}
+
+
+def test_the_list_of_requests_shows_all_columns_at_1280(browser: Browser, server: LiveServer) -> None:
+    page = opened(browser, server, 1280, "light").open(REQUESTS)
+
+    last = page.locator("#result_list thead th").last
+    box = last.bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= 1280
+    expect(page.get_by_text("unknown_partition").first).to_be_visible()
+
+
+def test_twenty_records_fit_on_a_screen(browser: Browser, server: LiveServer) -> None:
+    page = opened(browser, server, 1440, "light").open("/admin/topics/recordbatch/records/?topic=orders")
+
+    rows = page.locator("tr[id^=offset-]")
+    boxes = [rows.nth(number).bounding_box() for number in range(20)]
+    assert all(box is not None and box["height"] <= 34 for box in boxes)
+
+
+def test_a_request_is_found_with_the_keyboard_alone(browser: Browser, server: LiveServer, failed: str) -> None:
+    page = opened(browser, server, 1440, "light").open("/admin/topics/topic/")
+
+    page.keyboard.press("Control+k")
+    page.keyboard.type(failed.upper())
+    expect(page.locator("#command-results").get_by_text(failed)).to_be_visible()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**{REQUESTS}*/change/")
+
+    expect(page.get_by_text("Only 1 of 2 records were written").first).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("term", "shown"),
+    [("order-4711", "404 topic_not_found"), ("orders/0/1", "Record"), ("orders-val", "Subject"), ("payments", "Topic")],
+)
+def test_the_search_finds_what_operators_have(browser: Browser, server: LiveServer, term: str, shown: str) -> None:
+    page = opened(browser, server, 1440, "light").open("/admin/")
+
+    page.keyboard.press("Control+k")
+    page.keyboard.type(term)
+
+    expect(page.locator("#command-results").get_by_text(shown).first).to_be_visible()
+
+
+def test_the_dashboard_refreshes_itself(browser: Browser, server: LiveServer) -> None:
+    seen = opened(browser, server, 1440, "light")
+    page = seen.open("/admin/")
+    expect(page.get_by_role("link", name="Payments.with-a-rather-long-name.dlq")).to_be_visible()
+    server.create_topic("fresh")
+    server.produce("fresh", [{"value": 1}])
+
+    expect(page.get_by_role("link", name="fresh")).to_be_visible(timeout=40_000)
+
+    expect(page.locator("canvas.chart").first).to_be_visible()
+    assert seen.troubles == []
