@@ -168,7 +168,9 @@ def sync(bench: Bench) -> None:
         at_rest = load.memory_mib(server.process_ids())
         for count, counts in ((1, (1, 4, 16, 64)), (100, (1, 4, 16, 64)), (1000, (1, 4, 16)), (10_000, (1, 4))):
             for connections in counts:
-                bench.row(_records(count), server, connections, count)
+                found = bench.row(_records(count), server, connections, count)
+                if (count, connections) == (1, 16):
+                    of_one = found.cpu
         for codec in ("gzip", "snappy", "lz4", "zstd"):
             bench.row(f"1000 records stored as {codec}", server, 4, 1000, query=f"?compression={codec}")
         lines = [b"\n".join(json.dumps(one).encode() for one in json.loads(body)["records"]) for body in bodies(1000)]
@@ -189,6 +191,12 @@ def sync(bench: Bench) -> None:
         bench.row("read 1000 records", server, 1, 1000, method="GET", path=messages, query=f"{query}1000", sent=[b""])
         now = load.memory_mib(server.process_ids())
         bench.say(f"\nMemory of all processes: {at_rest:.0f} MiB at rest, {now:.0f} MiB after these loads.")
+    counting = [sys.executable, "-m", "bench.counting"]
+    cost = float(subprocess.run(counting, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    share = cost / of_one / 10
+    bench.say(
+        f"\nTo count a request with 1 record for metrics takes {cost:.1f} µs, {share:.1f} % of its processor time."
+    )
 
 
 def variants(bench: Bench) -> None:

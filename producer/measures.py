@@ -5,7 +5,7 @@ from collections import Counter as Counts
 from core.metrics import Counter, Histogram, topic_label
 from core.metrics.values import SECONDS
 from producer.errors import RecordFailure
-from producer.models.outcomes import Outcome, Outcomes
+from producer.models.outcomes import Outcomes
 
 REQUESTS = Counter(
     "takhin_produce_requests_total",
@@ -37,6 +37,14 @@ QUOTA_REJECTIONS = Counter("takhin_quota_rejections_total", "Requests that were 
 
 def count_records(topic: str, outcomes: Outcomes, earlier: Outcomes | None = None) -> None:
     """Count the outcomes of a request's records, except those that an earlier attempt has written."""
+    if earlier is None and not outcomes.have_topics:
+        # Nearly all requests.
+        failed = len(outcomes.failures)
+        if failed:
+            RECORDS.add(topic_label(topic), "failed", amount=failed)
+        if failed < len(outcomes):
+            RECORDS.add(topic_label(topic), "written", amount=len(outcomes) - failed)
+        return
     counts = _by_topic(topic, outcomes)
     if earlier is not None:
         before = _by_topic(topic, earlier)
@@ -47,8 +55,7 @@ def count_records(topic: str, outcomes: Outcomes, earlier: Outcomes | None = Non
 
 
 def _by_topic(topic: str, outcomes: Outcomes) -> Counts[tuple[str, str]]:
-    first: Outcome | None = next(iter(outcomes), None)
-    if first is None or not isinstance(first.topic, str):
+    if not outcomes.have_topics:
         failed = len(outcomes.failures)
         return Counts({(topic, "written"): len(outcomes) - failed, (topic, "failed"): failed})
     return Counts((str(one.topic), "failed" if isinstance(one, RecordFailure) else "written") for one in outcomes)

@@ -96,11 +96,15 @@ def test_it_works(server: InstalledServer, tmp_path: Path) -> None:
 
 def test_the_commands_of_the_readme_work(server: InstalledServer) -> None:
     commands = re.findall(r"^\.venv/bin/takhin (.+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert [command.split()[0] for command in commands] == ["migrate", "create_topic", "create_api_key"]
+    names = ["migrate", "create_topic", "create_api_key", "backup", "restore"]
+    assert [command.split()[0] for command in commands] == names
+    commands = [command.replace("/backups", str(server.folder)) for command in commands]
     printed = [server.manage(*command.replace("'", "").split()) for command in commands]
 
     assert printed[1] == "Created topic orders with 6 partitions.\n"
     assert printed[2].splitlines()[-1].startswith("tk_")
+    assert printed[3].startswith("Backed up to ")
+    assert printed[4].startswith("Restored ")
 
 
 def test_an_invalid_setting_is_one_line(server: InstalledServer) -> None:

@@ -17,7 +17,7 @@ def test_a_default_is_what_leaving_the_parameter_out_means(parameter: Parameter)
 
 @pytest.mark.no_database
 def test_every_option_has_its_parameter() -> None:
-    assert {parameter.option for parameter in PARAMETERS} == {*Options.__struct_fields__} - {"topics"}
+    assert {parameter.option for parameter in PARAMETERS} == {*Options.__struct_fields__} - {"topics", "trace"}
 
 
 @pytest.mark.parametrize(

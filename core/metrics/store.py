@@ -127,10 +127,10 @@ class Store:
                 if not one.is_gauge and (index := self.allocate(one.key, one.width)):
                     adopted = values[one.index : one.index + one.width].tolist()
                     with self.lock:
-                        for offset, value in enumerate(adopted):
-                            self.values[index + offset] += value
                         before = self._adopted.get(one.key) or [0.0] * one.width
                         self._adopted[one.key] = [a + b for a, b in zip(before, adopted, strict=True)]
+                    for offset, value in enumerate(adopted):
+                        self.values[index + offset] += value
         path.unlink(missing_ok=True)
 
     def end(self) -> None:

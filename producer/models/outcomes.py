@@ -48,6 +48,11 @@ class Outcomes:
         return len(self._all)
 
     @property
+    def have_topics(self) -> bool:
+        """Whether they are of a request to several topics."""
+        return bool(self._all) and isinstance(self._all[0].topic, str)
+
+    @property
     def written_count(self) -> int:
         return len(self._all) - len(self.failures)
 
