@@ -10,9 +10,10 @@ from core.database import transactions
 from core.models import Rejection
 
 MOST_KEPT = 1000
-# What the audit log counts, of all that is rejected: attempts at what is not allowed, or too much of it.
-AUDITED = (401, 403, 429)
+# How many combinations of key, topic and code the audit log counts each minute.
 MOST_AUDITED = 50
+# How many are told apart meanwhile. Clients choose the topics that they may not use.
+MOST_COUNTED = 1000
 
 
 class Rejections:
@@ -26,8 +27,9 @@ class Rejections:
     def note(self, rejection: Rejection) -> None:
         with self._lock:
             self._new.append(rejection)
-            if rejection.status in AUDITED:
-                self._counted[rejection.key, rejection.topic, rejection.code] += 1
+            place = rejection.key, rejection.topic, rejection.code
+            if place in self._counted or len(self._counted) < MOST_COUNTED:
+                self._counted[place] += 1
 
     def save(self) -> None:
         """Save what is new, and delete what is too old. Raises StorageUnavailable, OutcomeUnknown."""

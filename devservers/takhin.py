@@ -71,6 +71,17 @@ class LiveServer:
                 start_new_session=True,
             )
 
+    def launch_worker(self, **environment: str) -> "subprocess.Popen[bytes]":
+        """Start a worker of its own on this server's data."""
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                self.command("run_produce_worker"),
+                cwd=self.root,
+                env={**self.environment, **environment},
+                stdout=log,
+                stderr=log,
+            )
+
     def wait_until_ready(self, status: int = 200) -> None:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:

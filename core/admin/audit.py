@@ -38,6 +38,7 @@ class ObjectFilter(TextFilter):  # type: ignore[misc]
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
+    empty_text = "Changes, logins, rejections and views of payloads appear here."
     list_display = ("when", "event", "actor", "kind", "name", "outcome", "client")
     list_filter = (KindFilter, ObjectFilter)
     list_filter_submit = True

@@ -81,6 +81,8 @@ class BoundedAdmin(Admin):
 
     # What the audit log calls these objects.
     audit_kind = ""
+    # What an empty list says: what would fill it.
+    empty_text = ""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BoundedChangeList

@@ -11,6 +11,7 @@ from core.models import Rejection
 
 @admin.register(Rejection)
 class RejectionAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
+    empty_text = "The last 1,000 requests that were rejected with a 4xx appear here, within seconds."
     list_display = ("when", "status", "code", "method", "path", "key", "client", "request_id")
     search_fields = ("request_id__exact", "topic__exact", "key__startswith", "code__exact")
     search_help_text = "X-Request-Id, topic, key or code"

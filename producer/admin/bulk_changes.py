@@ -16,6 +16,7 @@ REFRESH_SECONDS = 2
 
 @admin.register(BulkChange)
 class BulkChangeAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
+    empty_text = "Retries and cancellations of many requests appear here."
     list_display = ("created_at", "action", "user", "total", "changed", "finished_at")
     fields = ("action", "user", "created_at", "finished_at", "changed")
     readonly_fields = fields

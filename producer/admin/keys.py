@@ -68,6 +68,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(ApiKey)
 class ApiKeyAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type: ignore[misc]
     audit_kind = "key"
+    empty_text = "There are no API keys yet. Clients need one, unless TAKHIN_REQUIRE_API_KEY is false."
     form = ApiKeyForm
     list_display = ("name", "shown_prefix", "state", "scopes", "topics", "expires", "revoked", "last_used")
     search_fields = ("name", "prefix")

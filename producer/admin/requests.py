@@ -42,6 +42,7 @@ STATUS_COLOURS = {
 @admin.register(ProduceRequest)
 class ProduceRequestAdmin(ReadOnlyAdmin, ModelAdmin):  # type: ignore[misc]
     audit_kind = "request"
+    empty_text = "Produce requests appear here. Finished ones are purged after TAKHIN_REQUEST_TTL."
     list_display = (
         "shown_id",
         "shown_status",

@@ -31,6 +31,7 @@ class BuiltInRegistryAdmin(ReadOnlyAdmin):
 
 @admin.register(SubjectVersion)
 class SubjectVersionAdmin(BuiltInRegistryAdmin, ModelAdmin):  # type: ignore[misc]
+    empty_text = "Schemas that are registered at /registry, or sent with records, appear here."
     list_display = ("subject", "versions", "latest", "schema_id", "level", "state", "created", "compare")
     list_select_related = ("schema",)
     search_fields = ("subject__startswith",)

@@ -57,6 +57,7 @@ class BaseTopicAdmin(BoundedAdmin, ModelAdmin, OutsideTransactionAdmin):  # type
     """What every log supports."""
 
     audit_kind = "topic"
+    empty_text = "There are no topics yet. Records are written to topics."
     delete_confirmation_template = "topics/delete.html"
     form = TopicForm
     add_form: type[TopicForm] = NewTopicForm
