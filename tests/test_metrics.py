@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from django.db import connection
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -84,7 +85,8 @@ def test_all_processes_are_counted_together_and_at_once(server: LiveServer) -> N
     assert total(found, "takhin_commit_group_size_sum") >= 31
     assert total(found, "takhin_workers") == 1
     assert total(found, "takhin_build_info", log="embedded") == 1
-    assert total(found, "takhin_free_disk_bytes") > 0
+    if connection.vendor == "sqlite":
+        assert total(found, "takhin_free_disk_bytes") > 0
 
 
 @pytest.mark.no_database

@@ -185,7 +185,7 @@ def test_several_processes_may_keep_house(api: Api) -> None:
         make_older(row.pk, timedelta(hours=2), completed_at=Now() - timedelta(hours=1))
 
     def keep_house(number: int) -> tuple[int, int]:
-        return log.enforce_retention(0), housekeeping.purge(timedelta(minutes=30))
+        return log.enforce_retention(0), housekeeping.purge(timedelta(minutes=30), timedelta(days=7))
 
     expired, purged = zip(*at_once(6, keep_house), strict=True)
 

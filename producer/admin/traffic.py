@@ -100,24 +100,24 @@ def topics() -> list[TopicTraffic]:
     most = day.filter(metric="requests").order_by().values_list("topic").annotate(total=Sum("value"))
     names = [name for name, _ in most.order_by("-total")[:MOST_TOPICS]]
     found = {name: TopicTraffic(name, hour=[0.0] * MINUTES, day=[0.0] * QUARTERS) for name in names}
-    for topic, metric, label, minute, value in _rows(15, first_quarter, names):
-        one = found[topic]
-        if metric == "requests":
-            one.requests += value
-            one.day[min((minute - first_quarter) // 15, QUARTERS - 1)] += value
-        elif label == "written":
-            one.written += value
+    # Summed up by the database, because rows are costly here.
+    for topic, minute, value in _requests(15, first_quarter, names):
+        found[topic].requests += value
+        found[topic].day[min((minute - first_quarter) // 15, QUARTERS - 1)] += value
+    for topic, minute, value in _requests(1, first_minute, names):
+        found[topic].hour[min(minute - first_minute, MINUTES - 1)] += value
+    records = day.filter(metric="records", topic__in=names).order_by().values_list("topic", "label")
+    for topic, label, value in records.annotate(total=Sum("value")):
+        if label == "written":
+            found[topic].written = value
         else:
-            one.failed += value
-    for topic, metric, _, minute, value in _rows(1, first_minute, names):
-        if metric == "requests":
-            found[topic].hour[min(minute - first_minute, MINUTES - 1)] += value
+            found[topic].failed = value
     return list(found.values())
 
 
-def _rows(step: int, first: int, names: Sequence[str]) -> Iterable[tuple[str, str, str, int, float]]:
-    rows = Rollup.objects.filter(step=step, minute__gte=first, metric__in=["requests", "records"], topic__in=names)
-    return rows.values_list("topic", "metric", "label", "minute", "value")
+def _requests(step: int, first: int, names: Sequence[str]) -> Iterable[tuple[str, int, float]]:
+    rows = Rollup.objects.filter(step=step, minute__gte=first, metric="requests", topic__in=names)
+    return rows.order_by().values_list("topic", "minute").annotate(total=Sum("value"))
 
 
 def _minute() -> int:
