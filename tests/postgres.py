@@ -14,9 +14,9 @@ from devservers.postgres import PostgresServer, create_database
 SAME_ON_ANY_DATABASE = re.findall(
     r"\w+",
     """
-    accessibility addresses architecture avro_limits avro_properties avro_values bench browser clients configuration
-    generated_clients kafka_configuration monitoring package partitioner private readme receiving registry_broken registry_client
-    registry_outside requirements traces wrong_guesses
+    accessibility addresses architecture avro_limits avro_properties avro_values bench browser clients
+    configuration generated_clients kafka_configuration monitoring package partitioner private readme receiving
+    registry_broken registry_client registry_outside requirements traces wrong_guesses
     """,
 )
 

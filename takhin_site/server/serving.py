@@ -26,7 +26,7 @@ from takhin_site.server.threads import Threads, Writer
 from topics.log import current_log
 
 log = structlog.get_logger("takhin.server")
-IN_FLIGHT = Gauge("takhin_requests_in_flight", "Requests that are being processed.")
+IN_FLIGHT = Gauge("takhin_requests_in_flight", "Requests for the API that are being processed.")
 CONNECTIONS = Gauge("takhin_connections", "Open connections of clients.")
 BUFFERED_BYTES = Gauge("takhin_buffered_bytes", "Bytes of bodies in memory.")
 LIVE = "/api/health/live"
@@ -157,11 +157,15 @@ class Server:
         return answers.overloaded(request, connection.base["REMOTE_ADDR"], is_logged=is_logged)
 
     def _started(self, connection: Connection, request: Incoming) -> Callable[[Result], None]:
-        """Count a request, and return what to call when it is done."""
-        self._in_flight += 1
+        """Count a request, and return what to call when it is done.
+
+        Only requests for the API are limited, so only they are counted: a flood of logins must not use up their limit.
+        """
+        counted = int(request.path.startswith("/api/"))
+        self._in_flight += counted
 
         def done(result: Result) -> None:
-            self._in_flight -= 1
+            self._in_flight -= counted
             connection.finish(request, result)
 
         return done
