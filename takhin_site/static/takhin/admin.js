@@ -28,3 +28,13 @@ document.addEventListener(
     },
     true,
 );
+// The theme focuses the search after 20 ms, which does nothing on a slow machine: the search is not shown yet.
+window.addEventListener("keydown", (event) => {
+    if (event.key !== "k" || !(event.metaKey || event.ctrlKey)) return;
+    const field = document.getElementById("search-input-command");
+    requestAnimationFrame(() =>
+        requestAnimationFrame(() => {
+            if (field !== null && field.offsetParent !== null) field.focus();
+        }),
+    );
+});
