@@ -32,7 +32,7 @@ test: $(VENV)/.dev ## run the tests (ARGS= for pytest)
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-kafka: $(VENV)/.dev ## run the tests that need brokers
-	$(BIN)/python -m pytest -m kafka -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m kafka -n 3 --dist loadfile $(ARGS)
 
 test-postgres: $(VENV)/.dev ## run the tests of what uses the database on a private PostgreSQL
 	$(BIN)/python -m tests.postgres $(PARALLEL) $(ARGS)

@@ -10,6 +10,7 @@ from functools import partial
 
 import structlog
 from django.db import close_old_connections
+from django.db.models import Sum
 
 from core import rejections
 from core.database import statements, transactions
@@ -80,6 +81,14 @@ def _sums(now: dict[Key, list[float]], before: dict[Key, list[float]]) -> dict[S
             for bucket in range(len(values) - 1):
                 found["latency", "", str(bucket)] = values[bucket] - earlier[bucket]
     return {place: value for place, value in found.items() if value}
+
+
+def written(topics: Sequence[str]) -> dict[str, int]:
+    """Return how many records were written to each of `topics` in the last hour, where any were."""
+    first = int(time.time() // 60) - 59
+    rows = Rollup.objects.filter(step=1, minute__gte=first, metric="records", topic__in=topics, label="written")
+    sums = rows.order_by().values_list("topic").annotate(total=Sum("value"))
+    return {topic: int(total) for topic, total in sums}
 
 
 def purge() -> int:

@@ -14,9 +14,10 @@ from django.test import Client
 from django.utils import timezone
 from structlog.testing import capture_logs
 
+from core import rollups
 from core.admin.base import MOST_COUNTED
 from core.formatting import moment
-from core.models import AuditEntry
+from core.models import AuditEntry, Rollup
 from producer.admin.request_page import lasted
 from producer.models import ApiKey, BulkChange, ProduceRequest, Status, id_at
 from producer.options import Options
@@ -191,6 +192,19 @@ def test_the_list_shows_what_became_of_each_request(admin: Client, api: Api, top
     assert re.search(r"bg-red-100[^>]*>\s*Failed", page)
     assert "1 / 1" in page
     assert "unknown_partition" in page
+
+
+def test_the_list_of_topics_shows_what_was_written_in_the_last_hour(admin: Client, api: Api, topic: str) -> None:
+    summer = rollups.Summer()
+    summer.save()
+    Rollup.objects.all().delete()
+    api.produce(topic, [{"value": 1}, {"value": 2}, {"value": 3, "partition": 99}])
+    summer.save()
+    Rollup.objects.create(
+        step=1, minute=time.time() // 60 - 60, metric="records", topic=topic, label="written", value=40
+    )
+
+    assert re.search(r">\s*\+2\s*<", _text(admin.get(TOPICS)))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import html
 import re
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from core.errors import StorageUnavailable
-from core.models import AuditEntry
+from core.models import AuditEntry, Rollup
 from tests.conftest import Api
 from topics.log import current_log
 from topics.log.embedded.log import EmbeddedLog
@@ -88,9 +89,14 @@ def test_it_works(admin: Client, api: Api, topic: str) -> None:
     api.create_topic("user_events", 2, retentionMs=604_800_000, retentionBytes=1_048_576)
     api.produce(topic, [{"value": number} for number in range(30)])
 
+    Rollup.objects.create(
+        step=1, minute=time.time() // 60, metric="records", topic="user_events", label="written", value=1200
+    )
+
     page = _text(admin.get(TOPICS))
 
     assert _listed(page) == ["orders", "user_events"]
+    assert "+1,200" in page
     assert "Offsets kept" in page
     assert "7 days, 1.0" in page
     assert "everything" in page
