@@ -1,4 +1,4 @@
-"""What the log line, the metrics and the list of rejections say about one HTTP request."""
+"""Facts about one HTTP request, for its log line, the metrics and the list of rejections."""
 
 import msgspec
 from django.http import HttpRequest

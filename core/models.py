@@ -79,7 +79,7 @@ class Rejection(models.Model):
 
 
 class Rollup(models.Model):
-    """What was counted in `step` minutes from `minute` on, which counts from 1970.
+    """A count over `step` minutes, beginning with `minute`, in minutes since 1970.
 
     `metric` is requests, records, bytes, stored or latency. `label` is a code, an outcome, a form or a bucket.
     """

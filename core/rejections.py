@@ -17,7 +17,7 @@ MOST_COUNTED = 1000
 
 
 class Rejections:
-    """What this process has rejected since the last `save`."""
+    """The requests that this process has rejected since the last `save`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What is measured about produce requests."""
+"""The metrics of produce requests."""
 
 from collections import Counter as Counts
 

@@ -5,7 +5,7 @@ from registry import changes, errors
 from registry.models import Action, Change, Level, SubjectConfig, SubjectMode, is_storable
 
 GLOBAL = ""
-# What the audit log calls it.
+# The name of the global level in the audit log.
 ALL_SUBJECTS = "*"
 WRITABLE = SubjectMode.READWRITE
 # Confluent's own default.

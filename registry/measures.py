@@ -1,4 +1,4 @@
-"""What is measured about schemas."""
+"""The metrics of schemas."""
 
 from core.metrics import Counter
 

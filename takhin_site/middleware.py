@@ -17,7 +17,7 @@ from takhin_site import headers, logs, observation, pages
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
-# What W3C Trace Context allows now, with room for later versions.
+# W3C Trace Context needs 55 characters; later versions may need more.
 MOST_TRACEPARENT = 100
 # The longest Host that is remembered: a name in DNS and a port (RFC 1035). Clients choose what they send.
 MOST_REMEMBERED = 261

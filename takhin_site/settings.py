@@ -141,7 +141,7 @@ TAKHIN_HOUSEKEEPING_INTERVAL = env.duration("TAKHIN_HOUSEKEEPING_INTERVAL", "5m"
 # How long a request may be pending until that counts as trouble
 TAKHIN_MAX_PENDING_AGE = env.duration("TAKHIN_MAX_PENDING_AGE", "5m", 1)
 
-# What operators see
+# Metrics and logs
 TAKHIN_METRICS_PORT = env.integer("TAKHIN_METRICS_PORT", 0, 0, 65535)
 TAKHIN_METRICS_HOST = env.text("TAKHIN_METRICS_HOST", "127.0.0.1")
 TAKHIN_METRICS_TOPICS = env.integer("TAKHIN_METRICS_TOPICS", 200)

@@ -110,7 +110,7 @@ def test_pages_fit_the_screen(browser: Browser, server: LiveServer, failed: str)
 
     wide = {}
     for name, path in screens(failed).items():
-        # What loads later changes no layout.
+        # Later content does not change the layout.
         seen.page.goto(server.url + path, wait_until="domcontentloaded")
         for width in (1280, 390):
             seen.page.set_viewport_size({"width": width, "height": 900})

@@ -123,7 +123,7 @@ def test_requests_are_retried_and_cancelled(api: Api, topic: str, failed: list[s
     assert data("cancel_requests", failed[0]) == {"total": 1, "changed": 1, "skipped": {}}
     assert ProduceRequest.objects.get(pk=failed[0]).status == Status.CANCELLED
     assert data("retry_requests", "--all")["total"] == 0
-    # What somebody has cancelled is retried only by name.
+    # A cancelled request is retried only by its id.
     assert data("retry_requests", failed[0])["changed"] == 1
     assert "every record was written" not in run("cancel_requests", "--all")
     for arguments in ([], [failed[0], "--all"]):

@@ -1,4 +1,4 @@
-"""What failed is kept, can be found, and can be written after all, once and only what is missing."""
+"""Failures are kept and can be found, and a retry writes only the missing records, once."""
 
 import html
 import json
@@ -74,7 +74,7 @@ def test_a_failed_request_tells_its_code(api: Api, topic: str) -> None:
     assert status(api, row)["code"] == "serialization_failed"
 
 
-# What is kept
+# How long failures are kept
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_of_several_topics_only_what_is_missing_is_written(api: Api) -> None:
 
     row = retried(row)
 
-    # What its options are was decided when it was accepted, and then the topic did not exist.
+    # Its options were decided when it was accepted, before the topic existed.
     assert row.status == Status.PARTIAL
     assert [entry.get("topic") for entry in status(api, row)["offsets"]] == ["new", "orders", "new"]
     assert len(api.messages("orders")) == 1

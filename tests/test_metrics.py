@@ -1,4 +1,4 @@
-"""What Prometheus gets: correct numbers, of all processes together, with bounded labels and no secrets."""
+"""Prometheus gets correct numbers of all processes together, with bounded labels and no secrets."""
 
 import os
 import re

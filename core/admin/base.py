@@ -79,9 +79,9 @@ class BoundedAdmin(Admin):
     show_facets = admin.ShowFacets.NEVER
     paginator = BoundedPaginator
 
-    # What the audit log calls these objects.
+    # The kind of these objects in the audit log.
     audit_kind = ""
-    # What an empty list says: what would fill it.
+    # The text of an empty list: how it would be filled.
     empty_text = ""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:

@@ -1,4 +1,4 @@
-"""What is measured about commits."""
+"""The metrics of commits."""
 
 from core.metrics import Counter, Histogram
 from core.metrics.values import SECONDS

@@ -1,4 +1,4 @@
-"""What is observed about the database."""
+"""The metrics of the database that are looked up when somebody asks."""
 
 import contextlib
 import shutil

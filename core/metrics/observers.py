@@ -1,4 +1,4 @@
-"""What is looked up when metrics are shown, instead of being counted."""
+"""Values that are looked up when metrics are shown, instead of being counted."""
 
 from collections.abc import Callable, Iterable, Sequence
 

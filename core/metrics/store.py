@@ -185,7 +185,7 @@ def _add(found: dict[Key, list[float]], series: list[Series], values: "memoryvie
 
 
 current = Store()
-# What must forget the indexes of a store that is replaced.
+# Caches of indexes into the store, emptied when the store is replaced.
 forgetful: list[dict[Key, int]] = []
 
 

@@ -3,7 +3,7 @@
 from django.conf import settings
 
 OTHER = "other"
-# What several topics in one request are called.
+# The label of a request with several topics.
 SEVERAL = "(several)"
 _known: set[str] = set()
 

@@ -21,7 +21,7 @@ class Metric:
     """
 
     kind = ""
-    # What Prometheus is told.
+    # The type in Prometheus's formats.
     shown_kind = ""
     width = 1
 

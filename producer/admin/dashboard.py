@@ -58,7 +58,7 @@ def _shown(request: HttpRequest) -> dict[str, Any]:
 
 
 def _problems() -> Iterator[tuple[str, str]]:
-    """What /api/health would report: the conditions of the alerts that need no history."""
+    """Yield the problems that /api/health reports: the conditions of the alerts that need no history."""
     for check, reason in checkup.current.reasons().items():
         if reason:
             yield check, reason

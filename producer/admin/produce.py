@@ -28,7 +28,6 @@ from topics.log import current_log
 from topics.log.compression import CODECS
 
 CHOICES = [(name, name) for name in FORMATS]
-# What RegistryError does not cover.
 REASONS = (RequestError, StorageError, RegistryError, RegistryUnavailable)
 
 

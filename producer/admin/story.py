@@ -12,7 +12,7 @@ from producer.models import CANCELLED, GAVE_UP, ProduceRequest, RequestMode, Sta
 from registry.errors import RegistryUnavailable, SchemaNotFound
 from topics.log.errors import TopicNotFound
 
-# What to do about a request with this code, if its records were not written.
+# Advice for a request with this code whose records were not written.
 ADVICE = {
     SerializationFailed.code: "Its client must send other records, or another format. A retry fails again unless the "
     "schema was at fault.",

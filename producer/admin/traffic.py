@@ -1,4 +1,4 @@
-"""What the dashboard shows of the last hour and the last day, from the sums of each minute and each quarter."""
+"""The traffic of the last hour and the last day for the dashboard, from sums per minute and per quarter of an hour."""
 
 import time
 from collections import Counter

@@ -15,7 +15,7 @@ from topics.log import current_log
 
 # Without it, everything works except Avro with schemas that are not cached.
 REGISTRY = "schemaRegistry"
-# What does not affect readiness, because the server can do the rest.
+# Checks that do not affect readiness: without them, the server can still do the rest.
 DEGRADING = (REGISTRY, "backlog")
 
 

@@ -184,7 +184,7 @@ class ProduceRequest(models.Model):
     outcomes = models.BinaryField(null=True)
     body = models.BinaryField(null=True)
 
-    # What `complete` has saved.
+    # The outcomes as `complete` saved them, still unpacked.
     result: Outcomes | None = None
     objects = ProduceRequestQuerySet.as_manager()
 

@@ -1,4 +1,4 @@
-"""What is measured about the log."""
+"""The metrics of the log."""
 
 from core.metrics import Counter
 

@@ -1,4 +1,4 @@
-"""What is observed about this process's connection to the cluster."""
+"""The metrics of this process's connection to the cluster."""
 
 from collections.abc import Iterator
 
