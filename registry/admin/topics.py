@@ -10,6 +10,7 @@ from unfold.widgets import UnfoldBooleanSwitchWidget
 from registry import topic_settings
 from topics.admin import topics
 from topics.admin.forms import NewLogTopicForm, NewTopicForm, TopicForm
+from topics.admin.topic_base import BaseTopicAdmin
 from topics.models import Topic
 
 
@@ -36,7 +37,7 @@ class NewLogSettingForm(SettingForm, NewLogTopicForm):
     pass
 
 
-class SettingAdmin(topics.BaseTopicAdmin):
+class SettingAdmin(BaseTopicAdmin):
     """Adds the setting to the form, and stores it."""
 
     form = SettingForm
