@@ -2,6 +2,7 @@
 
 import html
 import re
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -113,6 +114,36 @@ def test_a_search_is_bounded_and_goes_on(
         page = _text(admin.get(link(page, "Look further back")))
         seen = places(page) + seen
     assert seen == spread[::10]
+
+
+@pytest.mark.parametrize("place", [{}, {"time": "2020-01-01T00:00:00"}, {"find": "big", "where": "key"}])
+def test_large_records_in_many_partitions_are_not_all_in_memory(admin: Client, api: Api, place: dict[str, str]) -> None:
+    api.create_topic("large", 16)
+    for partition in range(16):
+        records = [{"key": "big", "value": "x" * 400_000, "partition": partition}] * 20
+        assert api.produce("large", records, value_format="string").status_code == 200
+
+    tracemalloc.start()
+    page = _text(admin.get(RECORDS, {"topic": "large", **place}))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert len(places(page)) >= 20
+    assert peak < 80_000_000
+
+
+def test_a_search_with_more_matches_than_a_page_leaves_none_out(admin: Client, api: Api) -> None:
+    api.create_topic("stack", 2)
+    for number in range(0, 120, 40):
+        api.produce("stack", [{"value": f"needle {one}", "partition": one % 2} for one in range(number, number + 40)])
+
+    page = _text(admin.get(RECORDS, {"topic": "stack", "find": "needle"}))
+    seen = places(page)
+    while "Look further back" in page:
+        page = _text(admin.get(link(page, "Look further back")))
+        seen += places(page)
+
+    assert sorted(seen) == sorted(f"{partition}-{offset}" for partition in range(2) for offset in range(60))
 
 
 @pytest.mark.parametrize(

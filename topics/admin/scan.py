@@ -1,6 +1,7 @@
 """Look for records in several partitions at once: the newest ones, those from a time on, or those that match a text."""
 
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
@@ -15,6 +16,8 @@ MOST_PARTITIONS = 50
 MOST_SCANNED = 10_000
 SCAN_SECONDS = 2.0
 STEP = 500
+# Keys and values above this end a page early.
+MOST_BYTES = 16 * 1024 * 1024
 WHERE = ("anything", "key", "value", "headers")
 Matches = Callable[[StoredRecord], bool]
 
@@ -31,70 +34,102 @@ class Found(msgspec.Struct):
 
 def newest(reads: Mapping[int, Read], bounds: Iterable[PartitionInfo], before: Mapping[int, int]) -> Found:
     """Return the newest records before an offset in each partition, by default all."""
-    pages = {one.id: paging.before(reads[one.id], one, before.get(one.id, one.high_watermark)) for one in bounds}
-    every = [record for page in pages.values() for record in page.records]
-    # Records of a partition stay in order, even if their timestamps are not.
-    every.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
-    chosen = every[-PAGE:]
-    kept = {(record.partition, record.offset) for record in chosen}
-    for number, page in pages.items():
-        # Whatever is shown of a partition is its newest part.
-        shown = [index for index, record in enumerate(page.records) if (number, record.offset) in kept]
-        if shown:
-            kept |= {(number, record.offset) for record in page.records[shown[0] :]}
-    records = [record for record in every if (record.partition, record.offset) in kept]
+    records: list[StoredRecord] = []
     ends: dict[int, int] = {}
+    complete: dict[int, int] = {}
     has_older = False
-    for number, page in pages.items():
-        mine = [record.offset for record in records if record.partition == number]
-        ends[number] = min(mine) if mine else before.get(number, _end(bounds, number))
-        has_older = has_older or page.older is not None or len(mine) < len(page.records)
-    return Found(records, older=ends if has_older else None)
+    for one in bounds:
+        ends[one.id] = before.get(one.id, one.high_watermark)
+        page = paging.before(reads[one.id], one, ends[one.id])
+        has_older = has_older or page.older is not None
+        complete[one.id] = len(page.records)
+        # One partition at a time, because records may be large.
+        records = _newest(records + page.records)
+    shown = Counter(record.partition for record in records)
+    # Backwards, so that the first record of each partition comes last.
+    ends |= {record.partition: record.offset for record in sorted(records, key=_place, reverse=True)}
+    return Found(records, older=ends if has_older or shown != Counter(complete) else None)
 
 
-def _end(bounds: Iterable[PartitionInfo], number: int) -> int:
-    return next(one.high_watermark for one in bounds if one.id == number)
+def _newest(records: list[StoredRecord]) -> list[StoredRecord]:
+    """Leave out what is older than a page, but nothing between two records of a partition."""
+    records.sort(key=_age)
+    first: dict[int, int] = {}
+    for record in records[-PAGE:]:
+        first[record.partition] = min(first.get(record.partition, record.offset), record.offset)
+    return [record for record in records if record.partition in first and record.offset >= first[record.partition]]
 
 
 def oldest(reads: Mapping[int, Read], bounds: Iterable[PartitionInfo], start: Mapping[int, int]) -> Found:
     """Return the first records from an offset on in each partition that has one."""
-    pages = {one.id: paging.after(reads[one.id], one, start[one.id]) for one in bounds if one.id in start}
-    every = [record for page in pages.values() for record in page.records]
-    every.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
-    kept: dict[int, int] = {}
-    for record in every[:PAGE]:
-        kept[record.partition] = max(kept.get(record.partition, record.offset), record.offset)
-    records = [record for record in every if record.offset <= kept.get(record.partition, -1)]
-    ends = {number: kept[number] + 1 if number in kept else start[number] for number in pages}
-    has_newer = any(
-        page.newer is not None or any(record.offset >= ends[number] for record in page.records)
-        for number, page in pages.items()
-    )
-    return Found(records, newer=ends if has_newer else None)
+    records: list[StoredRecord] = []
+    ends: dict[int, int] = {}
+    complete: dict[int, int] = {}
+    has_newer = False
+    for one in bounds:
+        if one.id in start:
+            ends[one.id] = start[one.id]
+            page = paging.after(reads[one.id], one, start[one.id])
+            has_newer = has_newer or page.newer is not None
+            complete[one.id] = len(page.records)
+            records = _oldest(records + page.records)
+    shown = Counter(record.partition for record in records)
+    ends |= {record.partition: record.offset + 1 for record in sorted(records, key=_place)}
+    return Found(records, newer=ends if has_newer or shown != Counter(complete) else None)
+
+
+def _oldest(records: list[StoredRecord]) -> list[StoredRecord]:
+    """Leave out what is newer than a page, but nothing between two records of a partition."""
+    records.sort(key=_age)
+    last: dict[int, int] = {}
+    for record in records[:PAGE]:
+        last[record.partition] = max(last.get(record.partition, record.offset), record.offset)
+    return [record for record in records if record.offset <= last.get(record.partition, -1)]
+
+
+def _age(record: StoredRecord) -> tuple[int, int, int]:
+    return record.timestamp, record.partition, record.offset
+
+
+def _place(record: StoredRecord) -> tuple[int, int]:
+    return record.partition, record.offset
 
 
 def matching(
     reads: Mapping[int, Read], bounds: list[PartitionInfo], before: Mapping[int, int], matches: Matches
 ) -> Found:
-    """Return the newest matching records, looking through at most MOST_SCANNED for at most SCAN_SECONDS."""
+    """Return the newest matching records, looking through at most MOST_SCANNED for at most SCAN_SECONDS.
+
+    A partition's last STEP may exceed each limit.
+    """
     deadline = time.monotonic() + SCAN_SECONDS
     tops = {one.id: min(before.get(one.id, one.high_watermark), one.high_watermark) for one in bounds}
     first = {one.id: one.first_offset for one in bounds}
     found: list[StoredRecord] = []
-    scanned = 0
-    while scanned < MOST_SCANNED and len(found) < PAGE and time.monotonic() < deadline:
+    scanned = found_bytes = 0
+    while scanned < MOST_SCANNED and len(found) < PAGE and found_bytes < MOST_BYTES and time.monotonic() < deadline:
         left = [number for number in tops if tops[number] > first[number]]
         if not left:
             break
         # A step in each partition in turn, so that none is left out.
         for number in left:
             start = max(first[number], tops[number] - STEP)
-            records = list(_between(reads[number], start, tops[number]))
-            scanned += len(records)
-            found += filter(matches, records)
+            # The newest ones. A later page looks for the others again.
+            near: deque[StoredRecord] = deque(maxlen=PAGE + 1)
+            for record in _between(reads[number], start, tops[number]):
+                scanned += 1
+                if matches(record):
+                    near.append(record)
+            if len(near) > PAGE:
+                near.popleft()
+                start = near[0].offset
+            found += near
+            found_bytes += sum(len(record.key or b"") + len(record.value or b"") for record in near)
             tops[number] = start
+            if found_bytes >= MOST_BYTES or time.monotonic() >= deadline:
+                break
     left_over = sum(tops[number] - first[number] for number in tops)
-    found.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
+    found.sort(key=_age)
     return Found(found, older=tops if left_over else None, scanned=scanned, left=left_over)
 
 
