@@ -23,7 +23,7 @@ from pathlib import Path
 import cramjam
 import requests
 
-from bench import load
+from bench import dashboard, load
 from bench.load import Load
 from devservers import ROOT, free_port
 from devservers.takhin import LiveServer
@@ -309,9 +309,13 @@ def growth(bench: Bench) -> None:
             server.http.post(url, body, timeout=60).raise_for_status()
         server.stop()
         _add_requests(server.folder / "takhin.sqlite3", 1_000_000)
+        sums = dashboard.add_rollups(server.folder / "takhin.sqlite3")
         server.start()
         full = bench.row("1 record, 10 M records and 1 M requests", server, 16, 1)
         bench.say(f"\nThe full log takes {full.cpu / empty.cpu:.2f} times the processor time of the empty one.")
+        browser = dashboard.log_in(server)
+        taken = _median(lambda: browser.get(f"{server.url}/admin/", timeout=30).raise_for_status(), 20)
+        bench.say(f"The admin's dashboard opens in {taken:.0f} ms, with {sums:,} sums of {dashboard.TOPICS} topics.")
 
 
 def _add_requests(path: Path, count: int) -> None:

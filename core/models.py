@@ -93,7 +93,7 @@ class Rollup(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["step", "minute", "metric", "topic", "label"], name="one_rollup"),
+            models.UniqueConstraint(fields=["step", "metric", "topic", "minute", "label"], name="one_rollup"),
         ]
 
     def __str__(self) -> str:

@@ -37,7 +37,7 @@ LATENCY = "takhin_request_duration_seconds"
 PRODUCE = "produce"
 _ADD = """
 INSERT INTO core_rollup (step, minute, metric, topic, label, value) VALUES (%s, %s, %s, %s, %s, %s)
-ON CONFLICT (step, minute, metric, topic, label) DO UPDATE SET value = core_rollup.value + excluded.value
+ON CONFLICT (step, metric, topic, minute, label) DO UPDATE SET value = core_rollup.value + excluded.value
 """
 # The name of a sum, a topic, and a kind.
 Summed = tuple[str, str, str]

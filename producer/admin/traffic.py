@@ -15,6 +15,7 @@ QUARTERS = 96
 # The rates shown are those of the last complete minutes.
 RECENT = 5
 MOST_TOPICS = 15
+HOURLY = ("requests", "records", "bytes", "latency")
 
 
 class Series(msgspec.Struct):
@@ -71,7 +72,7 @@ def hour() -> tuple[Series, Counter[str]]:
     latency = [[0.0] * (len(SECONDS) + 1) for _ in range(MINUTES)]
     found = Series([*nothing], [*nothing], [*nothing], [*nothing], latency)
     codes: Counter[str] = Counter()
-    rows = Rollup.objects.filter(step=1, minute__gte=first, topic="")
+    rows = Rollup.objects.filter(step=1, metric__in=HOURLY, topic="", minute__gte=first)
     for metric, label, minute, value in rows.values_list("metric", "label", "minute", "value"):
         at = minute - first
         if not 0 <= at < MINUTES:
