@@ -79,6 +79,7 @@ requirements: $(VENV)/.dev ## pin the packages that pyproject.toml lists, with h
 	$(BIN)/uv $(COMPILE) --all-extras -c requirements-dev.txt -o requirements-all.txt
 	$(BIN)/uv $(COMPILE) -c requirements-dev.txt -o requirements.txt
 	$(BIN)/uv $(COMPILE) --extra otel -c requirements-dev.txt -o requirements-otel.txt
+	$(BIN)/uv $(COMPILE) --extra sso -c requirements-dev.txt -o requirements-sso.txt
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache

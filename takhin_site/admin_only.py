@@ -37,7 +37,8 @@ class AdminLogin:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.method == "POST" and request.path_info == settings.LOGIN_URL:
+        path = request.path_info
+        if (request.method == "POST" and path == settings.LOGIN_URL) or path.startswith(settings.SINGLE_SIGN_ON_URL):
             client = addresses.subscriber_of(addresses.client_of(request.META))
             seconds = wrong_guesses.logins.wait(client)
             if seconds:

@@ -16,6 +16,7 @@ from core.durations import seconds_of
 TRUE = ("1", "true", "yes", "on")
 FALSE = ("0", "false", "no", "off")
 DATABASES = ("sqlite", "postgres", "postgresql")
+ROLES = ("Viewer", "Operator", "Admin")
 
 # Variables that Kubernetes sets for a service named kafka, and that Kafka's own scripts use.
 NOT_PROPERTIES = re.compile(r"KAFKA_(SERVICE_(HOST|PORT).*|PORT(_\d+_(TCP|UDP).*)?|HOME|[A-Z0-9_]*OPTS)")
@@ -118,6 +119,28 @@ def origins(name: str, may_be_any: bool = True) -> list[str]:
         if not (may_be_any and value == "*") and not re.fullmatch(r"https?://[^/\s*]+", value):
             raise _refuse(name, value, "origins such as https://app.example.com, comma-separated")
     return values
+
+
+def provider(name: str) -> str:
+    """Return the issuer of an OpenID provider, or empty text for none."""
+    value = text(name, "")
+    if value and not re.fullmatch(
+        r"https://[^\s?#]+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/[^\s?#]*)?", value
+    ):
+        raise _refuse(name, value, "an address with https, such as https://login.example.com")
+    if value and find_spec("authlib") is None:
+        raise ImproperlyConfigured(f"{name} turns on single sign-on, which requires: pip install '.[sso]'")
+    return value
+
+
+def roles(name: str) -> dict[str, str]:
+    """Return the roles by the values of a claim, from `VALUE=ROLE`, comma-separated."""
+    found = dict(word.rpartition("=")[::2] for word in words(name, ""))
+    for value, role in found.items():
+        if not value or role not in ROLES:
+            expected = f"VALUE=ROLE, comma-separated, and each role one of {', '.join(ROLES)}"
+            raise _refuse(name, text(name, ""), expected)
+    return found
 
 
 def networks(name: str) -> list[IPv4Network | IPv6Network]:

@@ -38,20 +38,25 @@ def locked_out(request: HttpRequest, response: HttpResponse, credentials: Any) -
 @receiver(user_login_failed)
 def note_failure(credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
     """Log and count a failed login. A locked-out user's attempts count too: they are cheap, but not free."""
-    if request is None:
-        return
+    if request is not None:
+        note_refusal(request, str(credentials.get("username")))
+
+
+def note_refusal(request: HttpRequest, name: str, **details: str) -> None:
+    """Log and count a failed login by this name."""
+    audit.note("login_failed", "user", name, by=_visitor(request), outcome="refused", **details)
     client = addresses.client_of(request.META)
-    name = str(credentials.get("username"))
-    by = audit.Actor("anonymous", client, request.META.get("HTTP_X_REQUEST_ID", ""))
-    audit.note("login_failed", "user", name, by=by, outcome="refused")
     if wrong_guesses.logins.count(addresses.subscriber_of(client)):
         log.warning("login_throttled", client=client)
 
 
 @receiver(user_locked_out)
 def note_lockout(request: HttpRequest, username: str, **_: Any) -> None:
-    by = audit.Actor("anonymous", addresses.client_of(request.META), request.META.get("HTTP_X_REQUEST_ID", ""))
-    audit.note("login_locked_out", "user", username, by=by, outcome="refused")
+    audit.note("login_locked_out", "user", username, by=_visitor(request), outcome="refused")
+
+
+def _visitor(request: HttpRequest) -> audit.Actor:
+    return audit.Actor("anonymous", addresses.client_of(request.META), request.META.get("HTTP_X_REQUEST_ID", ""))
 
 
 @receiver(user_logged_in)

@@ -59,6 +59,17 @@ if SECRET_KEY:
 else:
     SECRET_KEY = private.judge_secret(str(_secret_key), private.secret(_secret_key))
 
+# Single sign-on to the admin, at the OpenID provider of this address
+TAKHIN_OIDC_ISSUER = env.provider("TAKHIN_OIDC_ISSUER")
+TAKHIN_OIDC_CLIENT_ID = env.text("TAKHIN_OIDC_CLIENT_ID", "")
+TAKHIN_OIDC_CLIENT_SECRET = env.text("TAKHIN_OIDC_CLIENT_SECRET", "")
+TAKHIN_OIDC_SCOPES = env.text("TAKHIN_OIDC_SCOPES", "openid profile email")
+TAKHIN_OIDC_ROLES_CLAIM = env.text("TAKHIN_OIDC_ROLES_CLAIM", "groups")
+TAKHIN_OIDC_ROLES = env.roles("TAKHIN_OIDC_ROLES")
+if TAKHIN_OIDC_ISSUER and not (TAKHIN_OIDC_CLIENT_ID and TAKHIN_OIDC_ROLES):
+    raise ImproperlyConfigured("TAKHIN_OIDC_ISSUER requires TAKHIN_OIDC_CLIENT_ID and TAKHIN_OIDC_ROLES")
+SINGLE_SIGN_ON_URL = "/admin/sso/"
+
 # Behind a proxy with TLS
 _HTTPS = any(origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _HTTPS else None

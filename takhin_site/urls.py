@@ -24,6 +24,13 @@ urlpatterns = [
     path("redoc/", Redoc.as_view(url_name="openapi", template_name="producer/redoc.html"), name="redoc"),
     path("", pages.root, name="root"),
 ]
+if settings.TAKHIN_ADMIN and settings.TAKHIN_OIDC_ISSUER:
+    from takhin_site import single_sign_on
+
+    urlpatterns += [
+        path("admin/sso/", single_sign_on.start, name="single_sign_on"),
+        path("admin/sso/callback/", single_sign_on.callback, name="single_sign_on_callback"),
+    ]
 if settings.TAKHIN_ADMIN:
     urlpatterns += [path("admin", RedirectView.as_view(url="/admin/")), path("admin/", admin.site.urls)]
 handler400 = "takhin_site.pages.bad_request"

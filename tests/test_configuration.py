@@ -27,6 +27,8 @@ WRONG = {
     "origins": ["takhin.example.com", "https://a.example/path", "ftp://a.example"],
     "networks": ["proxy.example", "10.0.0.0/33", "127.0.0.1:80", "*"],
     "credentials": ["nobody"],
+    "provider": ["http://login.example.com", "login.example.com"],
+    "roles": ["x=Root", "Admin"],
     "database": [
         "nonsense",
         "mysql://u:secret@h/n",

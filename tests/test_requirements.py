@@ -16,6 +16,7 @@ ASKED = {
     "requirements": BASE,
     "requirements-all": BASE + EXTRAS,
     "requirements-otel": BASE + PROJECT["project"]["optional-dependencies"]["otel"],
+    "requirements-sso": BASE + PROJECT["project"]["optional-dependencies"]["sso"],
     "requirements-dev": BASE + EXTRAS + PROJECT["dependency-groups"]["dev"],
 }
 

@@ -77,7 +77,8 @@ class Command(BaseCommand):
 
 def note_start() -> None:
     """Note the settings in the audit log, except secrets."""
-    values = {name: getattr(settings, name) for name in dir(settings) if name.startswith("TAKHIN_")}
+    names = (name for name in dir(settings) if name.startswith("TAKHIN_") and not name.endswith("_SECRET"))
+    values = {name: getattr(settings, name) for name in names}
     plain = {name: value for name, value in values.items() if isinstance(value, bool | int | str)}
     audit.note("server_started", "server", settings.VERSION, by=audit.SYSTEM, database=describe(), settings=plain)
 
