@@ -31,7 +31,7 @@ SYSTEM = Actor("system")
 current_request: ContextVar[HttpRequest | None] = ContextVar("current_request", default=None)
 
 
-def _actor() -> Actor:
+def actor() -> Actor:
     """Return who has sent the current request, or else who has started this process."""
     request = current_request.get()
     return _of_process() if request is None else _of_request(request)
@@ -62,7 +62,7 @@ def note(event: str, kind: str, name: str, *, outcome: str = "ok", by: Actor | N
 
     By default it is by whoever has sent the current request. The names of `details` must differ from every kind.
     """
-    by = by or _actor()
+    by = by or actor()
     tell = log.info if outcome == "ok" else log.warning
     tell(event, **{kind: name}, by=by.name, client=by.client, outcome=outcome, **details)
     entry = AuditEntry(

@@ -12,7 +12,7 @@ import structlog
 from django.db import close_old_connections
 from django.db.models import Sum
 
-from core import rejections
+from core import reads, rejections
 from core.database import statements, transactions
 from core.errors import StorageError
 from core.metrics import store
@@ -115,17 +115,17 @@ class Keeper:
     def stop(self) -> None:
         """Save what is left."""
         self._stopping.set()
-        self._save([self._summer.save, rejections.current.save, rejections.current.audit])
+        self._save([self._summer.save, rejections.current.save, rejections.current.audit, reads.current.audit])
 
     def _run(self) -> None:
         while not self._stopping.wait(TICK_SECONDS):
             self._ticks += 1
             observe_process()
-            jobs = [rejections.current.save]
+            jobs: list[Callable[[], object]] = [rejections.current.save]
             if self._ticks % TICKS == 0:
                 jobs.append(self._summer.save)
             if self._ticks % (TICKS * 6) == 0:
-                jobs.append(rejections.current.audit)
+                jobs += [rejections.current.audit, reads.current.audit]
             self._save(jobs)
             close_old_connections()
 

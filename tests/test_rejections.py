@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db.models.functions import Now
 from django.test import Client
 
-from core import rejections, rollups
+from core import reads, rejections, rollups
 from core.models import AuditEntry, Rejection, Rollup
 from devservers.takhin import LiveServer
 from producer.models import ApiKey, Heartbeat, ProduceRequest
@@ -96,6 +96,34 @@ def test_rejections_are_counted_in_the_audit_log(api: Api, key: tuple[ApiKey, st
     entries = AuditEntry.objects.filter(event="requests_rejected")
     found = {(entry.name, entry.read_details()["code"], entry.read_details()["count"]) for entry in entries}
     assert found == {(key[0].prefix, "topic_not_allowed", 3), ("", "invalid_api_key", 1)}
+
+
+def test_reads_are_summed_up_in_the_audit_log(api: Api, topic: str) -> None:
+    api.produce(topic, [{"value": "secret", "partition": partition} for partition in (0, 0, 0, 1)])
+    reads.current.audit()
+    for query in ("partition=0&offset=1&limit=1", "partition=0&offset=2", "", "partition=2"):
+        api.get(f"/api/topics/{topic}/messages?{query}")
+
+    reads.current.audit()
+    reads.current.audit()
+
+    (entry,) = AuditEntry.objects.filter(event="payload_viewed")
+    assert (entry.actor, entry.client, entry.kind, entry.name) == ("anonymous", "127.0.0.1", "topic", topic)
+    assert entry.read_details() == {"records": 6, "offsets": {"0": [0, 2], "1": [0, 0]}}
+
+
+def test_many_readers_are_summed_up_together(api: Api, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reads, "MOST_COUNTED", 2)
+    api.produce(topic, [{"value": 1, "partition": 0}])
+    reads.current.audit()
+    for number in range(5):
+        api.client.get(f"/api/topics/{topic}/messages", REMOTE_ADDR=f"192.0.2.{number}")
+
+    reads.current.audit()
+
+    entries = AuditEntry.objects.filter(event="payload_viewed")
+    found = {(entry.actor, entry.client, entry.read_details()["records"]) for entry in entries}
+    assert found == {("anonymous", "192.0.2.0", 1), ("anonymous", "192.0.2.1", 1), ("others", "", 3)}
 
 
 def test_minutes_are_summed_up_once(api: Api, topic: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from core.models import AuditEntry
 from producer.models import ApiKey, BulkAction, ProduceRequest, Status, new_bulk_change
 from producer.queue.threads import new_worker
 from tests.conftest import Api
@@ -141,3 +142,31 @@ def test_a_new_key_starts_with_least_privilege(places: dict[str, Any]) -> None:
     form = {"name": "fresh", "scopes": ["produce"], "topics": ""}
     assert b"This field is required" in browser.post(f"{ADMIN}producer/apikey/add/", form).content
     assert ApiKey.objects.count() == 1
+
+
+def test_granted_rights_are_in_the_audit_log(api: Api, topic: str) -> None:
+    browser = Client()
+    browser.force_login(User.objects.create_superuser("root", password="correct horse battery"))
+    form = {"username": "olga", "password1": "correct horse battery", "password2": "correct horse battery"}
+    assert browser.post(f"{ADMIN}auth/user/add/", {**form, "usable_password": "true"}).status_code == 302
+    olga = User.objects.get(username="olga")
+    rights = {"groups": [Group.objects.get(name="Operator").pk], "is_active": "on", "is_staff": "on"}
+    joined = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+    assert (
+        browser.post(f"{ADMIN}auth/user/{olga.pk}/change/", {"username": "olga", **rights, **joined}).status_code == 302
+    )
+    assert browser.post(f"{ADMIN}auth/group/add/", {"name": "Auditors"}).status_code == 302
+
+    changed = AuditEntry.objects.get(event="user_changed")
+    details = {"roles": ["Operator"], "is_active": True, "is_staff": True, "is_superuser": False}
+    assert changed.actor == "user root"
+    assert {name: changed.read_details()[name] for name in details} == details
+    assert "Groups" in changed.read_details()["fields"]
+    assert AuditEntry.objects.get(event="user_created").name == "olga"
+    assert AuditEntry.objects.get(event="group_created").name == "Auditors"
+    history = browser.get(f"{ADMIN}auth/user/{olga.pk}/history/").content.decode()
+    assert "user_created" in history
+    assert "user_changed" in history
+
+    assert browser.post(f"{ADMIN}auth/user/{olga.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert AuditEntry.objects.get(event="user_deleted").name == "olga"

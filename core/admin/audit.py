@@ -14,7 +14,7 @@ from core.admin.base import ReadOnlyAdmin
 from core.admin.times import ago
 from core.models import AuditEntry
 
-KINDS = ("key", "payload", "request", "requests", "schema", "server", "subject", "topic", "user")
+KINDS = ("group", "key", "request", "requests", "server", "subject", "topic", "user")
 
 
 class KindFilter(DropdownFilter):  # type: ignore[misc]

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from core import audit
+from core import audit, reads
 from core.api.serializers import ParameterSerializer
 from core.database.checks import describe
 from topics.api import openapi
@@ -103,6 +103,7 @@ class TopicViewSet(ViewSet):
             headers["X-Takhin-Next"] = str(following)
         else:
             records = _read(topic, numbers, wanted.validated_data)
+        reads.current.note(topic, [(record.partition, record.offset) for record in records])
         decoder = new_decoder(request.auth) if wanted.validated_data["decode"] == "true" else None
         return Response([_message(record, decoder) for record in records], headers=headers)
 
