@@ -16,7 +16,7 @@ from core import reads, rejections
 from core.database import statements, transactions
 from core.errors import StorageError
 from core.metrics import store
-from core.metrics.process import observe_process
+from core.metrics.process import observe_parts, observe_process
 from core.metrics.store import Key
 from core.models import Rollup
 
@@ -121,7 +121,7 @@ class Keeper:
         while not self._stopping.wait(TICK_SECONDS):
             self._ticks += 1
             observe_process()
-            jobs: list[Callable[[], object]] = [rejections.current.save]
+            jobs: list[Callable[[], object]] = [observe_parts, rejections.current.save]
             if self._ticks % TICKS == 0:
                 jobs.append(self._summer.save)
             if self._ticks % (TICKS * 6) == 0:

@@ -86,7 +86,9 @@ def callback(request: HttpRequest) -> HttpResponse:
     else:
         login(request, user, BACKEND)
         response = HttpResponseRedirect(begun.next)
-    response.delete_cookie(COOKIE, path=reverse("single_sign_on"))
+    if response.status_code != 503:
+        # After a 503, the page can be reloaded.
+        response.delete_cookie(COOKIE, path=reverse("single_sign_on"))
     return response
 
 

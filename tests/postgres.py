@@ -18,7 +18,7 @@ SAME_ON_ANY_DATABASE = re.findall(
     browser clients compatibility compression configuration formats garbage generated_clients headers json
     kafka_configuration media_types metrics monitoring openapi origins package paging parameters partitioner
     private readme receiving record_browser registry_broken registry_client registry_outside requirements roles
-    schema_validity topic_settings traces wrong_guesses
+    schema_validity single_sign_on topic_settings traces wrong_guesses
     """,
 )
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from core.metrics import store, topics
 from core.metrics.store import Store
 from devservers import free_port
+from devservers.mock_kafka import MockCluster
 from devservers.takhin import LiveServer
 from producer.models import ApiKey
 from tests.conftest import Api
@@ -87,6 +89,30 @@ def test_all_processes_are_counted_together_and_at_once(server: LiveServer) -> N
     assert total(found, "takhin_build_info", log="embedded") == 1
     if connection.vendor == "sqlite":
         assert total(found, "takhin_free_disk_bytes") > 0
+
+
+def seen(server: LiveServer, name: str) -> dict[str, int]:
+    """How many series of this name each process has, once both have some."""
+    deadline = time.monotonic() + 20
+    while True:
+        labels = [dict(given) for found, given in scraped(server) if found == name]
+        if len({one["process"] for one in labels}) == 2 or time.monotonic() > deadline:
+            return dict(Counter(one["process"] for one in labels))
+        time.sleep(0.1)
+
+
+@pytest.mark.no_database
+def test_any_process_shows_the_cluster_connections_of_all(tmp_path: Path) -> None:
+    with MockCluster() as mock:
+        kafka = {"TAKHIN_LOG": "kafka", "KAFKA_BOOTSTRAP_SERVERS": mock.bootstrap, "TAKHIN_PROCESSES": "2"}
+        server = LiveServer(tmp_path / "data", **kafka).start()
+        try:
+            each = {"server-0": 1, "server-1": 1}
+            for name in ("breaker_open", "partition_breakers_open", "queue_records", "queue_bytes"):
+                # Scraped several times, so that both respond.
+                assert [seen(server, f"takhin_kafka_{name}") for _ in range(5)] == [each] * 5
+        finally:
+            server.stop()
 
 
 @pytest.mark.no_database

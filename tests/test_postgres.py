@@ -34,6 +34,7 @@ from tests.chaos.clients import Client, finish
 from tests.chaos.history import History
 from tests.conftest import Api
 from tests.test_configuration import manage, refusal
+from tests.test_metrics import seen
 from tests.test_purge import make_older
 from topics.log.embedded.log import EmbeddedLog
 from topics.log.errors import TopicNotFound
@@ -445,3 +446,14 @@ def test_a_database_that_cannot_be_reached_ends_serve_in_one_line(tmp_path: Path
 
     assert line.startswith("CommandError: cannot use the database (DATABASE_URL, TAKHIN_DATA_DIR): ")
     assert any(reason in line for reason in ('database "missing" does not exist', "does not support SSL", '"sslmod"'))
+
+
+@pytest.mark.no_database
+def test_any_process_shows_the_pools_of_all(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path / "data", TAKHIN_PROCESSES="2").start()
+    try:
+        # Scraped several times, so that both respond.
+        for _ in range(5):
+            assert seen(server, "takhin_database_pool_connections") == {"server-0": 2, "server-1": 2}
+    finally:
+        server.stop()

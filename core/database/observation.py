@@ -12,10 +12,9 @@ from core.metrics.observers import Observed
 
 
 def observe() -> Iterator[Observed]:
-    return _sqlite() if is_sqlite() else _postgres()
-
-
-def _sqlite() -> Iterator[Observed]:
+    """Observe SQLite's files."""
+    if not is_sqlite():
+        return
     path = Path(connection.settings_dict["NAME"])
     sizes = {"database": path, "wal": Path(f"{path}-wal")}
     found = [((name,), _size(file)) for name, file in sizes.items()]
@@ -32,11 +31,13 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _postgres() -> Iterator[Observed]:
-    # Of the process that responds.
+def observe_pool() -> Iterator[Observed]:
+    """Observe this process's connections to PostgreSQL."""
+    if is_sqlite():
+        return
     stats = connection.pool.get_stats() if connection.pool is not None else {}  # type: ignore[attr-defined]
     size, free = stats.get("pool_size", 0), stats.get("pool_available", 0)
     states = [(("idle",), free), (("used",), size - free)]
-    yield Observed("takhin_database_pool_connections", "Connections to PostgreSQL of one process.", ("state",), states)
+    yield Observed("takhin_database_pool_connections", "Connections to PostgreSQL.", ("state",), states)
     waiting = [((), stats.get("requests_waiting", 0))]
-    yield Observed("takhin_database_pool_waiting", "Threads that wait for a connection in one process.", (), waiting)
+    yield Observed("takhin_database_pool_waiting", "Threads that wait for a connection.", (), waiting)

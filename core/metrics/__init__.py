@@ -4,9 +4,20 @@ Prometheus' own client keeps a file for each process, too, but takes five times 
 is found here, in its formats.
 """
 
-from core.metrics.observers import Observed, observers
+from core.metrics.observers import Observed, observers, process_observers
 from core.metrics.store import share, totals
 from core.metrics.topics import SEVERAL, topic_label
 from core.metrics.values import Counter, Gauge, Histogram
 
-__all__ = ["SEVERAL", "Counter", "Gauge", "Histogram", "Observed", "observers", "share", "topic_label", "totals"]
+__all__ = [
+    "SEVERAL",
+    "Counter",
+    "Gauge",
+    "Histogram",
+    "Observed",
+    "observers",
+    "process_observers",
+    "share",
+    "topic_label",
+    "totals",
+]

@@ -17,4 +17,7 @@ class Observed(msgspec.Struct, frozen=True):
 
 # Each returns what it observes now, within a second.
 Observer = Callable[[], Iterable[Observed]]
+# Of what all processes share: whichever responds may look it up.
 observers: list[Observer] = []
+# Of what each process has for itself. The label `process` is added.
+process_observers: list[Observer] = []

@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+from core.metrics.observers import process_observers
 from core.metrics.values import Gauge, ProcessCounter
 
 CPU_SECONDS = ProcessCounter("takhin_process_cpu_seconds_total", "CPU time of a process.", ["process"])
@@ -13,6 +14,8 @@ RESIDENT_BYTES = Gauge("takhin_process_resident_memory_bytes", "Resident memory 
 OPEN_FILES = Gauge("takhin_process_open_fds", "Open file descriptors of a process.", ["process"])
 THREADS = Gauge("takhin_process_threads", "Threads of a process.", ["process"])
 STARTED = Gauge("takhin_process_start_time_seconds", "When a process began, in seconds since 1970.", ["process"])
+# What `process_observers` have found, by name.
+_found: dict[str, Gauge] = {}
 
 
 class _Name:
@@ -40,3 +43,13 @@ def observe_process() -> None:
     except OSError:
         # Not on Linux, or out of file descriptors.
         return
+
+
+def observe_parts() -> None:
+    """Measure what this process has for itself, such as its connections, so that any process can show it."""
+    for observer in process_observers:
+        for one in observer():
+            if one.name not in _found:
+                _found[one.name] = Gauge(one.name, one.text, [*one.labels, "process"])
+            for values, number in one.samples:
+                _found[one.name].set(number, *values, _Name.text)

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from core import metrics, rollups, spans
 from core.database import observation as database
-from core.metrics import Observed, observers
+from core.metrics import Observed, observers, process_observers
 from core.metrics.process import name_process
 from producer.queue import backlog
 from topics.log import current_log
@@ -65,4 +65,5 @@ def _log() -> Iterator[Observed]:
     yield from current_log().observe()
 
 
-observers += [_queue, _log, database.observe]
+observers += [_queue, database.observe]
+process_observers += [_log, database.observe_pool]

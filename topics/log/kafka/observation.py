@@ -42,7 +42,7 @@ def _latency(cluster: Cluster) -> Iterator[Observed]:
                     worst[place] = max(worst.get(place, 0.0), microseconds / 1e6)
     yield Observed(
         "takhin_kafka_broker_latency_seconds",
-        "Round trip time of requests to a broker, of one process, in the last ten seconds.",
+        "Round trip time of requests to a broker in the last ten seconds.",
         ("broker", "window"),
         sorted(worst.items()),
     )
