@@ -17,8 +17,7 @@ from core import tracing, wakeups
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageFull, StorageUnavailable
 from producer.errors import RecordFailure
-from producer.models import MAX_ATTEMPTS, NotRetried, Outcomes, ProduceRequest, Status, WorkerSlot
-from producer.models import requests as requests_module
+from producer.models import MAX_ATTEMPTS, NotRetried, Outcomes, ProduceRequest, Status, WorkerSlot, request_queryset
 from producer.pipeline.plan import TopicPlan
 from producer.queue import loop
 from producer.queue.endings import Ending, back_off, end, has_given_up, save
@@ -320,7 +319,7 @@ def test_a_line_about_a_request_names_that_one_alone(api: Api, topic: str, monke
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> float:
     """Seconds of a lease, for those who look at what a worker does while one runs out."""
     lease = timedelta(seconds=1.2)
-    for module in (requests_module, loop):
+    for module in (request_queryset, loop):
         monkeypatch.setattr(module, "LEASE", lease)
     return lease.total_seconds()
 

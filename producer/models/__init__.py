@@ -8,22 +8,11 @@ from producer.models.keys import ApiKey, Scope, check_patterns, check_scopes, di
 from producer.models.new_requests import NewRequest, new_request, options_text
 from producer.models.outcomes import Outcome, Outcomes
 from producer.models.quotas import QuotaUse
-from producer.models.requests import (
-    CANCELLED,
-    GAVE_UP,
-    LEASE,
-    MAX_ATTEMPTS,
-    STATUS_FOR_CLIENTS,
-    NotRetried,
-    Overtaken,
-    ProduceRequest,
-    RequestMode,
-    Status,
-    created_at,
-    id_at,
-    new_request_id,
-)
+from producer.models.request_ids import created_at, id_at, new_request_id
+from producer.models.request_queryset import LEASE
+from producer.models.requests import CANCELLED, GAVE_UP, MAX_ATTEMPTS, NotRetried, Overtaken, ProduceRequest
 from producer.models.slots import SLOT_LEASE, WorkerSlot
+from producer.models.status import STATUS_FOR_CLIENTS, RequestMode, Status
 
 __all__ = [
     "CANCELLED",

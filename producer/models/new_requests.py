@@ -8,7 +8,8 @@ import msgspec
 from core.database import statements
 from producer.models.keys import ApiKey
 from producer.models.outcomes import Outcomes, pack
-from producer.models.requests import ProduceRequest, RequestMode, Status, status_of, storable
+from producer.models.requests import ProduceRequest, storable
+from producer.models.status import RequestMode, Status, status_of
 from producer.options import Options
 
 _PENDING = str(Status.PENDING)

@@ -1,14 +1,9 @@
 """Tracked produce requests. The row of a pending request is its entry in the queue."""
 
-import functools
-import operator
-import re
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any
 
 import msgspec
-import uuid_utils
 from django.db import models
 from django.db.models import Case, Q, Value, When
 from django.db.models.functions import Now
@@ -21,20 +16,15 @@ from producer.models.attempts import with_attempt
 from producer.models.idempotency import IdempotencyKey, NewKey
 from producer.models.keys import ApiKey
 from producer.models.outcomes import Outcomes, unpack
+from producer.models.request_ids import new_request_id
+from producer.models.request_queryset import ProduceRequestQuerySet
+from producer.models.status import RequestMode, Status, status_of
 from producer.options import Options
 
-LEASE = timedelta(seconds=30)
-# A request that failed is left alone for up to a minute.
-LONGEST_LEASE = timedelta(seconds=120)
 MAX_ATTEMPTS = 5
-# UUIDv7, RFC 9562
-_ID = re.compile(r"req_[0-9a-f]{12}7[0-9a-f]{19}")
+CANCELLED = "cancelled"
+GAVE_UP = "gave_up"
 
-_CLAIM = """
-UPDATE producer_producerequest
-SET attempts = attempts + 1, claims = claims + 1, lease_until = {until}, started_at = {now}, slot = %s
-WHERE id IN ({places})
-"""
 _COMPLETE = """
 UPDATE producer_producerequest
 SET status = %s, code = %s, error = %s, completed_at = %s, written_count = %s, outcomes = %s,
@@ -43,107 +33,12 @@ WHERE id = %s AND claims = %s AND status = 'pending'
 """
 
 
-CANCELLED = "cancelled"
-GAVE_UP = "gave_up"
-
-
 class Overtaken(Exception):
     """Another worker has claimed this request, or it was cancelled: roll back."""
 
 
 class NotRetried(Exception):
     """Why a request cannot be retried."""
-
-
-class ProduceRequestQuerySet(models.QuerySet["ProduceRequest"]):
-    def pending(self) -> Self:
-        return self.filter(status=Status.PENDING)
-
-    def failures(self) -> Self:
-        """Async requests with records that were not written. They are kept for longer than others."""
-        return self.filter(mode=RequestMode.ASYNC, status__in=[Status.FAILED, Status.PARTIAL])
-
-    def expired(self, age: timedelta, failure_age: timedelta) -> Self:
-        """Finished requests that are older than this, by the database's clock. Ids narrow the search."""
-        made_before = id_at(datetime.now(UTC) - min(age, failure_age))
-        is_failure = Q(mode=RequestMode.ASYNC, status__in=[Status.FAILED, Status.PARTIAL])
-        other, failure = Q(completed_at__lt=Now() - age), Q(completed_at__lt=Now() - failure_age)
-        expired = self.filter(~is_failure & other | is_failure & failure, id__lt=made_before)
-        return expired.exclude(status=Status.PENDING)
-
-    def claimable(self) -> Self:
-        """Pending requests without a slot, and without a valid lease by the database's clock.
-
-        A lease that is longer than any is void: that clock was set back.
-        """
-        is_over = Q(lease_until=None) | Q(lease_until__lte=Now()) | Q(lease_until__gt=Now() + LONGEST_LEASE)
-        return self.pending().filter(is_over, slot=None)
-
-    def claim(self, most: int, slot: int | None = None) -> list["ProduceRequest"]:
-        """Lease up to `most` requests and count the attempt. Run it in a transaction.
-
-        The attempt is counted now, because a request that kills its worker never reaches an `except`. `claims` is
-        the fencing token: later writes of a claim succeed only while it is the latest one. A request that was tried
-        before is claimed alone, so that a poison request does not affect others. No other worker claims the requests
-        of a slot until the slot's owner, or its next one, has resolved them.
-        """
-        rows = list(ProduceRequest.objects.raw(*_claimable_sql(most)))
-        if not rows:
-            return []
-        fresh = [row for row in rows if row.attempts == 0]
-        chosen = fresh if rows[0].attempts == 0 else rows[:1]
-        places = ", ".join(["%s"] * len(chosen))
-        now, until = statements.now(), statements.now(LEASE)
-        statements.execute(_CLAIM.format(now=now, until=until, places=places), [slot, *(row.pk for row in chosen)])
-        for row in chosen:
-            row.slot = slot
-            row.attempts += 1
-            row.claims += 1
-        return chosen
-
-    def has_claimable(self) -> bool:
-        """Whether there may be something to claim. A worker asks whenever it wakes up."""
-        return any(ProduceRequest.objects.raw(*_is_claimable_sql()))
-
-    def renew(self, rows: Sequence["ProduceRequest"]) -> None:
-        """Extend the claims of these requests by another lease, except those that were finished or claimed since."""
-        if rows:
-            mine = functools.reduce(operator.or_, (Q(pk=row.pk, claims=row.claims) for row in rows))
-            self.pending().filter(mine).update(lease_until=Now() + LEASE)
-
-
-# Django takes as long to write these queries as the database takes to run them.
-@functools.cache
-def _claimable_sql(most: int) -> tuple[str, tuple[Any, ...]]:
-    rows = ProduceRequest.objects.claimable().order_by("id").select_for_update(skip_locked=True)
-    return rows[:most].query.sql_with_params()
-
-
-@functools.cache
-def _is_claimable_sql() -> tuple[str, tuple[Any, ...]]:
-    return ProduceRequest.objects.claimable().only("pk")[:1].query.sql_with_params()
-
-
-class Status(models.TextChoices):
-    PENDING = "pending", "Pending"
-    COMPLETED = "completed", "Completed"
-    PARTIAL = "partial", "Partly written"
-    FAILED = "failed", "Failed"
-    CANCELLED = "cancelled", "Cancelled"
-
-
-# Clients know three: whether something was written, and their records' outcomes, is all that they need.
-STATUS_FOR_CLIENTS = {Status.PARTIAL: Status.COMPLETED, Status.CANCELLED: Status.FAILED}
-
-
-class RequestMode(models.TextChoices):
-    SYNC = "sync", "Sync"
-    ASYNC = "async", "Async"
-
-
-def new_request_id(new_id: str | None = None) -> str:
-    """Return the id of a new request. `new_id` is the hexadecimal UUIDv7 that its response has as X-Request-Id."""
-    return f"req_{new_id or uuid_utils.uuid7().hex}"
 
 
 class ProduceRequest(models.Model):
@@ -372,28 +267,6 @@ class ProduceRequest(models.Model):
         return True
 
 
-def status_of(outcomes: Outcomes) -> Status:
-    """Return the status of a request with these outcomes."""
-    if not outcomes.failures:
-        return Status.COMPLETED
-    return Status.PARTIAL if outcomes.written_count else Status.FAILED
-
-
 def storable(reason: str) -> str:
     """Escape NUL, which clients may send and PostgreSQL cannot store in text."""
     return reason.replace("\0", "\\x00")
-
-
-def id_at(moment: datetime) -> str:
-    """Return the smallest id of a request created at this moment. Ids start with their milliseconds."""
-    return f"req_{int(moment.timestamp() * 1000):012x}"
-
-
-def created_at(request_id: str) -> datetime | None:
-    """Return when the request with this id was created, or None if it is not the id of a request."""
-    if not _ID.fullmatch(request_id):
-        return None
-    try:
-        return datetime.fromtimestamp(int(request_id[4:16], 16) / 1000, UTC)
-    except (OverflowError, ValueError):
-        return None
