@@ -16,7 +16,7 @@ from core.models import Rejection
 from producer.admin.filters import search as search_requests
 from producer.models import ProduceRequest, Status, created_at
 from registry.models import SubjectVersion
-from topics.admin import browser
+from topics.admin import record_links
 from topics.log import current_log
 
 MOST = 10
@@ -36,7 +36,7 @@ def _place(request: HttpRequest, term: str) -> Iterator[SearchResult]:
     place = PLACE.fullmatch(term)
     if place is not None and request.user.has_perm("topics.view_recordbatch"):
         topic, partition, offset = place[1], int(place[2]), int(place[3])
-        yield SearchResult(term, "Record", browser.address(topic, partition, offset), "search")
+        yield SearchResult(term, "Record", record_links.address(topic, partition, offset), "search")
 
 
 def _requests(request: HttpRequest, term: str) -> Iterator[SearchResult]:

@@ -23,7 +23,7 @@ from producer.pipeline.formats import FORMATS
 from producer.pipeline.produce import Inbound, produce
 from producer.pipeline.schemas import with_schemas
 from registry.errors import RegistryError, RegistryUnavailable
-from topics.admin import browser
+from topics.admin import record_links
 from topics.log import current_log
 from topics.log.compression import CODECS
 
@@ -111,4 +111,4 @@ def _shown(topic: str, outcomes: Outcomes) -> dict[str, Any]:
         return {"error": outcomes.error}
     partition, offset = outcome.partition, outcome.offset  # type: ignore[union-attr]
     audit.note("record_produced", "topic", topic, partition=partition, offset=offset)
-    return {"written": f"{topic}/{partition}/{offset}", "address": browser.address(topic, partition, offset)}
+    return {"written": f"{topic}/{partition}/{offset}", "address": record_links.address(topic, partition, offset)}

@@ -13,7 +13,7 @@ from producer.admin import operations, repeat, story
 from producer.models import MAX_ATTEMPTS, IdempotencyKey, ProduceRequest, RequestMode, Status, attempts_in
 from producer.pipeline import parameters
 from producer.pipeline.dialects import DIALECTS
-from topics.admin import browser
+from topics.admin import record_links
 from topics.admin.rendering import show
 
 MOST_RESULTS = 100
@@ -88,4 +88,4 @@ def _results(row: ProduceRequest) -> dict[str, Any]:
 def _address(topic: str, outcome: dict[str, Any]) -> str:
     if "offset" not in outcome:
         return ""
-    return browser.address(outcome.get("topic", topic), outcome["partition"], outcome["offset"])
+    return record_links.address(outcome.get("topic", topic), outcome["partition"], outcome["offset"])

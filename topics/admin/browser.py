@@ -6,51 +6,27 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
-from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
 from core import audit
 from core.errors import StorageError
-from core.formatting import moment
-from topics.admin import paging, scan
-from topics.admin.paging import PAGE, Page
-from topics.admin.rendering import Shown, show
-from topics.admin.scan import Found
-from topics.decoders import Decoder, new_decoder
+from topics.admin import paging, record_links, scan
+from topics.admin.paging import PAGE
+from topics.admin.shown_records import ShownRecord, all_shown, codecs_of
 from topics.log import current_log
-from topics.log.embedded.log import is_embedded
 from topics.log.errors import CorruptRecord, OffsetOutOfRange
 from topics.log.records import PartitionInfo, StoredRecord, TopicInfo
-from topics.models import RecordBatch
 
 MAX_OFFSET = 2**63 - 1
 # With more topics than this, the form has a text field instead of a list.
 MOST_LISTED = 500
 # How many consecutive corrupt batches one page skips: each costs a read of a few milliseconds.
 MOST_CORRUPT = 100
-
-
-class ShownRecord(msgspec.Struct, frozen=True):
-    """A record as shown on the page."""
-
-    partition: int
-    offset: int
-    timestamp: int
-    moment: str
-    codec: str
-    key: Shown
-    value: Shown
-    headers: list[tuple[str, Shown]]
-    # Where the record alone can be read.
-    path: str
-    download: str
 
 
 class PlaceForm(forms.Form):
@@ -166,14 +142,14 @@ def _one(found: TopicInfo, bounds: PartitionInfo, place: dict[str, Any]) -> dict
         except OffsetOutOfRange as error:
             context["warning"] = str(error)
             page = paging.after(read, bounds, error.first)
-    codecs = _codecs(found.name, page.records)
+    codecs = codecs_of(found.name, page.records)
     return context | {
         "corrupt": list(corrupt),
         "partition": bounds,
-        "records": _all_shown(found.name, page.records, codecs),
+        "records": all_shown(found.name, page.records, codecs),
         "is_before": offset is None,
         "is_newest": offset is None and end is None,
-        "links": _links(found.name, bounds, page),
+        "links": record_links.of_one(found.name, bounds, page),
     }
 
 
@@ -194,9 +170,9 @@ def _several(found: TopicInfo, chosen: Sequence[PartitionInfo], place: dict[str,
         page = scan.newest(reads, online, until)
     return context | {
         "corrupt": list(corrupt),
-        "records": _all_shown(found.name, page.records, []),
+        "records": all_shown(found.name, page.records, []),
         "is_newest": not (place["until"] or place["since"] or place["find"] or place["time"] is not None),
-        "links": _links_of_several(found.name, page, place),
+        "links": record_links.of_several(found.name, page, place),
     }
 
 
@@ -217,41 +193,6 @@ def _read_past_corrupt(
             corrupt[str(error)] = None
             offset = error.next_offset
     return []
-
-
-def _links_of_several(topic: str, page: Found, place: dict[str, Any]) -> dict[str, str]:
-    kept = {name: place[name] for name in ("partition", "find", "where") if place[name] not in (None, "")}
-    links = {}
-    if page.older is not None:
-        links["more" if place["find"] else "older"] = _address(topic, **kept, until=scan.encode(page.older))
-    newer = page.newer if place["find"] or not place["until"] else place["until"]
-    if newer is not None:
-        links["newer"] = _address(topic, **kept, since=scan.encode(newer))
-    if place["until"] or place["since"] or place["time"] is not None:
-        links["newest"] = _address(topic, **kept)
-    return links
-
-
-def _links(topic: str, bounds: PartitionInfo, page: Page) -> dict[str, str]:
-    """Return the URLs of the neighboring pages, except empty ones."""
-    links = {}
-    if page.older is not None:
-        links["oldest"] = address(topic, bounds.id, bounds.first_offset)
-        links["older"] = address(topic, bounds.id, before=page.older)
-    if page.newer is not None:
-        links["newer"] = address(topic, bounds.id, page.newer)
-        links["newest"] = address(topic, bounds.id)
-    return links
-
-
-def address(topic: str, partition: int, offset: int | None = None, before: int | None = None) -> str:
-    """Return the URL of the page that starts at `offset` or ends before `before`; by default, the newest records."""
-    return _address(topic, partition=partition, offset=offset, before=before)
-
-
-def _address(topic: str, **place: Any) -> str:
-    query = urlencode({"topic": topic, **{name: value for name, value in place.items() if value is not None}})
-    return f"{reverse('admin:topics_records')}?{query}"
 
 
 @require_safe
@@ -275,35 +216,3 @@ def download(request: HttpRequest) -> HttpResponse:
     name = quote(f"{topic}-{partition}-{offset}.bin", safe="")
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
     return HttpResponse(found[0].value or b"", content_type="application/octet-stream", headers=headers)
-
-
-def _codecs(topic: str, stored: list[StoredRecord]) -> list[tuple[int, str]]:
-    """Return the base offsets and codecs of the records' batches, newest first; empty unless the log is embedded."""
-    if not stored or not is_embedded():
-        return []
-    batches = RecordBatch.objects.filter(
-        partition__topic__name=topic, partition__number=stored[0].partition, base_offset__lte=stored[-1].offset
-    )
-    # A batch has at least one record.
-    return list(batches.order_by("-base_offset").values_list("base_offset", "codec")[: len(stored)])
-
-
-def _all_shown(topic: str, records: Sequence[StoredRecord], codecs: list[tuple[int, str]]) -> list[ShownRecord]:
-    decoder = new_decoder()
-    return [_shown(topic, record, codecs, decoder) for record in records]
-
-
-def _shown(topic: str, record: StoredRecord, codecs: list[tuple[int, str]], decoder: Decoder) -> ShownRecord:
-    place: dict[str, Any] = {"partition": record.partition, "offset": record.offset}
-    return ShownRecord(
-        partition=record.partition,
-        offset=record.offset,
-        timestamp=record.timestamp,
-        moment=moment(record.timestamp),
-        codec=next((codec for base, codec in codecs if base <= record.offset), ""),
-        key=show(record.key, decoder),
-        value=show(record.value, decoder),
-        headers=[(name, show(content, decoder)) for name, content in record.headers],
-        path=f"/api/topics/{quote(topic, safe='')}/messages?{urlencode({**place, 'limit': 1})}",
-        download=f"{reverse('admin:topics_download')}?{urlencode({'topic': topic, **place})}",
-    )

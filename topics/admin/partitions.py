@@ -13,7 +13,7 @@ from unfold.admin import ModelAdmin
 
 from core.admin.base import ReadOnlyAdmin
 from core.formatting import moment
-from topics.admin import browser
+from topics.admin import browser, record_links
 from topics.admin.embedded_only import EmbeddedOnlyAdmin
 from topics.admin.filters import BatchTopicFilter, TopicNameFilter
 from topics.models import Partition, RecordBatch
@@ -46,7 +46,7 @@ class PartitionAdmin(EmbeddedOnlyAdmin, ReadOnlyAdmin, ModelAdmin):  # type: ign
         if partition.topic is None:
             return ""
         return format_html(
-            '<a class="takhin-link" href="{}">browse</a>', browser.address(partition.topic.name, partition.number)
+            '<a class="takhin-link" href="{}">browse</a>', record_links.address(partition.topic.name, partition.number)
         )
 
 
@@ -85,5 +85,5 @@ class RecordBatchAdmin(EmbeddedOnlyAdmin, ReadOnlyAdmin, ModelAdmin):  # type: i
         partition = batch.partition
         if partition.topic is None:
             return ""
-        where = browser.address(partition.topic.name, partition.number, batch.base_offset)
+        where = record_links.address(partition.topic.name, partition.number, batch.base_offset)
         return format_html('<a class="takhin-link" href="{}">browse</a>', where)

@@ -14,7 +14,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from core.admin.times import ago_ms
-from topics.admin import browser, log_queryset
+from topics.admin import log_queryset, record_links
 from topics.admin.forms import NewLogTopicForm
 from topics.admin.log_queryset import LogTopicQuerySet
 from topics.admin.topic_base import BaseTopicAdmin
@@ -107,7 +107,7 @@ class EmbeddedTopicAdmin(BaseTopicAdmin):
         listed = list(topic.partitions.order_by("number")[: MOST_PARTITIONS_SHOWN + 1])
         for partition in listed:
             partition.topic = topic
-        shown = [(found, browser.address(topic.name, found.number)) for found in listed[:MOST_PARTITIONS_SHOWN]]
+        shown = [(found, record_links.address(topic.name, found.number)) for found in listed[:MOST_PARTITIONS_SHOWN]]
         return render_to_string(
             "topics/partitions.html",
             {"topic": topic, "partitions": shown, "has_more": len(listed) > MOST_PARTITIONS_SHOWN},
@@ -167,7 +167,7 @@ class LogTopicAdmin(BaseTopicAdmin):
     @admin.display(description="partitions")
     def partitions_shown(self, topic: Any) -> str:
         rows = [
-            (found, browser.address(topic.name, found.id), condition_of(topic.info, found))
+            (found, record_links.address(topic.name, found.id), condition_of(topic.info, found))
             for found in topic.info.partitions
         ]
         return render_to_string("topics/bounds.html", {"partitions": rows, "healthy": HEALTHY})
