@@ -289,7 +289,7 @@ def test_too_many_topics_or_records_are_rejected(both: Api, settings: Any) -> No
     assert (records.status_code, records.json()["code"]) == (413, "too_many_records")
 
 
-@pytest.mark.parametrize("slow", ["producer.api.views._find_or_create_topic", "producer.pipeline.topics.with_schemas"])
+@pytest.mark.parametrize("slow", ["producer.api.named_topics.find_or_create", "producer.pipeline.topics.with_schemas"])
 def test_finding_many_topics_takes_no_longer_than_a_request_may(
     both: Api, settings: Any, monkeypatch: pytest.MonkeyPatch, slow: str
 ) -> None:

@@ -1,7 +1,8 @@
 from django.urls import path
 
 from producer.api import health
-from producer.api.views import ProduceViewSet, StatusViewSet
+from producer.api.status import StatusViewSet
+from producer.api.views import ProduceViewSet
 
 urlpatterns = [
     path("topics/<str:topic>/produce", ProduceViewSet.as_view({"post": "create"}), name="produce"),

@@ -1,16 +1,13 @@
-"""The views for produce requests and their status."""
+"""The view for produce requests."""
 
-import contextlib
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 from django.conf import settings
 from django.http import HttpRequest
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
@@ -23,29 +20,25 @@ from core.database import transactions
 from core.errors import StorageUnavailable
 from core.facts import Facts, facts_of
 from producer.api import admission, idempotency, openapi, quotas, responses
-from producer.api.serializers import WaitParameters
+from producer.api.named_topics import find_all, find_or_create
+from producer.api.status import find_request
 from producer.api.waiting import wait_until_finished
 from producer.authentication import key_of
-from producer.errors import Overloaded, RequestNotFound, RequestPurged
+from producer.errors import Overloaded
 from producer.measures import BODY_BYTES, count_records
-from producer.models import ApiKey, NewKey, Outcomes, ProduceRequest, created_at, new_request_id
+from producer.models import ApiKey, NewKey, Outcomes, new_request_id
 from producer.options import Options
-from producer.pipeline import parameters, topics
+from producer.pipeline import parameters
 from producer.pipeline.dialects import DIALECTS, Dialect, dialect_of
-from producer.pipeline.inbound import Decoded
 from producer.pipeline.produce import Inbound, KeyTaken, produce
 from producer.pipeline.schemas import needs_schema, with_schemas
 from producer.queue.accept import accept, accept_to_wait
 from producer.queue.session_writer import writes_in_sessions
 from topics.log import current_log
 from topics.log.contract import Log
-from topics.log.errors import InvalidTopic, TopicExists, TopicNotFound
 
 # A record is an object, and may contain some. A thousand records take a few milliseconds.
 MOST_OBJECTS_IN_LANE = 5000
-MOST_TOPICS_IN_LANE = 5
-# The names of several topics are stored together, in the column for one.
-MOST_SHOWN_TOPICS = 249
 
 
 class _Given(msgspec.Struct, frozen=True):
@@ -88,7 +81,7 @@ class ProduceViewSet(ViewSet):
             return _after_waiting(http, awaited)
         facts = facts_of(http)
         if topic is not None:
-            _find_or_create_topic(topic)
+            find_or_create(topic)
             facts.topic = topic
         chosen, api_key = parameters.parse(http.META.get("QUERY_STRING", "")), key_of(request)
         preferred = _prefers_async(http)
@@ -114,18 +107,6 @@ class ProduceViewSet(ViewSet):
             except KeyTaken:
                 # A twin in another process was faster.
                 return _replayed(given, key) or _produced(given, key)
-
-
-class StatusViewSet(ViewSet):
-    scopes: ClassVar[dict[str, str]] = {"retrieve": "produce"}
-
-    @openapi.status
-    def retrieve(self, request: Request, request_id: str) -> Response:
-        given = WaitParameters(data=request.query_params)
-        given.is_valid(raise_exception=True)
-        find = partial(_find_own, request, request_id)
-        row = wait_until_finished(request._request, find, given.validated_data["wait"])
-        return Response(responses.status(row), headers={} if row.is_finished else {"Retry-After": "1"})
 
 
 def _produced(given: _Given, key: NewKey | None) -> Response:
@@ -165,7 +146,7 @@ def _delivered(given: _Given, topic_log: Log, inbound: Inbound) -> Response:
     if isinstance(accepted, Outcomes):
         return responses.produced(given.http, given.dialect, accepted, inbound.options)
     admission.accepted(given.api_key, len(given.body.data))
-    wait_until_finished(given.http, partial(_find, inbound.request_id), accepted)
+    wait_until_finished(given.http, partial(find_request, inbound.request_id), accepted)
     return _after_waiting(given.http, inbound.request_id)
 
 
@@ -185,7 +166,7 @@ def _inbound(given: _Given, key: NewKey | None) -> Inbound:
         lane.leave()
     decoded = given.dialect.decode(given.body.data)
     if given.topic is None:
-        topic, options = _topics(given, decoded)
+        topic, options = find_all(decoded, given.check_topic, given.chosen, given.api_key)
     else:
         topic, options = given.topic, with_schemas(given.topic, given.chosen, decoded.schemas, given.api_key)
     new_id = given.http.META.get("takhin.new_id")
@@ -200,37 +181,6 @@ def _inbound(given: _Given, key: NewKey | None) -> Inbound:
         http_request_id=None if new_id else given.http.META["HTTP_X_REQUEST_ID"],
         idempotency_key=key,
     )
-
-
-def _topics(given: _Given, decoded: Decoded) -> tuple[str, Options]:
-    """Return the topics' names as they are stored, and the options of those that exist.
-
-    Raises PermissionDenied, TopicNotFound if none of them exists, and Overloaded if that takes too long.
-    """
-    names = topics.names_of(decoded)
-    for name in names:
-        given.check_topic(name)
-    if decoded.topic_options or len(names) > MOST_TOPICS_IN_LANE:
-        # Schemas may come from another server, and each topic may need a query.
-        lane.leave()
-    # Each topic may have to be created, and each schema found, on another server.
-    until = time.monotonic() + settings.TAKHIN_PRODUCE_TIMEOUT
-    known: list[str] = []
-    for name in names:
-        topics.check_time(until)
-        try:
-            _find_or_create_topic(name)
-        except (TopicNotFound, InvalidTopic):
-            if len(names) == 1:
-                raise
-        else:
-            known.append(name)
-    if not known:
-        raise TopicNotFound(names[0])
-    label = ",".join(names)
-    if len(label) > MOST_SHOWN_TOPICS:
-        label = f"{label[: MOST_SHOWN_TOPICS - 1]}…"
-    return label, topics.with_topics(known, decoded, given.chosen, given.api_key, until)
 
 
 def _replayed(given: _Given, key: NewKey) -> Response | None:
@@ -254,55 +204,15 @@ def _check_time(http: HttpRequest, chosen: Options) -> None:
 
 def _after_waiting(http: HttpRequest, request_id: str) -> Response:
     """Respond to a sync request that a worker was to write. Raises StorageUnavailable if it was not."""
-    row = _find(request_id)
+    row = find_request(request_id)
     if not row.is_finished:
         if transactions.commit(partial(row.cancel, rolls_back=False)):
             raise StorageUnavailable("no worker wrote the records in time; nothing was written")
-        row = _find(request_id)
+        row = find_request(request_id)
     return responses.written(http, DIALECTS[row.dialect], row)
-
-
-def _find_or_create_topic(topic: str) -> None:
-    try:
-        current_log().partition_count(topic)
-    except TopicNotFound:
-        if not settings.TAKHIN_AUTO_CREATE_TOPICS:
-            raise
-        lane.leave()
-        _create_topic_if_absent(topic)
-
-
-def _create_topic_if_absent(topic: str) -> None:
-    """Create the topic, unless another request has just created it. Raises InvalidTopic."""
-    with contextlib.suppress(TopicExists):
-        current_log().create_topic(topic, settings.TAKHIN_DEFAULT_PARTITIONS)
 
 
 def _prefers_async(request: HttpRequest) -> bool:
     """RFC 7240, section 4.1."""
     preferences = request.META.get("HTTP_PREFER", "").lower().split(",")
     return "respond-async" in (preference.partition(";")[0].strip() for preference in preferences)
-
-
-def _find(request_id: str, **owner: Any) -> ProduceRequest:
-    """Raises RequestNotFound."""
-    with transactions.translated():
-        found = ProduceRequest.objects.filter(pk=request_id, **owner).defer("body")
-        # PostgreSQL fails on a NUL in a query.
-        row = None if "\0" in request_id else found.first()
-    if row is None:
-        raise _missing(request_id)
-    return row
-
-
-def _missing(request_id: str) -> RequestNotFound:
-    created = created_at(request_id)
-    kept = timedelta(seconds=settings.TAKHIN_REQUEST_TTL)
-    if created is None or created > timezone.now() - kept or ProduceRequest.objects.filter(pk=request_id).exists():
-        return RequestNotFound(f"request {request_id} does not exist, or belongs to another API key")
-    return RequestPurged(request_id, created, kept, timedelta(seconds=settings.TAKHIN_FAILURE_TTL))
-
-
-def _find_own(request: Request, request_id: str) -> ProduceRequest:
-    """Return the request, if it was made with the same key. Raises RequestNotFound."""
-    return _find(request_id, api_key=key_of(request))
