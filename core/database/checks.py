@@ -8,7 +8,7 @@ from django.core import checks
 from django.core.management import CommandError
 from django.db import DatabaseError, connection
 
-from core.database import driver_errors, group_commit, transactions
+from core.database import driver_errors, sqlite_file, transactions
 from core.errors import OutcomeUnknown, StorageReadOnly, StorageUnavailable
 
 
@@ -96,7 +96,7 @@ def database_is_writable(app_configs: Any, databases: Any = None, **kwargs: Any)
 def _write_nothing() -> None:
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
-            group_commit.touch(cursor)
+            sqlite_file.touch(cursor)
             return
         cursor.execute("SHOW transaction_read_only")
         if cursor.fetchone()[0] == "on":

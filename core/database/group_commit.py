@@ -7,13 +7,10 @@ together, and repeats. A single caller waits only for its own commit. Processes 
 The thread is a lane: requests may run in it up to their commit. Therefore it never waits for another process.
 """
 
-import contextlib
-import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -24,8 +21,10 @@ from core.database import driver_errors, statements
 from core.database.file_lock import FileLock
 from core.database.jobs import run_all
 from core.database.measures import COMMIT_GROUP, COMMIT_SECONDS, LOCK_SECONDS
+from core.database.sqlite_file import Wal, touch
+from core.database.waiter import Waiter
 from core.errors import StorageUnavailable
-from core.lane import Gate, Lane
+from core.lane import Lane
 from core.processes import PerProcess
 
 T = TypeVar("T")
@@ -36,39 +35,10 @@ MAX_LATER = 10_000
 PATIENCE_SECONDS = 0.1
 # The interval between attempts on a file that others have locked.
 AGAIN_SECONDS = 0.2
-# Beyond this size, the WAL is emptied as soon as no reader needs it.
-MAX_WAL_BYTES = 64 * 1024 * 1024
-WAL_SECONDS = 1.0
 
 
 class Locked(StorageUnavailable):
     """Another process keeps the database locked. Nothing was written."""
-
-
-class _Waiter:
-    __slots__ = ("_turn", "done", "error", "failed", "has_given_up", "job", "result")
-
-    def __init__(self, job: Callable[[], Any], failed: Callable[[StorageUnavailable], object] | None = None) -> None:
-        self.job = job
-        self.failed = failed
-        self.result: Any = None
-        self.error: Exception | None = None
-        self.has_given_up = False
-        self._turn = threading.Lock()
-        self.done = Gate()
-
-    def start(self) -> bool:
-        """Claim the job for the writer; return False if its caller has given up."""
-        return self._turn.acquire(blocking=False)
-
-    def put_back(self) -> None:
-        """Undo `start` after a rollback, so that the caller may give up."""
-        self._turn.release()
-
-    def give_up(self) -> bool:
-        """Cancel the job; return False if it has started, in which case the caller must wait for its end."""
-        self.has_given_up = self._turn.acquire(blocking=False)
-        return self.has_given_up
 
 
 class Writer:
@@ -79,7 +49,7 @@ class Writer:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[_Waiter] = deque()
+        self._waiting: deque[Waiter] = deque()
         self._file_lock = FileLock()
         # Since when the file has been locked by others; None if it is not.
         self._blocked_since: float | None = None
@@ -87,7 +57,7 @@ class Writer:
         self._was_locked = False
         self._try_at = 0.0
         self._connection: Any = None
-        self._wal_checked_at = 0.0
+        self._wal = Wal()
         self.lane = Lane("takhin-writer", self._settle, lambda: connection.close())
 
     def run(self, job: Callable[[], T], seconds: float) -> T:
@@ -96,7 +66,7 @@ class Writer:
             # A job that runs another one.
             return job()
         self._refuse_if_blocked()
-        waiter = _Waiter(job)
+        waiter = Waiter(job)
         self._waiting.append(waiter)
         if task is None:
             self.lane.wake()
@@ -106,7 +76,7 @@ class Writer:
     def run_each(self, jobs: Sequence[Callable[[], T]], seconds: float) -> "list[T | Exception]":
         """Run several jobs, which wait together. Return the result or the error of each."""
         self._refuse_if_blocked()
-        waiters = [_Waiter(job) for job in jobs]
+        waiters = [Waiter(job) for job in jobs]
         self._waiting.extend(waiters)
         self.lane.wake()
         deadline = time.monotonic() + seconds
@@ -118,7 +88,7 @@ class Writer:
                 results.append(error)
         return results
 
-    def _result(self, waiter: "_Waiter", seconds: float) -> Any:
+    def _result(self, waiter: Waiter, seconds: float) -> Any:
         if not waiter.done.wait(seconds):
             if waiter.give_up():
                 self._refuse_if_blocked(seconds)
@@ -137,7 +107,7 @@ class Writer:
         """Run a job that nobody waits for. Return False if too many jobs wait."""
         if len(self._waiting) >= MAX_LATER:
             return False
-        self._waiting.append(_Waiter(job, failed))
+        self._waiting.append(Waiter(job, failed))
         if lane.current() is None:
             self.lane.wake()
         return True
@@ -178,8 +148,8 @@ class Writer:
                 self._fail(self._next_group(), error)
         return None
 
-    def _next_group(self) -> list[_Waiter]:
-        group: list[_Waiter] = []
+    def _next_group(self) -> list[Waiter]:
+        group: list[Waiter] = []
         while self._waiting and len(group) < MAX_GROUP:
             waiter = self._waiting.popleft()
             if not waiter.has_given_up:
@@ -192,12 +162,12 @@ class Writer:
         group = self._next_group()
         if group or self._blocked_since is not None:
             self._commit(group)
-            self._bound_wal()
+            self._wal.bound()
 
-    def _commit(self, group: list[_Waiter]) -> None:
+    def _commit(self, group: list[Waiter]) -> None:
         """Run jobs and commit them together, or give each its error."""
         begun = time.monotonic()
-        started: list[_Waiter] = []
+        started: list[Waiter] = []
         try:
             self._attempt(group, started)
         except Exception as error:
@@ -223,7 +193,7 @@ class Writer:
             COMMIT_SECONDS.observe(time.monotonic() - begun)
             COMMIT_GROUP.observe(len(started))
 
-    def _attempt(self, group: list[_Waiter], started: list[_Waiter]) -> None:
+    def _attempt(self, group: list[Waiter], started: list[Waiter]) -> None:
         """Run the jobs of the group whose callers have not given up, which are `started` then, and commit."""
         self._set_patience()
         with transaction.atomic():
@@ -236,7 +206,7 @@ class Writer:
             crashes.at("commit.before")
         crashes.at("commit.after")
 
-    def _put_back(self, group: list[_Waiter], started: list[_Waiter], begun: float) -> None:
+    def _put_back(self, group: list[Waiter], started: list[Waiter], begun: float) -> None:
         """Let the group wait on, because others have locked the file. Nothing was written."""
         for waiter in started:
             waiter.put_back()
@@ -244,7 +214,7 @@ class Writer:
         self._blocked_since, self._was_locked = self._blocked_since or begun, True
         self._try_at = time.monotonic() + min(AGAIN_SECONDS, time.monotonic() - self._blocked_since)
 
-    def _fail(self, group: list[_Waiter], error: Exception) -> None:
+    def _fail(self, group: list[Waiter], error: Exception) -> None:
         self._blocked_since, self._was_locked = None, False
         driver_errors.forget_frames(error)
         if driver_errors.is_unavailable(error):
@@ -265,23 +235,6 @@ class Writer:
         if self._connection != (connection.connection, seconds):
             connection.connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
             self._connection = (connection.connection, seconds)
-
-    def _bound_wal(self) -> None:
-        """Empty a WAL that has grown because of long readers. SQLite itself only reuses it from the start."""
-        now = time.monotonic()
-        if now - self._wal_checked_at < WAL_SECONDS or settings.TAKHIN_SQLITE_JOURNAL != "WAL":
-            return
-        self._wal_checked_at = now
-        wal = Path(f"{connection.settings_dict['NAME']}-wal")
-        if connection.connection is not None and wal.exists() and wal.stat().st_size > MAX_WAL_BYTES:
-            with contextlib.suppress(sqlite3.Error):
-                connection.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def touch(cursor: Any) -> None:
-    """Write to SQLite's file without changing its content."""
-    version = cursor.execute("PRAGMA user_version").fetchone()[0]
-    cursor.execute(f"PRAGMA user_version = {int(version)}")
 
 
 _writers = PerProcess(Writer)
