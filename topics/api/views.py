@@ -1,15 +1,12 @@
 """HTTP views to list, create, describe, change and delete topics, and to read records."""
 
-import base64
 import builtins
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import msgspec
 from django.conf import settings
 from drf_spectacular.utils import extend_schema_view
-from msgspec import UNSET, UnsetType
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
@@ -17,7 +14,8 @@ from rest_framework.viewsets import ViewSet
 from core import audit, reads
 from core.api.serializers import ParameterSerializer
 from core.database.checks import describe
-from topics.api import openapi
+from topics.api import openapi, reading
+from topics.api.messages import message
 from topics.api.serializers import (
     MAX_OFFSET,
     NewTopicSerializer,
@@ -25,14 +23,12 @@ from topics.api.serializers import (
     TopicChangeSerializer,
     TopicSerializer,
 )
-from topics.decoders import Decoder, Undecoded, new_decoder
+from topics.decoders import new_decoder
 from topics.log import current_log
 from topics.log.errors import InvalidTopic
-from topics.log.records import DEFAULT_CONFIG, StoredRecord, TopicConfig, TopicInfo
-from topics.log.validation import MAX_READ_BYTES, fewer_partitions
+from topics.log.records import DEFAULT_CONFIG, TopicConfig, TopicInfo
+from topics.log.validation import fewer_partitions
 
-# How many records one search by key looks at, for how long, and how many at a time.
-MOST_LOOKED_AT, FIND_SECONDS, FIND_STEP = 10_000, 2.0, 1000
 # Maps the JSON fields of a topic's configuration to TopicConfig.
 CONFIG = {"retentionMs": "retention_ms", "retentionBytes": "retention_bytes"}
 # Maps Kafka's names of the same to both.
@@ -99,13 +95,13 @@ class TopicViewSet(ViewSet):
         numbers = range(count) if partition is None else [partition]
         headers: dict[str, str] = {}
         if (key := wanted.validated_data.get("key")) is not None:
-            records, following = _find(topic, numbers[0], key, wanted.validated_data)
+            records, following = reading.find_by_key(topic, numbers[0], key, wanted.validated_data)
             headers["X-Takhin-Next"] = str(following)
         else:
-            records = _read(topic, numbers, wanted.validated_data)
+            records = reading.read(topic, numbers, wanted.validated_data)
         reads.current.note(topic, [(record.partition, record.offset) for record in records])
         decoder = new_decoder(request.auth) if wanted.validated_data["decode"] == "true" else None
-        return Response([_message(record, decoder) for record in records], headers=headers)
+        return Response([message(record, decoder) for record in records], headers=headers)
 
     def shown(self, topics: Sequence[TopicInfo]) -> builtins.list[dict[str, Any]]:
         """Return the topics as a response has them."""
@@ -149,47 +145,6 @@ class ClusterViewSet(ViewSet):
                 "versions": {"takhin": settings.VERSION, "database": describe(), **found.versions},
             }
         )
-
-
-def _read(topic: str, partitions: Iterable[int], wanted: Mapping[str, Any]) -> list[StoredRecord]:
-    """Read the partitions in order, until there are `limit` records or more than MAX_READ_BYTES."""
-    records: list[StoredRecord] = []
-    room = MAX_READ_BYTES
-    offset, timestamp, limit = wanted.get("offset"), wanted.get("timestamp"), wanted["limit"]
-    for partition in partitions:
-        if len(records) == limit or room <= 0:
-            break
-        if timestamp is not None and (offset := current_log().offset_at(topic, partition, timestamp)) is None:
-            continue
-        found = current_log().read(topic, partition, offset, limit - len(records))
-        records += found
-        room -= sum(len(record.key or b"") + len(record.value or b"") for record in found)
-    return records
-
-
-def _find(topic: str, partition: int, key: str, wanted: Mapping[str, Any]) -> tuple[list[StoredRecord], int]:
-    """Return records with this key, and the offset of the first one that was not looked at."""
-    keys = {key.encode(), msgspec.json.encode(key)}
-    offset, timestamp = wanted.get("offset"), wanted.get("timestamp")
-    bounds = current_log().topic(topic).partitions[partition]
-    if timestamp is not None and (offset := current_log().offset_at(topic, partition, timestamp)) is None:
-        return [], bounds.high_watermark
-    found: list[StoredRecord] = []
-    deadline = time.monotonic() + FIND_SECONDS
-    looked_at = 0
-    following = bounds.first_offset if offset is None else offset
-    while looked_at < MOST_LOOKED_AT and time.monotonic() < deadline:
-        records = current_log().read(topic, partition, following, FIND_STEP)
-        if not records:
-            return found, max(following, bounds.high_watermark)
-        looked_at += len(records)
-        for record in records:
-            following = record.offset + 1
-            if record.key in keys:
-                found.append(record)
-                if len(found) == wanted["limit"]:
-                    return found, following
-    return found, following
 
 
 def _config(members: dict[str, Any], base: TopicConfig) -> TopicConfig:
@@ -243,61 +198,3 @@ def _shown(topic: TopicInfo) -> dict[str, Any]:
         **{member: getattr(topic.config, name) for member, name in CONFIG.items()},
         "configs": topic.config.others,
     }
-
-
-class Message(msgspec.Struct, gc=False):
-    """A record as the API returns it. The last fields are there only if a key or value is decoded."""
-
-    partition: int
-    offset: int
-    timestamp: int
-    key: str | None
-    value: str | None
-    headers: list[dict[str, Any]]
-    keyEncoding: str
-    valueEncoding: str
-    keySchemaId: int | UnsetType = UNSET
-    valueSchemaId: int | UnsetType = UNSET
-    keyDecodeError: str | UnsetType = UNSET
-    valueDecodeError: str | UnsetType = UNSET
-
-
-def _message(record: StoredRecord, decoder: Decoder | None) -> Message:
-    key, key_encoding = as_text(record.key)
-    value, value_encoding = as_text(record.value)
-    headers = [{"key": name, "value": _header_value(content)} for name, content in record.headers]
-    shown = Message(
-        record.partition, record.offset, record.timestamp, key, value, headers, key_encoding, value_encoding
-    )
-    if decoder is not None:
-        for part, data in (("key", record.key), ("value", record.value)):
-            if data is not None:
-                for name, found in _decoded(part, data, decoder).items():
-                    setattr(shown, name, found)
-    return shown
-
-
-def _decoded(part: str, data: bytes, decoder: Decoder) -> dict[str, Any]:
-    """Return the fields that replace or supplement those of an undecoded key or value."""
-    try:
-        decoded = decoder.decode(data)
-    except Undecoded as error:
-        return {f"{part}DecodeError": str(error)}
-    if decoded is None:
-        return {}
-    return {part: decoded.text, f"{part}Encoding": decoded.format, f"{part}SchemaId": decoded.schema_id}
-
-
-def as_text(data: bytes | None) -> tuple[str | None, str]:
-    """Return bytes as text with the encoding used: `utf-8` if possible, otherwise `base64`."""
-    if data is None:
-        return None, "utf-8"
-    try:
-        return data.decode(), "utf-8"
-    except UnicodeDecodeError:
-        return base64.b64encode(data).decode(), "base64"
-
-
-def _header_value(content: bytes | None) -> Any:
-    text, encoding = as_text(content)
-    return text if encoding == "utf-8" else {"base64": text}
