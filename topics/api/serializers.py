@@ -1,6 +1,5 @@
 """Serializers that validate requests and describe responses. OpenAPI is generated from them."""
 
-import re
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -15,14 +14,13 @@ from core.api.serializers import (
     StrictSerializer,
     unexpected,
 )
+from topics.api.configs import MAX_RETENTION, ConfigsField, GivenConfigsField
 from topics.decoders import decoded_format
 from topics.log.validation import MAX_PARTITIONS
 
 MAX_OFFSET = 2**63 - 1
 # Kafka's protocol has 16 bits for it.
 MAX_REPLICAS = 2**15 - 1
-_CONFIG_NAME = re.compile(r"[a-zA-Z0-9._-]{1,100}")
-MAX_CONFIG_VALUE = 10_000
 
 
 class TopicNameField(serializers.RegexField):
@@ -60,41 +58,6 @@ class PartitionSerializer(serializers.Serializer[Any]):
     )
 
 
-@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
-class ConfigsField(serializers.DictField):
-    """Topic configs by Kafka's names. Numbers and booleans may be JSON's; null returns a config to its default."""
-
-    def to_internal_value(self, data: Any) -> dict[str, str | None]:
-        if not isinstance(data, dict):
-            raise unexpected("object", data)
-        return {name: _config_value(name, value) for name, value in data.items()}
-
-
-def _config_value(name: str, value: Any) -> str | None:
-    # A cluster repeats what it does not know in its error.
-    if not _CONFIG_NAME.fullmatch(name):
-        raise serializers.ValidationError(
-            {name[:60]: "not a config's name: use 1 to 100 of a-z, A-Z, 0-9, '.', '_', '-'"}
-        )
-    if len(str(value)) > MAX_CONFIG_VALUE:
-        raise serializers.ValidationError({name: f"longer than {MAX_CONFIG_VALUE} characters"})
-    if isinstance(value, bool):
-        return str(value).lower()
-    if value is None or isinstance(value, (str, int, float)):
-        return None if value is None else str(value)
-    raise serializers.ValidationError({name[:60]: unexpected("string", value).detail})
-
-
-@extend_schema_field(
-    {
-        "type": "object",
-        "additionalProperties": {"type": ["string", "integer", "number", "boolean", "null"]},
-    }
-)
-class GivenConfigsField(ConfigsField):
-    pass
-
-
 class TopicSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     partitionCount = serializers.IntegerField(min_value=1)
@@ -129,8 +92,8 @@ class TopicChangeSerializer(StrictSerializer):
         help_text="Topic configs by Kafka's names; null returns one to its default. "
         "The embedded log has only retention.ms and retention.bytes.",
     )
-    retentionMs = IntegerField(min_value=1, max_value=MAX_OFFSET, required=False, allow_null=True)
-    retentionBytes = IntegerField(min_value=1, max_value=MAX_OFFSET, required=False, allow_null=True)
+    retentionMs = IntegerField(min_value=1, max_value=MAX_RETENTION, required=False, allow_null=True)
+    retentionBytes = IntegerField(min_value=1, max_value=MAX_RETENTION, required=False, allow_null=True)
 
 
 class NewTopicSerializer(TopicChangeSerializer):

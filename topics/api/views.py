@@ -15,24 +15,14 @@ from core import audit, reads
 from core.api.serializers import ParameterSerializer
 from core.database.checks import describe
 from topics.api import openapi, reading
+from topics.api.configs import CONFIG, configured
 from topics.api.messages import message
-from topics.api.serializers import (
-    MAX_OFFSET,
-    NewTopicSerializer,
-    ReadParameters,
-    TopicChangeSerializer,
-    TopicSerializer,
-)
+from topics.api.serializers import NewTopicSerializer, ReadParameters, TopicChangeSerializer, TopicSerializer
 from topics.decoders import new_decoder
 from topics.log import current_log
 from topics.log.errors import InvalidTopic
-from topics.log.records import DEFAULT_CONFIG, TopicConfig, TopicInfo
+from topics.log.records import DEFAULT_CONFIG, TopicInfo
 from topics.log.validation import fewer_partitions
-
-# Maps the JSON fields of a topic's configuration to TopicConfig.
-CONFIG = {"retentionMs": "retention_ms", "retentionBytes": "retention_bytes"}
-# Maps Kafka's names of the same to both.
-RETENTION = {"retention.ms": ("retentionMs", "retention_ms"), "retention.bytes": ("retentionBytes", "retention_bytes")}
 
 
 # A subclass may add members of its own to a topic.
@@ -110,7 +100,7 @@ class TopicViewSet(ViewSet):
     def create_topic(self, members: dict[str, Any]) -> TopicInfo:
         """Create the topic that a valid request body describes."""
         partitions = members.get("partitions", settings.TAKHIN_DEFAULT_PARTITIONS)
-        config = _config(members, DEFAULT_CONFIG)
+        config = configured(members, DEFAULT_CONFIG)
         return current_log().create_topic(members["name"], partitions, config, members.get("replicationFactor"))
 
     def change_topic(self, topic: TopicInfo, members: dict[str, Any]) -> TopicInfo:
@@ -123,7 +113,7 @@ class TopicViewSet(ViewSet):
         if count < len(topic.partitions):
             raise fewer_partitions(topic.name, len(topic.partitions), count)
         if {*CONFIG, "configs"} & members.keys():
-            topic = current_log().configure_topic(topic.name, _config(members, topic.config))
+            topic = current_log().configure_topic(topic.name, configured(members, topic.config))
         if count > len(topic.partitions):
             topic = current_log().add_partitions(topic.name, count)
         return topic
@@ -145,28 +135,6 @@ class ClusterViewSet(ViewSet):
                 "versions": {"takhin": settings.VERSION, "database": describe(), **found.versions},
             }
         )
-
-
-def _config(members: dict[str, Any], base: TopicConfig) -> TopicConfig:
-    """Return `base` with the fields of a request body applied. Raises InvalidTopic."""
-    given = {name: members[member] for member, name in CONFIG.items() if member in members}
-    others = dict(members.get("configs", {}))
-    for config, (member, name) in RETENTION.items():
-        if config in others:
-            if member in members:
-                raise InvalidTopic(f"configs.{config}: this is the same as {member}, so send only one of them")
-            given[name] = _retention(config, others.pop(config))
-    kept = {name: value for name, value in {**base.others, **others}.items() if value is not None}
-    return msgspec.structs.replace(base, **given, others=kept)
-
-
-def _retention(config: str, value: str | None) -> int | None:
-    """Return a retention; Kafka's -1 is unlimited. Raises InvalidTopic."""
-    if value is None or value == "-1":
-        return None
-    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= MAX_OFFSET:
-        raise InvalidTopic(f"configs.{config}: expected a positive integer or -1, got {value[:60]!r}")
-    return int(value)
 
 
 def _no_parameters(request: Request) -> None:
