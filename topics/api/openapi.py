@@ -83,19 +83,31 @@ def topic_operations(
 ) -> dict[str, Any]:
     """Describe the actions on topics, for `extend_schema_view`."""
     shown = OpenApiResponse(topic, examples=[OpenApiExample("topic", value=example, response_only=True)])
+    listed = OpenApiResponse(topic(many=True), examples=[OpenApiExample("topics", value=example, response_only=True)])
+    return {**_readings(listed, shown), **_changes(new, change, shown)}
+
+
+def _readings(listed: OpenApiResponse, shown: OpenApiResponse) -> dict[str, Any]:
     return {
         "list": extend_schema(
             operation_id="listTopics",
             summary="List topics",
             tags=["topics"],
             parameters=SHARED,
-            responses={
-                200: OpenApiResponse(
-                    topic(many=True), examples=[OpenApiExample("topics", value=example, response_only=True)]
-                ),
-                **problems(*COMMON),
-            },
+            responses={200: listed, **problems(*COMMON)},
         ),
+        "retrieve": extend_schema(
+            operation_id="describeTopic",
+            summary="Describe a topic",
+            tags=["topics"],
+            parameters=[TOPIC, *SHARED],
+            responses={200: shown, **problems(*COMMON, 404)},
+        ),
+    }
+
+
+def _changes(new: type[Serializer[Any]], change: type[Serializer[Any]], shown: OpenApiResponse) -> dict[str, Any]:
+    return {
         "create": extend_schema(
             operation_id="createTopic",
             summary="Create a topic",
@@ -104,13 +116,6 @@ def topic_operations(
             request=new,
             examples=[OpenApiExample("topic", value={"name": "orders", "partitions": 3}, request_only=True)],
             responses={201: shown, **problems(*COMMON, 409, 413, 415)},
-        ),
-        "retrieve": extend_schema(
-            operation_id="describeTopic",
-            summary="Describe a topic",
-            tags=["topics"],
-            parameters=[TOPIC, *SHARED],
-            responses={200: shown, **problems(*COMMON, 404)},
         ),
         "partial_update": extend_schema(
             operation_id="changeTopic",
