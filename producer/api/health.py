@@ -9,7 +9,7 @@ from rest_framework.views import APIView
 
 from core.database.checks import describe
 from core.metrics import Observed, observers
-from producer.api import openapi
+from producer.api import health_openapi
 from producer.queue import checkup
 from topics.log import current_log
 
@@ -27,13 +27,13 @@ class _OpenView(APIView):
 
 
 class LiveView(_OpenView):
-    @openapi.live
+    @health_openapi.live
     def get(self, request: Request) -> Response:
         return Response({"alive": True})
 
 
 class ReadyView(_OpenView):
-    @openapi.ready
+    @health_openapi.ready
     def get(self, request: Request) -> Response:
         reasons = {name: reason for name, reason in checkup.current.reasons().items() if reason}
         degraded = [name for name in reasons if name in DEGRADING]
@@ -48,7 +48,7 @@ class ReadyView(_OpenView):
 
 
 class HealthView(_OpenView):
-    @openapi.health
+    @health_openapi.health
     def get(self, request: Request) -> Response:
         reasons = {name: reason for name, reason in checkup.current.reasons().items() if name != REGISTRY}
         checks = {name: not reason for name, reason in reasons.items()}
