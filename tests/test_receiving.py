@@ -505,7 +505,7 @@ def test_what_is_behind_a_refused_request_leaves_the_memory_for_bodies(length: i
         statuses = [client.reply().status for _ in range(3)]
 
         assert statuses == [200, 400, 0]
-        assert inside.call(lambda: inside.server._held_bytes) == 0
+        assert inside.call(lambda: inside.server.memory.held_bytes) == 0
 
 
 def test_what_is_behind_the_last_answer_of_a_stop_is_not_run() -> None:
@@ -548,7 +548,7 @@ def test_a_client_that_takes_all_but_the_end_of_its_response_is_let_go(monkeypat
         time.sleep(2.5)
 
         assert not inside.server.connections
-        assert not inside.server._sending
+        assert not inside.server.memory._sending
 
 
 def with_small_buffers(inside: InsideServer, client: Client) -> Connection:

@@ -86,7 +86,7 @@ class Connection(asyncio.Protocol):
             return
         if request.raw_bytes > 2 * request.size + limits.MAX_FRAMING_BYTES:
             self.refuse(request, "too_many_chunks")
-        elif request.size and not self.server.hold(request):
+        elif request.size and not self.server.memory.hold(request):
             self.refuse(request, "overloaded")
         elif request.size > limits.UNCHECKED_BODY_BYTES and not request.is_checked:
             self.transport.pause_reading()
@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
         self.is_full = False
         # Restart the deadline for the rest of the response.
         self.since = self.server.now()
-        self.server.sending(self, self.transport.get_write_buffer_size())
+        self.server.memory.sending(self, self.transport.get_write_buffer_size())
         self.advance()
 
     # Callbacks of the parser
@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
             self.refuse(request, "too_many_chunks")
 
     def request_received(self, request: Incoming) -> None:
-        if request.refusal is None and not self.server.hold(request):
+        if request.refusal is None and not self.server.memory.hold(request):
             self.refuse(request, "overloaded")
         self.ready.append(request)
         if len(self.ready) > 1 or self.working not in (None, request):
@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
             self.ready.remove(request)
         self.has_served = True
         self.since = self.server.now()
-        self.server.sending(self, self.transport.get_write_buffer_size())
+        self.server.memory.sending(self, self.transport.get_write_buffer_size())
         if stays:
             if not self.ready and self.receiving is None:
                 self.server.idle(self)
@@ -296,7 +296,7 @@ class Connection(asyncio.Protocol):
 
     def _forget(self, request: Incoming) -> None:
         request.drop()
-        self.server.release(request)
+        self.server.memory.release(request)
 
     def _resume(self) -> None:
         if not self.is_at_end:

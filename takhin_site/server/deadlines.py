@@ -42,6 +42,6 @@ def _send(connection: Connection, now: float) -> None:
     left = connection.transport.get_write_buffer_size()
     if left < connection.unsent:
         connection.since = now
-        connection.server.sending(connection, left)
+        connection.server.memory.sending(connection, left)
     elif now - connection.since > limits.SEND_SECONDS:
         connection.transport.abort()

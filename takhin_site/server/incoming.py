@@ -202,3 +202,18 @@ class Incoming:
         environ["CONTENT_LENGTH"] = str(length)
         environ["wsgi.input"] = stream
         return environ
+
+
+def base_environ(host: str, port: int) -> dict[str, Any]:
+    """Return what the WSGI environments of all requests to a server share."""
+    return {
+        "SCRIPT_NAME": "",
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": None,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }

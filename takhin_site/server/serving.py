@@ -20,7 +20,8 @@ from core.wakeups import Waiting
 from takhin_site.server import answers, deadlines, limits
 from takhin_site.server.answers import Abandoned, Application, Result
 from takhin_site.server.connection import Connection
-from takhin_site.server.incoming import Incoming
+from takhin_site.server.incoming import Incoming, base_environ
+from takhin_site.server.memory import Memory
 from takhin_site.server.resources import connections_allowed, return_memory
 from takhin_site.server.threads import Threads, Writer
 from topics.log import current_log
@@ -47,13 +48,13 @@ class Server:
         self.loop = loop
         self.now = loop.time
         self.application = application
-        self.base_environ = _base_environ(*address)
+        self.base_environ = base_environ(*address)
         self.max_body_bytes = settings.TAKHIN_MAX_BODY_BYTES
         self.max_connections = connections_allowed(-(-settings.TAKHIN_MAX_CONNECTIONS // settings.TAKHIN_PROCESSES))
         self.body_seconds = settings.TAKHIN_BODY_TIMEOUT
         # The share of this process, but enough for one body.
         share = settings.TAKHIN_MAX_BUFFERED_BYTES // settings.TAKHIN_PROCESSES
-        self.max_buffered_bytes = max(share, min(settings.TAKHIN_MAX_BUFFERED_BYTES, 2 * self.max_body_bytes))
+        self.memory = Memory(max(share, min(settings.TAKHIN_MAX_BUFFERED_BYTES, 2 * self.max_body_bytes)))
         self.max_in_flight = -(-settings.TAKHIN_MAX_IN_FLIGHT // settings.TAKHIN_PROCESSES)
         self._in_flight = 0
         # Since the last sweep.
@@ -63,8 +64,6 @@ class Server:
         self.connections: set[Connection] = set()
         # Ordered by when they became idle.
         self._idle: dict[Connection, None] = {}
-        self._sending: set[Connection] = set()
-        self._held_bytes = self._unsent_bytes = 0
         self._waits: dict[Connection, Callable[[], None]] = {}
         self._threads = Threads(application, settings.TAKHIN_THREADS, self._wake, _writer())
         self._sweep()
@@ -87,46 +86,10 @@ class Server:
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
         self._idle.pop(connection, None)
-        self.sending(connection, 0)
+        self.memory.sending(connection, 0)
         if (again := self._waits.get(connection)) is not None:
             again()
         self._stop_when_done()
-
-    # Memory
-
-    def hold(self, request: Incoming) -> bool:
-        """Count the received part of a body. Return False if all bodies together would take too much memory.
-
-        Complete bodies may take as much again as incomplete ones, so slow clients cannot crowd out fast ones.
-        """
-        wanted = request.size - request.counted
-        most = self.max_buffered_bytes
-        if self._held_bytes + wanted > (2 * most if request.is_complete else most):
-            return False
-        self._held_bytes += wanted
-        request.counted = request.size
-        return True
-
-    def release(self, request: Incoming) -> None:
-        self._held_bytes -= request.counted
-        request.counted = 0
-
-    def sending(self, connection: Connection, unsent: int) -> None:
-        """Record how much of its responses a client has not read yet.
-
-        The total is limited like that of bodies. Beyond it, the client that has read nothing for longest is
-        disconnected.
-        """
-        self._unsent_bytes += unsent - connection.unsent
-        connection.unsent = unsent
-        if not unsent:
-            self._sending.discard(connection)
-            return
-        self._sending.add(connection)
-        if self._unsent_bytes > self.max_buffered_bytes:
-            slowest = min(self._sending, key=lambda one: one.since)
-            self.sending(slowest, 0)
-            slowest.transport.abort()
 
     # Requests
 
@@ -213,7 +176,7 @@ class Server:
         self._rejected = 0
         IN_FLIGHT.set(self._in_flight)
         CONNECTIONS.set(len(self.connections))
-        BUFFERED_BYTES.set(self._held_bytes)
+        BUFFERED_BYTES.set(self.memory.held_bytes)
         now = self.now()
         for connection in list(self.connections):
             deadlines.enforce(connection, now)
@@ -266,20 +229,6 @@ def _is_short(request: Incoming) -> bool:
         and request.path.startswith(("/api/topics/", "/api/produce"))
         and "HTTP_CONTENT_ENCODING" not in request.fields
     )
-
-
-def _base_environ(host: str, port: int) -> dict[str, Any]:
-    return {
-        "SCRIPT_NAME": "",
-        "SERVER_NAME": host,
-        "SERVER_PORT": str(port),
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.errors": None,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-    }
 
 
 def serve(application: Application, listener: socket.socket, parent: int) -> None:
