@@ -24,6 +24,7 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 MakeEnviron = Callable[[], dict[str, Any]]
 OVERLOADED = Facts(code="overloaded")
 WITHOUT_BODY = ("1", "204", "304")
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Answer(NamedTuple):

@@ -1,7 +1,6 @@
 """A client's connection: requests come in, and responses go out in the same order. Nothing waits forever."""
 
 import asyncio
-import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +9,10 @@ from takhin_site.server import answers, limits
 from takhin_site.server.answers import Answer, Result
 from takhin_site.server.incoming import BadHead, Incoming
 from takhin_site.server.parsing import BadBody, Parser, TooManyWaiting
+from takhin_site.server.probing import probe
 
 if TYPE_CHECKING:
     from takhin_site.server.serving import Server
-
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Connection(asyncio.Protocol):
@@ -106,25 +104,8 @@ class Connection(asyncio.Protocol):
         self._cut()
         self.advance()
         if self.working is not None:
-            self.server.loop.call_later(limits.PROBE_SECONDS, self._probe, self.working)
+            self.server.loop.call_later(limits.PROBE_SECONDS, probe, self, self.working)
         return self.working is not None or bool(self.ready) or self.unsent > 0
-
-    def _probe(self, request: Incoming) -> None:
-        """Find out whether a client that has closed its side is gone, if its request still waits for its turn.
-
-        A client must accept an interim response at any time (RFC 9110, section 15.2). One that is gone resets the
-        connection, and its request is not processed.
-        """
-        if self.working is request and not request.is_started and request.version == "1.1":
-            self.transport.write(CONTINUE)
-            self.server.loop.call_later(limits.PROBE_SECONDS, self._end_if_reset)
-
-    def _end_if_reset(self) -> None:
-        # Nothing is read any more, so the event loop does not notice.
-        if self.transport is not None:
-            client = self.transport.get_extra_info("socket")
-            if client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                self.transport.abort()
 
     def pause_writing(self) -> None:
         self.is_full = True
@@ -217,7 +198,7 @@ class Connection(asyncio.Protocol):
             self.refuse(request, "body_too_large")
             return
         if request.expects_continue and not request.size:
-            self.transport.write(CONTINUE)
+            self.transport.write(answers.CONTINUE)
         request.began = request.rate_since = self.server.now()
         self._resume()
 
