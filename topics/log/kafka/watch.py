@@ -10,11 +10,12 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, PartitionMetadat
 
 from core import lane
 from core.errors import StorageError, StorageUnavailable
-from topics.log.errors import LogRefused, ReservedTopic, TopicNotFound, TopicNotYetVisible
+from topics.log.errors import LogRefused, ReservedTopic
 from topics.log.kafka import errors
 from topics.log.kafka.administration import PartitionKey
 from topics.log.kafka.breaker import Breaker
 from topics.log.kafka.known_topics import KnownTopics
+from topics.log.kafka.missing_topics import MissingTopics
 from topics.log.kafka.refusal import Refusal
 from topics.log.kafka.topic_limits import TopicLimits
 
@@ -29,11 +30,6 @@ AGAIN_SECONDS = 1.0
 FRESH_SECONDS = 0.5
 # A single failed probe may have gone to the only broker that hangs.
 MOST_UNANSWERED = 2
-# A topic that was just created is visible on all brokers within this time.
-VISIBLE_SECONDS = 5.0
-# The names of missing topics that are remembered, which clients choose.
-MOST_MISSING = 1000
-MISSING_SECONDS = 60.0
 
 
 class Watch:
@@ -58,8 +54,7 @@ class Watch:
         self._leaderless: set[PartitionKey] = set()
         # The number of in-sync replicas, of partitions that lack some.
         self._in_sync: dict[PartitionKey, int] = {}
-        # When a topic was first asked for in vain.
-        self._missing: dict[str, float] = {}
+        self._missing = MissingTopics()
         self._read_at = 0.0
         self._unanswered = MOST_UNANSWERED
         self._is_busy = False
@@ -90,15 +85,7 @@ class Watch:
             return count
         if not self.answers:
             raise self.trouble()
-        raise self._not_found(topic)
-
-    def _not_found(self, topic: str) -> TopicNotFound:
-        now = time.monotonic()
-        if len(self._missing) < MOST_MISSING:
-            self._missing.setdefault(topic, now)
-        if now - self._missing.get(topic, now) < VISIBLE_SECONDS:
-            return TopicNotYetVisible(topic)
-        return TopicNotFound(topic)
+        raise self._missing.error(topic)
 
     @property
     def answers(self) -> bool:
@@ -247,12 +234,7 @@ class Watch:
             if len(partition.isrs) < len(partition.replicas)
         }
         now = time.monotonic()
-        self._missing = {
-            name: since
-            # A list, because requests add to them meanwhile.
-            for name, since in list(self._missing.items())
-            if name not in counts and now - since < MISSING_SECONDS
-        } | dict.fromkeys(self._counts.keys() - counts.keys(), now - VISIBLE_SECONDS)
+        self._missing.learn(self._counts.keys(), counts.keys(), now)
         self.metadata = metadata
         self._counts = counts
         self._unanswered = 0
