@@ -14,8 +14,9 @@ from core.errors import StorageUnavailable
 from core.metrics import Observed
 from topics.log.contract import Results, Session
 from topics.log.errors import DeliveryFailed, ReservedTopic, TopicNotFound
-from topics.log.kafka.administration import CALL_SECONDS, FOR_EVER, Leaderless, PartitionKey, config_of
+from topics.log.kafka.administration import FOR_EVER, config_of
 from topics.log.kafka.cluster import Cluster, is_hidden
+from topics.log.kafka.describing import describe
 from topics.log.kafka.observation import observe
 from topics.log.kafka.sending import Sender
 from topics.log.kafka.sessions import KafkaSession
@@ -24,7 +25,6 @@ from topics.log.records import (
     DEFAULT_CONFIG,
     Broker,
     ClusterInfo,
-    PartitionInfo,
     Record,
     StoredRecord,
     TopicConfig,
@@ -95,39 +95,13 @@ class KafkaLog(LogOutsideDatabase):
 
     def topics(self, names: Collection[str] | None = None) -> list[TopicInfo]:
         found = [name for name in self.topic_names() if names is None or name in names]
-        return self._describe({name: self.cluster.watch.partition_count(name) for name in found})
+        return describe(self.cluster, {name: self.cluster.watch.partition_count(name) for name in found})
 
     def topic(self, name: str) -> TopicInfo:
         count = self.cluster.watch.partition_count(name)
         self.cluster.admit()
-        (found,) = self._describe({name: count})
+        (found,) = describe(self.cluster, {name: count})
         return found
-
-    def _describe(self, counts: dict[str, int]) -> list[TopicInfo]:
-        bounds = self._bounds([(name, number) for name, count in counts.items() for number in range(count)])
-        configs = self.cluster.administration.configs(counts)
-        return [
-            TopicInfo(name, [bounds[name, number] for number in range(count)], configs[name])
-            for name, count in counts.items()
-        ]
-
-    def _bounds(self, places: Collection[PartitionKey]) -> dict[PartitionKey, PartitionInfo]:
-        """Return the bounds of partitions. Offline partitions have unknown bounds and are not waited for."""
-        watch, deadline = self.cluster.watch, time.monotonic() + CALL_SECONDS
-        if not all(watch.has_leader(*place) for place in places):
-            # The topic may have just been created.
-            watch.refresh(1)
-        while True:
-            online = [place for place in places if watch.has_leader(*place)]
-            try:
-                found = self.cluster.administration.bounds(online)
-                return {place: self._with_replicas(place, found.get(place)) for place in places}
-            except Leaderless:
-                if time.monotonic() > deadline:
-                    raise
-                watch.refresh(1)
-                for name, _ in places:
-                    watch.partition_count(name)
 
     def check_writable(self, writes: Sequence[Write]) -> None:
         for write in writes:
@@ -197,19 +171,6 @@ class KafkaLog(LogOutsideDatabase):
         self.cluster.administration.delete(name)
         self.cluster.limits.forget(name)
         self._wait_until(lambda: not self.cluster.watch.knows(name), f"topic {name!r} was deleted")
-
-    def _with_replicas(self, place: PartitionKey, bounds: PartitionInfo | None) -> PartitionInfo:
-        """Return the partition's bounds and replicas; without bounds it is offline."""
-        found = self.cluster.watch.partition(*place)
-        return PartitionInfo(
-            place[1],
-            0 if bounds is None else bounds.first_offset,
-            0 if bounds is None else bounds.high_watermark,
-            bounds is not None,
-            None if found is None or found.leader < 0 else found.leader,
-            () if found is None else tuple(found.replicas),
-            () if found is None else tuple(found.isrs),
-        )
 
     def _wait_until(self, is_so: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + CHANGE_SECONDS
