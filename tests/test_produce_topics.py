@@ -127,7 +127,7 @@ def test_one_bad_record_stops_all_topics(both: Api, query: str, bad: dict[str, A
 def test_all_topics_share_one_transaction(both: Api) -> None:
     """A failure in the second topic's append takes the first one's back."""
     both.client.delete("/api/topics/payments")
-    current_log()._partition_ids["payments"] = (float("inf"), [999_999])  # type: ignore[attr-defined]
+    current_log()._partition_ids._known["payments"] = (float("inf"), [999_999])  # type: ignore[attr-defined]
 
     answer = send(both, [ORDER, PAYMENT], "?atomic=true")
 

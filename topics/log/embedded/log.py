@@ -1,6 +1,5 @@
 """Store the log in the database: one row per record batch, with offsets claimed in the appending transaction."""
 
-import time
 from collections.abc import Collection, Sequence
 from operator import attrgetter
 from typing import Any
@@ -14,6 +13,7 @@ from topics.log import batches, current_log
 from topics.log.contract import AppendRequest, Bookkeeping, Log, T, as_is
 from topics.log.embedded import reading, retention, writability
 from topics.log.embedded.appends import Append, Batch
+from topics.log.embedded.partition_ids import PartitionIds
 from topics.log.errors import CorruptRecord, LogRefused, TopicExists, TopicNotFound
 from topics.log.measures import PLAIN_BYTES, STORED_BYTES
 from topics.log.records import (
@@ -37,9 +37,6 @@ from topics.log.validation import (
 from topics.models import Partition, Topic
 
 log = structlog.get_logger("takhin.log")
-# Appends notice a topic that another process has deleted, so this limits only how late a 404 can be.
-CACHE_SECONDS = 5.0
-
 # Reads each table from the root page down to where rows are added, and the index of offsets.
 _TOUCHED_BY_APPEND = (
     "SELECT name FROM topics_topic ORDER BY id DESC LIMIT 1",
@@ -55,7 +52,7 @@ class EmbeddedLog(Log):
     supports_retention = True
 
     def __init__(self) -> None:
-        self._partition_ids: dict[str, tuple[float, list[int]]] = {}
+        self._partition_ids = PartitionIds()
 
     def append(
         self,
@@ -70,7 +67,7 @@ class EmbeddedLog(Log):
             return self._append(writes, bookkeeping, seconds)
         except TopicNotFound:
             # The topic may have been deleted and recreated since its partitions were cached.
-            if not [topic for topic in {write.topic for write in writes} if self._partition_ids.pop(topic, None)]:
+            if not [topic for topic in {write.topic for write in writes} if self._partition_ids.forget(topic)]:
                 raise
             return self._append(writes, bookkeeping, seconds)
 
@@ -102,28 +99,13 @@ class EmbeddedLog(Log):
         """Raises TopicNotFound, UnknownPartition."""
         prepared: list[Batch] = []
         for write in writes:
-            ids = self._ids(write.topic)
+            ids = self._partition_ids.of(write.topic)
             check_partition(write.partition, len(ids))
             prepared.append(_batch(ids[write.partition], write))
         return Append(prepared, bookkeeping)
 
-    def _ids(self, topic: str) -> list[int]:
-        """Return the primary keys of the topic's partitions, by number."""
-        if not is_topic_name(topic):
-            raise TopicNotFound(topic)
-        known = self._partition_ids.get(topic)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        with transactions.translated():
-            ids = list(Partition.objects.filter(topic__name=topic).order_by("number").values_list("id", flat=True))
-        if not ids:
-            self._partition_ids.pop(topic, None)
-            raise TopicNotFound(topic)
-        self._partition_ids[topic] = (time.monotonic() + CACHE_SECONDS, ids)
-        return ids
-
     def partition_count(self, topic: str) -> int:
-        return len(self._ids(topic))
+        return len(self._partition_ids.of(topic))
 
     def topic_names(self) -> list[str]:
         with transactions.translated():
@@ -187,7 +169,7 @@ class EmbeddedLog(Log):
             Partition.objects.bulk_create(Partition(topic=topic, number=number) for number in range(before, count))
 
         transactions.commit(job)
-        self._partition_ids.pop(name, None)
+        self._partition_ids.forget(name)
         return self.topic(name)
 
     def delete_topic(self, name: str) -> None:
@@ -198,7 +180,7 @@ class EmbeddedLog(Log):
             if not deleted:
                 raise TopicNotFound(name)
 
-        self._partition_ids.pop(name, None)
+        self._partition_ids.forget(name)
         transactions.commit(job)
         # The topic is deleted even if its records are not yet: with an error, the client would retry in vain.
         try:
