@@ -127,6 +127,7 @@ _encoding = OpenApiParameter(
 _location = OpenApiParameter(
     "Location", OpenApiTypes.STR, OpenApiParameter.HEADER, response=["202"], description="URL of the request's status."
 )
+_headers = [_key, _prefer, _encoding, _replayed, _location, _retry_after("202", "409", "503")]
 
 
 def _producing(
@@ -148,17 +149,7 @@ def _producing(
             "is 200 if at least one record was written. An `application/x-ndjson` body has one record object per line."
         ),
         tags=["produce"],
-        parameters=[
-            *topic,
-            serializers.ProduceParameters,
-            _key,
-            _prefer,
-            _encoding,
-            _replayed,
-            _location,
-            _retry_after("202", "409", "503"),
-            *SHARED,
-        ],
+        parameters=[*topic, serializers.ProduceParameters, *_headers, *SHARED],
         request={_JSON: body, _NDJSON: OpenApiTypes.STR},
         examples=[
             OpenApiExample("records", value=records, request_only=True, media_type=_JSON),
