@@ -112,7 +112,7 @@ def test_pages_fit_the_screen(browser: Browser, server: LiveServer, failed: str)
     for name, path in screens(failed).items():
         # Later content does not change the layout.
         seen.page.goto(server.url + path, wait_until="domcontentloaded")
-        for width in (1280, 390):
+        for width in (1440, 1280, 390):
             seen.page.set_viewport_size({"width": width, "height": 900})
             most = seen.page.evaluate("document.scrollingElement.scrollWidth")
             if most > width:
@@ -128,6 +128,88 @@ def test_pages_fit_the_screen(browser: Browser, server: LiveServer, failed: str)
     rows = seen.open("/admin/topics/recordbatch/records/?topic=orders").locator("tr[id^=offset-]")
     boxes = [rows.nth(number).bounding_box() for number in range(20)]
     assert all(box is not None and box["height"] <= 34 for box in boxes)
+
+
+# What somebody with a mouse can use, and whether the focus was ever there. A group of radio buttons is one stop.
+USABLE = """() => {
+    const usable = document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary,"
+        + "[onclick], [x-on\\\\:click], [\\\\@click], [role=button], [contenteditable=true]");
+    const isShown = one => one.checkVisibility({visibilityProperty: true, opacityProperty: true})
+        && one.getBoundingClientRect().width > 1 && !one.disabled && !one.closest("[inert]");
+    const isWrapper = one => one.querySelector("a[href], button, input, select, textarea") !== null;
+    const isPassed = one => one.type === "radio" && !one.checked;
+    return [...usable].filter(one => isShown(one) && !isWrapper(one) && !isPassed(one));
+}"""
+WATCH = """() => {
+    window.reached = new Set();
+    window.unseen = [];
+    document.addEventListener("focusin", event => {
+        window.reached.add(event.target);
+        const style = getComputedStyle(event.target);
+        const isSeen = style.outlineStyle !== "none" || style.boxShadow !== "none";
+        if (!isSeen) window.unseen.push(event.target.outerHTML.slice(0, 150));
+    });
+}"""
+UNREACHED = f"() => ({USABLE})().filter(one => !window.reached.has(one)).map(one => one.outerHTML.slice(0, 200))"
+
+
+def tabbed_through(page: Page) -> None:
+    """Press Tab until the focus leaves the page."""
+    page.evaluate(WATCH)
+    for _ in range(600):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement === document.body"):
+            return
+    raise AssertionError(f"{page.url}: the focus goes round in circles")
+
+
+def test_everything_on_a_page_is_reached_with_the_keyboard(browser: Browser, server: LiveServer, failed: str) -> None:
+    seen = opened(browser, server, 1440, "light")
+
+    unreached, unseen = {}, {}
+    for name, path in screens(failed).items():
+        page = seen.open(path)
+        tabbed_through(page)
+        unreached[name] = page.evaluate(UNREACHED)
+        unseen[name] = page.evaluate("() => window.unseen")
+
+    assert {name: one for name, one in unreached.items() if one} == {}
+    assert {name: one for name, one in unseen.items() if one} == {}
+
+
+def test_the_failures_of_a_topic_are_retried_with_the_keyboard_alone(
+    browser: Browser, server: LiveServer, failed: str
+) -> None:
+    seen = opened(browser, server, 1440, "light")
+    page = seen.open(f"{REQUESTS}failures/")
+
+    def press(name: str) -> None:
+        for _ in range(200):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.textContent").strip().startswith(name):
+                with page.expect_navigation():
+                    page.keyboard.press("Enter")
+                return
+        raise AssertionError(f"{name} was not reached")
+
+    press("Retry all")
+    press("Retry")
+
+    expect(page.get_by_text("(100 %): done")).to_be_visible(timeout=20_000)
+    assert "/bulkchange/" in page.url
+
+
+def test_what_the_theme_lets_the_mouse_click_is_operated_with_the_keyboard(
+    browser: Browser, server: LiveServer
+) -> None:
+    page = opened(browser, server, 1440, "light").open("/admin/")
+    user = page.locator("[x-on\\:click='openUserLinks = !openUserLinks']")
+    user.focus()
+
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+    page.keyboard.press(" ")
+    expect(page.get_by_role("button", name="Log out")).to_be_hidden()
 
 
 def search(page: Page, term: str) -> None:

@@ -38,3 +38,22 @@ window.addEventListener("keydown", (event) => {
         }),
     );
 });
+// The theme lets the mouse click elements that the keyboard does not reach.
+const CLICKED_ONLY = "[x-on\\:click]:not(a[href], button, input, select, textarea, summary, label)";
+const OPERABLE = "a[href], button, input, select, textarea";
+function makeReachable() {
+    for (const element of document.querySelectorAll(CLICKED_ONLY)) {
+        if (element.hasAttribute("tabindex") || element.querySelector(OPERABLE) !== null) continue;
+        element.tabIndex = 0;
+        element.setAttribute("role", "button");
+    }
+}
+document.addEventListener("DOMContentLoaded", () => {
+    makeReachable();
+    new MutationObserver(makeReachable).observe(document.body, { childList: true, subtree: true });
+});
+document.addEventListener("keydown", (event) => {
+    if ((event.key !== "Enter" && event.key !== " ") || !event.target.matches(`${CLICKED_ONLY}[role=button]`)) return;
+    event.preventDefault();
+    event.target.click();
+});
