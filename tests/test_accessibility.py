@@ -144,13 +144,14 @@ WATCH = """() => {
     window.reached = new Set();
     window.unseen = [];
     document.addEventListener("focusin", event => {
-        window.reached.add(event.target);
+        window.reached.add(event.target.outerHTML.slice(0, 200));
         const style = getComputedStyle(event.target);
         const isSeen = style.outlineStyle !== "none" || style.boxShadow !== "none";
         if (!isSeen) window.unseen.push(event.target.outerHTML.slice(0, 150));
     });
 }"""
-UNREACHED = f"() => ({USABLE})().filter(one => !window.reached.has(one)).map(one => one.outerHTML.slice(0, 200))"
+# By their text, because the dashboard replaces its elements.
+UNREACHED = f"() => ({USABLE})().map(one => one.outerHTML.slice(0, 200)).filter(one => !window.reached.has(one))"
 
 
 def tabbed_through(page: Page) -> None:
