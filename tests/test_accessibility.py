@@ -144,19 +144,23 @@ WATCH = """() => {
     window.reached = new Set();
     window.unseen = [];
     document.addEventListener("focusin", event => {
-        window.reached.add(event.target.outerHTML.slice(0, 200));
+        window.reached.add(event.target).add(event.target.outerHTML.slice(0, 200));
         const style = getComputedStyle(event.target);
         const isSeen = style.outlineStyle !== "none" || style.boxShadow !== "none";
         if (!isSeen) window.unseen.push(event.target.outerHTML.slice(0, 150));
     });
 }"""
-# By their text, because the dashboard replaces its elements.
-UNREACHED = f"() => ({USABLE})().map(one => one.outerHTML.slice(0, 200)).filter(one => !window.reached.has(one))"
+# Also by their text, because the dashboard replaces its elements.
+UNREACHED = f"""() => {{
+    const isReached = one => window.reached.has(one) || window.reached.has(one.outerHTML.slice(0, 200));
+    return ({USABLE})().filter(one => !isReached(one)).map(one => one.outerHTML);
+}}"""
 
 
 def tabbed_through(page: Page) -> None:
-    """Press Tab until the focus leaves the page."""
+    """Press Tab from the first link on, until the focus leaves the page."""
     page.evaluate(WATCH)
+    page.evaluate("document.querySelector('a[href]').focus()")
     for _ in range(600):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement === document.body"):
