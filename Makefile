@@ -16,7 +16,7 @@ ifdef DATA_DIR
 export TAKHIN_DATA_DIR := $(DATA_DIR)
 endif
 
-.PHONY: help run kafka test test-kafka test-postgres test-abuse test-chaos chaos mutants lint format docs bench profile requirements clean
+.PHONY: help run kafka test test-external test-kafka test-postgres test-abuse test-chaos chaos mutants lint format docs bench profile requirements clean
 
 # On a loopback address no keys are required, unless the environment or .env sets the address or requires keys.
 ifeq ($(shell grep -Es '^ *(export )?TAKHIN_(HOST|REQUIRE_API_KEY)=' .env),)
@@ -30,6 +30,9 @@ kafka: $(VENV)/.dev ## start a development broker on 127.0.0.1:9092
 
 test: $(VENV)/.dev ## run the tests (ARGS= for pytest)
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-external: $(VENV)/.dev ## run the tests that need a browser, npm, Prometheus, or packages to install
+	$(BIN)/python -m pytest -m external $(PARALLEL) $(ARGS)
 
 test-kafka: $(VENV)/.dev ## run the tests that need brokers
 	$(BIN)/python -m pytest -m kafka -n 3 --dist loadfile $(ARGS)

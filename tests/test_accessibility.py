@@ -16,6 +16,7 @@ from tests.test_browser import CHROMIUM, Screens, browser
 __all__ = ["browser"]
 AXE = "axe-core@4.11.0"
 pytestmark = [
+    pytest.mark.external,
     pytest.mark.no_database,
     pytest.mark.skipif(CHROMIUM is None or shutil.which("npm") is None, reason="chromium or npm is missing"),
 ]

@@ -47,6 +47,7 @@ SCREENS_ELSEWHERE = {
 }
 
 pytestmark = [
+    pytest.mark.external,
     pytest.mark.no_database,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
 ]

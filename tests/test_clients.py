@@ -17,7 +17,7 @@ import requests
 from devservers import ROOT
 from devservers.takhin import LiveServer
 
-pytestmark = pytest.mark.no_database
+pytestmark = [pytest.mark.external, pytest.mark.no_database]
 
 CLIENTS = ROOT / "docs" / "clients"
 Client = Callable[[str], "subprocess.CompletedProcess[str]"]

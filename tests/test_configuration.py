@@ -87,7 +87,7 @@ def test_every_variable_is_known_here() -> None:
     assert "DATABASE_URL" in READ
 
 
-CASES = [(name, value) for name, kind in READ.items() for value in [*WRONG[kind][:2], *MORE_WRONG.get(name, [])]]
+CASES = [(name, value) for name, kind in READ.items() for value in [*WRONG[kind][:1], *MORE_WRONG.get(name, [])]]
 
 
 @pytest.mark.parametrize(("name", "value"), CASES)

@@ -13,6 +13,7 @@ from devservers import ROOT
 from devservers.takhin import LiveServer
 
 pytestmark = [
+    pytest.mark.external,
     pytest.mark.no_database,
     pytest.mark.skipif(shutil.which("npm") is None, reason="there is no npm on this machine"),
 ]

@@ -16,7 +16,7 @@ from devservers import ROOT, free_port
 from devservers.mock_kafka import MockCluster
 from devservers.takhin import LiveServer
 
-pytestmark = [pytest.mark.no_database, pytest.mark.usefixtures("no_server_left")]
+pytestmark = [pytest.mark.external, pytest.mark.no_database, pytest.mark.usefixtures("no_server_left")]
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "takhin.json").read_text())
 OPERATIONS = ROOT / "docs" / "operations.md"

@@ -16,7 +16,7 @@ from django.conf import settings
 from devservers import ROOT
 from devservers.takhin import LiveServer
 
-pytestmark = pytest.mark.no_database
+pytestmark = [pytest.mark.external, pytest.mark.no_database]
 
 BUILD = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
 PACKAGES = BUILD["targets"]["wheel"]["packages"]

@@ -23,6 +23,7 @@ from tests.openid.hostile import OTHER_KEY, HostileProvider, jwt
 from tests.test_configuration import manage
 
 pytestmark = [
+    pytest.mark.external,
     pytest.mark.no_database,
     pytest.mark.skipif(shutil.which("npm") is None, reason="there is no npm on this machine"),
 ]
