@@ -7,6 +7,7 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import Error, connection
 
+from core import turns
 from core.database import group_commit, postgres_commit
 from core.database.driver_errors import translated
 from core.database.statements import is_sqlite
@@ -45,6 +46,7 @@ def commit(job: Callable[[], T], seconds: float | None = None) -> T:
     `seconds` (by default TAKHIN_PRODUCE_TIMEOUT); nothing was written then. Raises OutcomeUnknown if the connection was
     lost during the commit.
     """
+    turns.end()
     try:
         if is_sqlite():
             result = group_commit.current().run(job, seconds or settings.TAKHIN_PRODUCE_TIMEOUT)

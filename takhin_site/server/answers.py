@@ -95,12 +95,12 @@ def rejected(status: int, detail: str, client: str) -> Answer:
     return answer
 
 
-def overloaded(request: Incoming, client: str, *, is_logged: bool) -> Answer:
+def overloaded(request: Incoming, client: str, reason: str, *, is_logged: bool) -> Answer:
     """Return the response to a request that there is no room for. It must cost much less than to process the request.
 
     The application never sees it, so it is logged here.
     """
-    answer = _problem(503, "the server is processing as many requests as it may (TAKHIN_MAX_IN_FLIGHT)", "overloaded")
+    answer = _problem(503, reason, "overloaded")
     if is_logged:
         logs.request_answered(
             method=request.method,

@@ -238,7 +238,11 @@ class Connection(asyncio.Protocol):
             return
         self.is_lingering = True
         self.transport.write_eof()
-        self._resume()
+        self.server.loop.call_later(limits.LINGER_PAUSE_SECONDS, self._read_on)
+
+    def _read_on(self) -> None:
+        if self.transport is not None:
+            self._resume()
 
     def _drop_rest(self) -> None:
         """Drop the requests after the last response, and free their memory."""

@@ -6,6 +6,8 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
+from takhin_site.server import limits
+
 # Headers that WSGI names without the prefix HTTP_ (PEP 3333).
 OWN_NAMES = {"CONTENT_TYPE", "CONTENT_LENGTH"}
 
@@ -45,7 +47,7 @@ class Incoming:
     """A request being received."""
 
     __slots__ = (
-        "_body",
+        "_pieces",
         "began",
         "counted",
         "declared",
@@ -88,7 +90,7 @@ class Incoming:
         self.declared: int | None = None
         self.expects_continue = False
         self.keep_alive = True
-        self._body = bytearray()
+        self._pieces: list[bytes | bytearray] = []
         self.size = self.pieces = 0
         # Bytes counted against the server's memory for bodies.
         self.counted = 0
@@ -137,13 +139,19 @@ class Incoming:
         self.expects_continue = version == "1.1" and "100-continue" in self.fields.get("HTTP_EXPECT", "").lower()
 
     def add(self, piece: bytes) -> None:
-        self._body += piece
+        """Add a part of the body. Small ones are joined at once, because each would take more memory than its bytes."""
+        if len(piece) >= limits.SMALL_PIECE_BYTES:
+            self._pieces.append(piece)
+        elif self._pieces and isinstance(self._pieces[-1], bytearray):
+            self._pieces[-1] += piece
+        else:
+            self._pieces.append(bytearray(piece) if self._pieces else piece)
         self.size += len(piece)
         self.pieces += 1
 
     def drop(self) -> None:
         """Discard the received part of the body."""
-        self._body = bytearray()
+        self._pieces = []
 
     def framing(self) -> bytes:
         """Return a minimal request head with the same body framing."""
@@ -183,9 +191,10 @@ class Incoming:
 
     def environ(self, base: dict[str, Any]) -> dict[str, Any]:
         """Return the WSGI environment (PEP 3333) of a complete request. Moves the body out of this object."""
-        stream, length = io.BytesIO(self._body), len(self._body)
+        # A body in one piece is not copied here, nor when all of it is read.
+        body = b"".join(self._pieces)
         self.drop()
-        return self._environ(base, stream, length)
+        return self._environ(base, io.BytesIO(body), len(body))
 
     def environ_without_body(self, base: dict[str, Any]) -> dict[str, Any]:
         """Return the WSGI environment with a placeholder for a body that is incomplete, or was refused."""

@@ -25,6 +25,8 @@ MAX_PIPELINED = 64
 # not limited.
 FREE_CHUNKS = 10_000
 MIN_CHUNK_BYTES = 64
+# Smaller parts of a body are joined as they arrive.
+SMALL_PIECE_BYTES = 4 * KIB
 # The bytes that a request may have besides twice its body: the head, chunk framing and extensions, and the trailer,
 # which the parser buffers. Requests within the limits above need half of this.
 MAX_FRAMING_BYTES = 256 * KIB
@@ -39,6 +41,9 @@ UNCHECKED_BODY_BYTES = 64 * KIB
 # the same, with the same times: https://nginx.org/en/docs/http/ngx_http_core_module.html#lingering_close
 LINGER_SECONDS = 30.0
 LINGER_IDLE_SECONDS = 5.0
+# Many clients stop sending when they get the response. Before reading on, wait for that: to read and drop a megabyte
+# costs more than the response.
+LINGER_PAUSE_SECONDS = 0.1
 
 # A client that reads nothing of its response for this long is disconnected.
 SEND_SECONDS = 30.0
@@ -53,3 +58,17 @@ SWEEP_SECONDS = 0.5
 # Requests with bodies up to this size take a few milliseconds, and share one thread. That is as long as a thread keeps
 # the interpreter for itself.
 MAX_SHORT_BODY_BYTES = 256 * KIB
+
+# How long a large request may wait for its turn: a quarter of a second, which leaves most of one for its body to arrive
+# and for the commit. One that has arrived may wait twice as long, because its client has sent everything already.
+LARGE_WAIT_SECONDS = 0.25
+# One whose head has arrived counts for this long before its body has. Less than the above, so that many slow uploads,
+# which arrive in turn, are accepted as fast as they can be processed.
+LARGE_ARRIVING_SECONDS = 0.2
+# This many may wait, however long each takes: two clients that send 10 MiB at the same time are no overload.
+LARGE_MAY_WAIT = 2
+# What is assumed until the first request has been measured, and how much each one counts in the average.
+LARGE_BYTES_PER_SECOND = 50 * 1024 * KIB
+LARGE_WEIGHT = 0.2
+# Then the next one goes on. Ten thousand ordinary records take a tenth of a second.
+LARGE_TURN_SECONDS = 1.0

@@ -101,8 +101,8 @@ class Server:
         path = request.path.rstrip("/")
         if path == LIVE and request.is_complete:
             return answers.run(self.application, partial(request.environ, base))
-        if self._in_flight >= self.max_in_flight and request.path.startswith("/api/") and path not in PROBES:
-            return self._overloaded(connection, request)
+        if request.path.startswith("/api/") and path not in PROBES and (reason := self._overload(request)):
+            return self._overloaded(connection, request, reason)
         if not request.is_complete:
             environ = request.environ_without_body(connection.base)
             self._threads.submit(lambda: environ, self._started(connection, request))
@@ -110,14 +110,27 @@ class Server:
         make_environ, done = partial(_environ, connection, request, base), self._started(connection, request)
         if _is_short(request):
             self._threads.submit_short(make_environ, done)
+        elif _is_large(request):
+            self._threads.large.start(request.size, make_environ, done)
         else:
             self._threads.submit(make_environ, done, is_probe=path in PROBES)
         return None
 
-    def _overloaded(self, connection: Connection, request: Incoming) -> Result:
+    def _overload(self, request: Incoming) -> str | None:
+        """Return why there is no room for a request, or None."""
+        if self._in_flight >= self.max_in_flight:
+            return "the server is processing as many requests as it may (TAKHIN_MAX_IN_FLIGHT)"
+        # Those that are too large will be rejected as such.
+        if _is_large(request) and (request.declared or 0) <= self.max_body_bytes:
+            large = self._threads.large
+            if not (large.has_room() if request.is_complete else large.expect(request, self.now())):
+                return "too many large requests wait for their turn"
+        return None
+
+    def _overloaded(self, connection: Connection, request: Incoming, reason: str) -> Result:
         self._rejected += 1
         is_logged = self._rejected <= MOST_LOGGED_REJECTIONS
-        return answers.overloaded(request, connection.base["REMOTE_ADDR"], is_logged=is_logged)
+        return answers.overloaded(request, connection.base["REMOTE_ADDR"], reason, is_logged=is_logged)
 
     def _started(self, connection: Connection, request: Incoming) -> Callable[[Result], None]:
         """Count a request, and return what to call when it is done.
@@ -229,6 +242,12 @@ def _is_short(request: Incoming) -> bool:
         and request.path.startswith(("/api/topics/", "/api/produce"))
         and "HTTP_CONTENT_ENCODING" not in request.fields
     )
+
+
+def _is_large(request: Incoming) -> bool:
+    """Whether it is a produce request that takes many milliseconds of processor time."""
+    is_produce = request.method == "POST" and request.path.startswith(("/api/topics/", "/api/produce"))
+    return is_produce and max(request.size, request.declared or 0) > limits.MAX_SHORT_BODY_BYTES
 
 
 def serve(application: Application, listener: socket.socket, parent: int) -> None:

@@ -8,9 +8,11 @@ from typing import Protocol
 
 from django.db import close_old_connections
 
+from core import turns
 from core.lane import Elsewhere, Lane
 from takhin_site.server import answers
 from takhin_site.server.answers import Abandoned, Answer, Application, MakeEnviron, Result
+from takhin_site.server.large import LargeRequests
 
 Done = Callable[[Result], None]
 Jobs = queue.SimpleQueue[tuple[MakeEnviron, Done]]
@@ -42,6 +44,7 @@ class Threads:
         self._probes = Jobs()
         self._results: deque[tuple[Done, Result]] = deque()
         self._is_waking = False
+        self.large = LargeRequests(self.submit)
         for number in range(count):
             threading.Thread(target=self._loop, args=[self._jobs], name=f"takhin-request-{number}", daemon=True).start()
         threading.Thread(target=self._loop, args=[self._probes], name="takhin-probe", daemon=True).start()
@@ -57,7 +60,8 @@ class Threads:
             self._writer.lane.start(_Short(self, make_environ, done))
 
     def rescue(self) -> None:
-        """Run what waits in a lane that is held up in threads."""
+        """Run what waits in a lane that is held up in threads, and what waits for a large request that takes long."""
+        self.large.rescue()
         if self._writer is not None and self._writer.lane.is_stuck:
             for task in self._writer.lane.take_back():
                 assert isinstance(task, _Short)
@@ -77,7 +81,9 @@ class Threads:
 
     def _run(self, make_environ: MakeEnviron, done: Done) -> None:
         """Run one job. Separate from the loop, so that an idle thread keeps no reference to a body."""
-        self._finish(answers.run(self._application, make_environ), done)
+        result = answers.run(self._application, make_environ)
+        turns.end()
+        self._finish(result, done)
 
     def run_short(self, make_environ: MakeEnviron, done: Done) -> None:
         try:

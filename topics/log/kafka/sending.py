@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from django.conf import settings
 
-from core import lane
+from core import lane, turns
 from core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from topics.log.contract import Results
 from topics.log.errors import NotAttempted, QueueFull, TopicNotFound
@@ -102,6 +102,7 @@ class Sender:
         records = [(write.topic, write.partition, record) for write in writes for record in write.records]
         codec = writes[0].codec
         delivery = cluster.producer(codec).send(records, cluster.room)
+        turns.end()
         if not delivery.wait(min(SOON_SECONDS, deadline - time.monotonic())):
             self._wait_longer(delivery, set(map(_place, writes)), deadline)
         outcomes = delivery.settle()

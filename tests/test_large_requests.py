@@ -1,0 +1,73 @@
+"""Large requests take turns, and those that would wait too long for theirs are rejected before they have arrived."""
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import requests
+
+from devservers.takhin import LiveServer
+
+pytestmark = [pytest.mark.no_database, pytest.mark.sqlite]
+
+MB = 1_000_000
+
+
+def body(megabytes: int) -> bytes:
+    return json.dumps({"records": [{"value": "x" * (MB - 100)} for _ in range(megabytes)]}).encode()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LiveServer]:
+    server = LiveServer(tmp_path / "data").start()
+    server.create_topic("orders")
+    yield server
+    server.kill()
+
+
+def send(server: LiveServer, count: int, data: bytes, pause: float = 0) -> list[requests.Response]:
+    """Send requests without waiting for their responses."""
+    answers: list[requests.Response] = []
+
+    def send_one() -> None:
+        answers.append(requests.post(f"{server.url}/api/topics/orders/produce", data, timeout=60))
+
+    threads = [threading.Thread(target=send_one) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+        time.sleep(pause)
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def test_it_works(server: LiveServer) -> None:
+    """Everything that fitted into memory was accepted, and its clients waited for seconds, with everybody else."""
+    answers = send(server, 60, body(10))
+
+    rejected = [answer for answer in answers if answer.status_code != 200]
+    assert len(rejected) < len(answers) - 2
+    assert any("large requests wait for their turn" in answer.json()["detail"] for answer in rejected)
+    for answer in rejected:
+        assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+        assert answer.headers["Retry-After"] == "1"
+    assert server.produce("orders", [{"value": "x" * MB}]).status_code == 200
+    assert sum(len(server.read("orders", number)) for number in range(3)) == 10 * (60 - len(rejected)) + 1
+
+
+def test_a_request_that_waits_for_its_commit_lets_the_next_one_go_on(server: LiveServer) -> None:
+    """Otherwise one topic or database that is slow would have all large requests rejected."""
+    path = server.folder / "takhin.sqlite3"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        end = threading.Timer(4, other.execute, ["ROLLBACK"])
+        end.start()
+        answers = send(server, 12, body(4), pause=0.25)
+        end.join()
+
+    assert [answer.status_code for answer in answers] == [200] * 12
