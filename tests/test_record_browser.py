@@ -261,3 +261,10 @@ def test_records_are_read_by_key(api: Api, topic: str, spread: list[str]) -> Non
     assert first.json() + rest.json() == answer.json()
     assert api.get(f"/api/topics/{topic}/messages?partition=0&key=nobody").json() == []
     assert api.get(f"/api/topics/{topic}/messages?key=nobody").json()["detail"] == "key: requires partition"
+
+
+def test_no_key_is_found_in_a_partition_that_does_not_exist(api: Api, topic: str) -> None:
+    """The response was 500."""
+    answer = api.get(f"/api/topics/{topic}/messages?partition=3&key=a")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_partition")

@@ -8,7 +8,7 @@ import msgspec
 
 from topics.log import current_log
 from topics.log.records import StoredRecord
-from topics.log.validation import MAX_READ_BYTES
+from topics.log.validation import MAX_READ_BYTES, check_partition
 
 # How many records one search by key looks at, for how long, and how many at a time.
 MOST_LOOKED_AT, FIND_SECONDS, FIND_STEP = 10_000, 2.0, 1000
@@ -31,10 +31,12 @@ def read(topic: str, partitions: Iterable[int], wanted: Mapping[str, Any]) -> li
 
 
 def find_by_key(topic: str, partition: int, key: str, wanted: Mapping[str, Any]) -> tuple[list[StoredRecord], int]:
-    """Return records with this key, and the offset of the first one that was not looked at."""
+    """Return records with this key, and the offset of the first one that was not looked at. Raises UnknownPartition."""
     keys = {key.encode(), msgspec.json.encode(key)}
     offset, timestamp = wanted.get("offset"), wanted.get("timestamp")
-    bounds = current_log().topic(topic).partitions[partition]
+    partitions = current_log().topic(topic).partitions
+    check_partition(partition, len(partitions))
+    bounds = partitions[partition]
     if timestamp is not None and (offset := current_log().offset_at(topic, partition, timestamp)) is None:
         return [], bounds.high_watermark
     found: list[StoredRecord] = []
