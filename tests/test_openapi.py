@@ -1,7 +1,6 @@
 """The OpenAPI description is whole and true, and its pages need nothing from outside."""
 
 import contextlib
-import os
 import re
 import subprocess
 import sys
@@ -16,17 +15,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from devservers import ROOT
 from devservers.takhin import LiveServer
 from tests.conftest import Api
+from tests.fuzzing import fuzz
 
 METHODS = ("get", "put", "post", "patch", "delete", "head", "options")
-CHECKS = (
-    "not_a_server_error",
-    "status_code_conformance",
-    "content_type_conformance",
-    "response_schema_conformance",
-    "response_headers_conformance",
-    "allow_header_conformance",
-    "unsupported_method",
-)
 
 
 @pytest.fixture
@@ -163,57 +154,6 @@ def test_the_pages_need_nothing_from_outside(api: Api, path: str) -> None:
     assert "/openapi.json" in page
 
 
-# Else nearly every topic is an unknown one, and no body is ever read.
-FUZZER_SETTINGS = """
-[[operations]]
-include-operation-id = ["produce", "readMessages", "changeTopic", "describeTopic"]
-parameters = { topic = "fuzzed" }
-
-[[operations]]
-include-operation-id = "deleteTopic"
-parameters = { topic = "unwanted" }
-"""
-HOOKS = """
-import json
-
-import schemathesis
-
-
-@schemathesis.serializer("application/x-ndjson")
-def ndjson(context, value):
-    return value.encode() if isinstance(value, str) else json.dumps(value).encode()
-"""
-
-
 @pytest.mark.no_database
 def test_a_fuzzer_finds_no_answer_that_is_not_described(live: LiveServer, tmp_path: Path) -> None:
-    (tmp_path / "fuzzing_hooks.py").write_text(HOOKS)
-    (tmp_path / "schemathesis.toml").write_text(FUZZER_SETTINGS)
-    live.create_topic("fuzzed")
-    live.create_topic("unwanted")
-
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).parent / "st"),
-            "run",
-            f"{live.url}/openapi.json",
-            f"--checks={','.join(CHECKS)}",
-            "--phases=examples,coverage,fuzzing",
-            "--max-examples=25",
-            "--seed=1",
-            "--no-color",
-            "--continue-on-failure",
-            "--suppress-health-check=all",
-            "--warnings=off",
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "SCHEMATHESIS_HOOKS": "fuzzing_hooks", "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stdout
-    answer = live.http.get(f"{live.url}/api/topics/fuzzed", timeout=10).json()
-    assert sum(bounds["highWaterMark"] for bounds in answer["partitions"]) >= 5
+    assert fuzz(live, tmp_path, examples=12) >= 1000

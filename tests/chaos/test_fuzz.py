@@ -5,17 +5,24 @@ import random
 import resource
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
 
 from devservers.takhin import LiveServer
+from tests.fuzzing import fuzz
 
 pytestmark = [pytest.mark.no_database, pytest.mark.chaos, pytest.mark.usefixtures("no_server_left")]
 IS_FULL = os.environ.get("CHAOS") == "full"
 INPUTS = 100_000 if IS_FULL else 10_000
 SOAK_SECONDS = 600 if IS_FULL else 20
+# For each of the operations in the description, besides about 1,100 cases that cover each parameter and method.
+FUZZED_EXAMPLES = 310 if IS_FULL else 12
+FUZZED_CASES = 5000 if IS_FULL else 150
+# MiB: what each thread loads when it first needs it, the caches, and SQLite's pages for each connection.
+MOST_GROWTH = 80
 SEEDS = [
     b'{"records":[{"key":"k","value":{"a":1.10,"b":[true,null,"x"]},"headers":[{"key":"h","value":"v"}],"partition":1}]}',
     b'{"records":[{"topic":"orders","value":1},{"topic":"other","value":2}],"topics":{"orders":{"valueFormat":"string"}}}',
@@ -127,6 +134,28 @@ def test_a_real_server_answers_the_same_inputs_below_500(tmp_path: Path) -> None
     print(f"fuzz over HTTP: {statuses}")
     assert "unexpected_error" not in server.log.read_text()
     server.stop()
+
+
+def test_a_fuzzer_finds_no_5xx_no_hang_and_no_growth(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    server = LiveServer(tmp_path / "data").start()
+    before, files = usage(server.process_ids()[1])
+    phases = "examples,coverage,fuzzing" if IS_FULL else "fuzzing"
+    cases = fuzz(server, tmp_path, FUZZED_EXAMPLES, phases, seconds=1800)
+    after, later_files = usage(server.process_ids()[1])
+    # A line for each request; a few are the fuzzer's and this test's own.
+    lines = server.log.read_text()
+    answered = lines.count('"event":"request"')
+    server.stop()
+
+    assert cases >= FUZZED_CASES
+    assert answered >= cases
+    assert "unexpected_error" not in lines
+    assert after < before + MOST_GROWTH
+    # A connection to the database for each thread, which opens it with its first request.
+    assert later_files <= files + 3 * 20
+    record_property("scenario", f"schemathesis: {cases} cases, {before:.0f} then {after:.0f} MiB")
 
 
 def test_a_soak_leaves_memory_and_descriptors_as_they_were(tmp_path: Path) -> None:
