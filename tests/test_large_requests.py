@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from devservers.mock_kafka import MockCluster
 from devservers.takhin import LiveServer
 
 pytestmark = [pytest.mark.no_database, pytest.mark.sqlite]
@@ -71,3 +72,18 @@ def test_a_request_that_waits_for_its_commit_lets_the_next_one_go_on(server: Liv
         end.join()
 
     assert [answer.status_code for answer in answers] == [200] * 12
+
+
+def test_a_request_that_waits_for_a_broker_lets_the_next_one_go_on(tmp_path: Path) -> None:
+    with MockCluster() as cluster:
+        for name, partitions in (("orders", 3), ("_takhin_outcomes", 1)):
+            cluster.create_topic(name, partitions)
+        server = LiveServer(tmp_path / "data", TAKHIN_LOG="kafka", KAFKA_BOOTSTRAP_SERVERS=cluster.bootstrap).start()
+        try:
+            assert server.produce("orders", [{"value": 1}]).status_code == 200
+            cluster.set_round_trip(1000)
+            answers = send(server, 10, body(4), pause=0.25)
+        finally:
+            server.kill()
+
+    assert 503 not in [answer.status_code for answer in answers]
