@@ -1,6 +1,7 @@
 """Clients that send every kind of request, and note what they are told."""
 
 import itertools
+import json
 import threading
 import time
 from collections import Counter
@@ -10,6 +11,8 @@ import requests
 
 from devservers.takhin import LiveServer
 from tests.chaos.history import History, Operation
+from tests.raw import Client as RawClient
+from tests.raw import post
 
 TOPICS = ("left", "right")
 PARTITIONS = 2
@@ -96,6 +99,58 @@ class KeyedClient(Client):
             while not operation.offsets:
                 if not self._try(operation, is_async=False):
                     time.sleep(0.05)
+
+
+class GreedyClient(Client):
+    """Sends sync requests without keys and without a pause, in bodies of `size` bytes more than needed.
+
+    Expects that each is written, or rejected with the time to retry.
+    """
+
+    def __init__(self, url: str, name: str, history: History, size: int) -> None:
+        super().__init__(url, name, history, 0)
+        self.size = size
+
+    def send(self, number: int) -> Operation:
+        value = f"{self.name}-{number}"
+        operation = self.history.add(Operation([(TOPICS[0], value)]))
+        body = json.dumps({"records": [{"value": value}]}).encode() + b" " * self.size
+        url = f"{self.url}/api/topics/{TOPICS[0]}/produce?value.format=string"
+        try:
+            answer = self._http.post(url, body, timeout=60)
+        except requests.RequestException as error:
+            self.statuses[0] += 1
+            self.unexpected.append(str(error))
+            return operation
+        self.statuses[answer.status_code] += 1
+        if answer.status_code == 200:
+            self._note(operation, answer.json())
+        elif answer.status_code == 503 and answer.json()["code"] == "overloaded" and "Retry-After" in answer.headers:
+            operation.is_rejected = True
+        else:
+            self.unexpected.append(f"{answer.status_code} {answer.headers} {answer.text}")
+        return operation
+
+
+class SlowClient(Client):
+    """Sends the second half of each body two seconds after the first. Its requests are sync and async in turn."""
+
+    def send(self, number: int) -> Operation:
+        value = f"{self.name}-{number}"
+        has_key, mode = bool(number & 2), "true" if number & 1 else "false"
+        operation = self.history.add(Operation([(TOPICS[0], value)], value if has_key else ""))
+        body = json.dumps({"records": [{"value": value}]}).encode()
+        path = f"/api/topics/{TOPICS[0]}/produce?value.format=string&async={mode}"
+        message = post(path, body, *([f"Idempotency-Key: {value}"] if has_key else []))
+        with RawClient(self.url, timeout=60) as connection:
+            half = len(message) - len(body) // 2
+            reply = connection.send(message[:half], message[half:], pause=2).reply()
+        self.statuses[reply.status] += 1
+        if reply.status in (200, 202):
+            self._note(operation, reply.json())
+        else:
+            self.unexpected.append(f"{reply.status} {reply.body!r}")
+        return operation
 
 
 class WanderingClient(Client):

@@ -1,6 +1,22 @@
 """Print one line for each scenario at the end, whichever process has run it."""
 
+from collections.abc import Callable
 from typing import Any
+
+import pytest
+
+from tests.chaos.history import History
+
+
+@pytest.fixture
+def scenario(record_property: Callable[[str, object], None]) -> Callable[[str, History], None]:
+    """Have the counts of a scenario printed at the end."""
+
+    def record(name: str, history: History) -> None:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(history.counts.items()))
+        record_property("scenario", f"{name}: {counts}; 0 lost, 0 duplicated")
+
+    return record
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

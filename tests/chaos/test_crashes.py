@@ -41,17 +41,6 @@ def cells() -> Iterator[tuple[str, str, int]]:
             yield reaching[place % len(reaching)], point, 1 + place % 3
 
 
-@pytest.fixture
-def scenario(record_property: Callable[[str, object], None]) -> Scenario:
-    """Have the counts of a scenario printed at the end."""
-
-    def record(name: str, history: History) -> None:
-        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(history.counts.items()))
-        record_property("scenario", f"{name}: {counts}; 0 lost, 0 duplicated")
-
-    return record
-
-
 @pytest.fixture(scope="module")
 def backends(request: pytest.FixtureRequest) -> Iterator[dict[str, Backend]]:
     opened: dict[str, Backend] = {}
