@@ -105,19 +105,29 @@ def _take_back_connections() -> None:
 
 @pytest.fixture
 def no_server_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Kill the servers that a failing test has not stopped."""
+    """Kill the servers and workers that a failing test has not stopped."""
     launched: list[LiveServer] = []
-    launch = LiveServer.launch
+    workers: list[subprocess.Popen[bytes]] = []
+    launch, launch_worker = LiveServer.launch, LiveServer.launch_worker
 
     def launch_and_note(server: LiveServer, *arguments: str) -> None:
         launched.append(server)
         launch(server, *arguments)
 
+    def launch_worker_and_note(server: LiveServer, **environment: str) -> "subprocess.Popen[bytes]":
+        workers.append(launch_worker(server, **environment))
+        return workers[-1]
+
     monkeypatch.setattr(LiveServer, "launch", launch_and_note)
+    monkeypatch.setattr(LiveServer, "launch_worker", launch_worker_and_note)
     yield
     for server in launched:
         if server.is_running:
             server.kill()
+    for worker in workers:
+        if worker.poll() is None:
+            worker.kill()
+            worker.wait(10)
 
 
 class Api:
