@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -31,14 +32,15 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
     server.kill()
 
 
-def send(server: LiveServer, count: int, data: bytes, pause: float = 0) -> list[requests.Response]:
-    """Send requests without waiting for their responses."""
+def send(server: LiveServer, count: int, data: bytes, pause: float = 0, query: str = "") -> list[requests.Response]:
+    """Send requests without waiting for their responses. `query` may contain the number of the request."""
     answers: list[requests.Response] = []
 
-    def send_one() -> None:
-        answers.append(requests.post(f"{server.url}/api/topics/orders/produce", data, timeout=60))
+    def send_one(number: int) -> None:
+        url = f"{server.url}/api/topics/orders/produce{query.format(number)}"
+        answers.append(requests.post(url, data, timeout=60))
 
-    threads = [threading.Thread(target=send_one) for _ in range(count)]
+    threads = [threading.Thread(target=send_one, args=[number]) for number in range(1, count + 1)]
     for thread in threads:
         thread.start()
         time.sleep(pause)
@@ -87,3 +89,33 @@ def test_a_request_that_waits_for_a_broker_lets_the_next_one_go_on(tmp_path: Pat
             server.kill()
 
     assert 503 not in [answer.status_code for answer in answers]
+
+
+class SlowRegistry(BaseHTTPRequestHandler):
+    """Knows no schema, and takes a second to say so."""
+
+    def do_GET(self) -> None:
+        time.sleep(1)
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_request_that_waits_for_a_registry_lets_the_next_one_go_on(tmp_path: Path) -> None:
+    registry = ThreadingHTTPServer(("127.0.0.1", 0), SlowRegistry)
+    threading.Thread(target=registry.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{registry.server_port}"
+    server = LiveServer(tmp_path / "data", SCHEMA_REGISTRY_URL=url).start()
+    server.create_topic("orders")
+    try:
+        answers = send(server, 10, body(4), pause=0.25, query="?value.format=avro&value.schema.id={}")
+    finally:
+        server.kill()
+        registry.shutdown()
+        registry.server_close()
+
+    # Few may ask a slow registry at the same time.
+    assert {answer.json()["code"] for answer in answers} <= {"schema_not_found", "registry_unavailable"}

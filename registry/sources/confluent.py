@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import structlog
 
+from core import turns
 from registry.avro_json import AvroSchema
 from registry.errors import InvalidSchema, RegistryUnavailable, SchemaNotFound
 from registry.measures import ERRORS
@@ -162,6 +163,7 @@ class ConfluentRegistry(SchemaSource):
         if not self._free.acquire(blocking=False):
             raise RegistryUnavailable("too many requests are waiting for the schema registry")
         future = self._pool.submit(call)
+        turns.end()
         future.add_done_callback(lambda _: self._free.release())
         self._asked_at = time.monotonic()
         try:
