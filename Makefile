@@ -44,10 +44,10 @@ test-abuse: $(VENV)/.dev ## attack a server and measure what its other clients s
 	$(BIN)/python -m pytest -m abuse -s $(ARGS)
 
 test-chaos: $(VENV)/.dev ## kill servers at a sample of points and moments, and check that nothing is lost or duplicated
-	$(BIN)/python -m pytest -m chaos -n 4 --dist worksteal $(ARGS) tests/chaos
+	$(BIN)/python -m pytest -m chaos -n 4 --dist load --maxschedchunk 1 $(ARGS) tests/chaos
 
 chaos: $(VENV)/.dev ## the same at every point, and many times
-	CHAOS=full $(BIN)/python -m pytest -m chaos -n 4 --dist worksteal $(ARGS) tests/chaos
+	CHAOS=full $(BIN)/python -m pytest -m chaos -n 4 --dist load --maxschedchunk 1 $(ARGS) tests/chaos
 
 MUTANTS_MINUTES ?= 60
 mutants: $(VENV)/.dev ## change the code in many ways, and see which changes the tests notice (MUTANTS_MINUTES=60)

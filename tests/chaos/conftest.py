@@ -7,6 +7,16 @@ import pytest
 
 from tests.chaos.history import History
 
+# In full, these take minutes each. Begun last, one of them would run alone at the end.
+LONGEST = ("soak", "kill_9", "twins", "restarts", "overload", "fuzzer", "clock", "disk", "purging")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        return next((number for number, part in enumerate(LONGEST) if part in item.name), len(LONGEST))
+
+    items.sort(key=place)
+
 
 @pytest.fixture
 def scenario(record_property: Callable[[str, object], None]) -> Callable[[str, History], None]:
