@@ -1,6 +1,7 @@
 """Large requests take turns, and those that would wait too long for theirs are rejected before they have arrived."""
 
 import json
+import socket
 import sqlite3
 import threading
 import time
@@ -61,6 +62,45 @@ def test_it_works(server: LiveServer) -> None:
         assert answer.headers["Retry-After"] == "1"
     assert server.produce("orders", [{"value": "x" * MB}]).status_code == 200
     assert sum(len(server.read("orders", number)) for number in range(3)) == 10 * (60 - len(rejected)) + 1
+
+
+def test_requests_that_were_answered_take_no_room(server: LiveServer) -> None:
+    url = f"{server.url}/api/topics"
+    for path, status in (("nowhere/produce", 404), ("orders/produce?compression=brotli", 400), ("orders/produce", 415)):
+        for _ in range(5):
+            headers = {"Content-Type": "text/html"} if status == 415 else {}
+            assert requests.post(f"{url}/{path}", body(3), headers=headers, timeout=30).status_code == status
+        assert requests.post(f"{url}/orders/produce", body(3), timeout=30).status_code == 200
+
+
+def test_who_has_no_key_takes_no_room(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path / "data", TAKHIN_REQUIRE_API_KEY="true").start()
+    try:
+        key = server.manage("create_api_key", "writer").split()[-1]
+        server.http.headers["Authorization"] = f"Bearer {key}"
+        server.create_topic("orders")
+        is_over = threading.Event()
+
+        def intrude() -> None:
+            while not is_over.is_set():
+                with socket.create_connection(("127.0.0.1", server.port)) as connection:
+                    head = (
+                        b"POST /api/topics/orders/produce HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n"
+                    )
+                    connection.sendall(head + b'\r\n{"rec')
+                    assert connection.recv(1000).startswith(b"HTTP/1.1 401")
+
+        intruders = [threading.Thread(target=intrude) for _ in range(4)]
+        for intruder in intruders:
+            intruder.start()
+        statuses = {server.http.post(f"{server.url}/api/topics/orders/produce", body(1)).status_code for _ in range(20)}
+        is_over.set()
+        for intruder in intruders:
+            intruder.join()
+    finally:
+        server.kill()
+
+    assert statuses == {200}
 
 
 def test_a_request_that_waits_for_its_commit_lets_the_next_one_go_on(server: LiveServer) -> None:

@@ -197,6 +197,9 @@ class Connection(asyncio.Protocol):
         if (request.declared or 0) > self.server.max_body_bytes:
             self.refuse(request, "body_too_large")
             return
+        if (answer := self.server.expect(self, request)) is not None:
+            self._send(request, answer)
+            return
         if request.expects_continue and not request.size:
             self.transport.write(answers.CONTINUE)
         request.began = request.rate_since = self.server.now()

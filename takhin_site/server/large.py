@@ -36,24 +36,29 @@ class LargeRequests:
         self._lock = threading.Lock()
         self._waiting: deque[_Turn] = deque()
         self._holder: _Turn | None = None
-        # Requests whose bodies began to arrive a moment ago. The event loop's own.
+        # Requests that were accepted a moment ago, and whose bodies are arriving. The event loop's own.
         self._arriving: deque[Incoming] = deque()
         # Of all that have arrived and have not ended their turn.
         self._bytes = 0
         # Of the latest turns, on average.
         self._turn_seconds, self._turn_bytes = 1.0, float(limits.LARGE_BYTES_PER_SECOND)
 
-    def has_room(self) -> bool:
-        """Return whether a request that has arrived would have its turn soon enough."""
-        return self._is_soon(len(self._waiting), self._bytes, 2 * limits.LARGE_WAIT_SECONDS)
-
-    def expect(self, request: Incoming, now: float) -> bool:
-        """Return whether a request that is arriving would have its turn soon enough, and if so, count on it."""
+    def has_room(self, request: Incoming, now: float) -> bool:
+        """Return whether a request would have its turn soon enough. One that has arrived may wait longer."""
+        if request.is_complete:
+            return self._is_soon(len(self._waiting), self._bytes, 2 * limits.LARGE_WAIT_SECONDS)
         while self._arriving and now - self._arriving[0].began > limits.LARGE_ARRIVING_SECONDS:
             self._arriving.popleft()
         arriving = [one for one in self._arriving if not (one.is_complete or one.refusal)]
         size = self._bytes + sum(one.declared or one.size for one in arriving)
-        if not self._is_soon(len(self._waiting) + len(arriving), size, limits.LARGE_WAIT_SECONDS):
+        return self._is_soon(len(self._waiting) + len(arriving), size, limits.LARGE_WAIT_SECONDS)
+
+    def expect(self, request: Incoming, now: float) -> bool:
+        """Count on a request that is arriving, if there is room for it. Return whether there is.
+
+        Call this once its key has been checked: others must not take the room of those that have one.
+        """
+        if not self.has_room(request, now):
             return False
         self._arriving.append(request)
         return True

@@ -18,7 +18,7 @@ from core.database.checks import describe
 from core.metrics import Gauge
 from core.wakeups import Waiting
 from takhin_site.server import answers, deadlines, limits
-from takhin_site.server.answers import Abandoned, Application, Result
+from takhin_site.server.answers import Abandoned, Answer, Application, Result
 from takhin_site.server.connection import Connection
 from takhin_site.server.incoming import Incoming, base_environ
 from takhin_site.server.memory import Memory
@@ -35,6 +35,7 @@ PROBES = ("/api/health/ready", "/api/health")
 # How many rejected requests have a log line of their own, in each sweep. To write more would cost those that are not
 # rejected.
 MOST_LOGGED_REJECTIONS = 50
+NO_TURN = "too many large requests wait for their turn"
 # How long shutdown waits for uploads in progress.
 STOP_UPLOADS_SECONDS = 1.0
 # How long it then waits for clients to read their responses.
@@ -121,13 +122,16 @@ class Server:
         if self._in_flight >= self.max_in_flight:
             return "the server is processing as many requests as it may (TAKHIN_MAX_IN_FLIGHT)"
         # Those that are too large will be rejected as such.
-        if _is_large(request) and (request.declared or 0) <= self.max_body_bytes:
-            large = self._threads.large
-            if not (large.has_room() if request.is_complete else large.expect(request, self.now())):
-                return "too many large requests wait for their turn"
-        return None
+        is_large = _is_large(request) and (request.declared or 0) <= self.max_body_bytes
+        return NO_TURN if is_large and not self._threads.large.has_room(request, self.now()) else None
 
-    def _overloaded(self, connection: Connection, request: Incoming, reason: str) -> Result:
+    def expect(self, connection: Connection, request: Incoming) -> Answer | None:
+        """Return None if the rest of an accepted request may arrive, or else the response to it."""
+        if not _is_large(request) or self._threads.large.expect(request, self.now()):
+            return None
+        return self._overloaded(connection, request, NO_TURN)
+
+    def _overloaded(self, connection: Connection, request: Incoming, reason: str) -> Answer:
         self._rejected += 1
         is_logged = self._rejected <= MOST_LOGGED_REJECTIONS
         return answers.overloaded(request, connection.base["REMOTE_ADDR"], reason, is_logged=is_logged)
