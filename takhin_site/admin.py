@@ -7,9 +7,10 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, AuthenticationForm, UserChangeForm, UserCreationForm
@@ -70,7 +71,8 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin, ModelAdmin):  # type: ignore[misc
     def rights(self, obj: User) -> dict[str, Any]:
         flags = ("is_active", "is_staff", "is_superuser")
         groups = [group.name for group in obj.groups.order_by("name")]
-        return {"roles": groups, **{name: getattr(obj, name) for name in flags}}
+        own = _names(obj.user_permissions.all())
+        return {"roles": groups, "permissions": own, **{name: getattr(obj, name) for name in flags}}
 
 
 @admin.register(Group)
@@ -78,4 +80,8 @@ class GroupAdmin(AuditedAdmin, DjangoGroupAdmin, ModelAdmin):  # type: ignore[mi
     audit_kind = "group"
 
     def rights(self, obj: Group) -> dict[str, Any]:
-        return {"permissions": [f"{one.content_type.app_label}.{one.codename}" for one in obj.permissions.all()]}
+        return {"permissions": _names(obj.permissions.all())}
+
+
+def _names(permissions: QuerySet[Permission]) -> list[str]:
+    return [f"{one.content_type.app_label}.{one.codename}" for one in permissions.select_related("content_type")]

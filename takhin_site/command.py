@@ -10,7 +10,7 @@ from takhin_site import __version__
 
 
 def main() -> None:
-    """Run the command in sys.argv. Exits with a one-line message if a setting is invalid."""
+    """Run the command in sys.argv. Exits with one line if a setting is invalid, or the database is unavailable."""
     if sys.argv[1:] in (["--version"], ["version"]):
         # Django would print its own.
         sys.stdout.write(f"{__version__}\n")
@@ -31,4 +31,11 @@ def main() -> None:
     gc.enable()
     # What was imported stays. A forked process shares this memory as long as nothing looks through it.
     gc.freeze()
-    execute_from_command_line(sys.argv)
+    from core.database import driver_errors
+
+    try:
+        execute_from_command_line(sys.argv)
+    except Exception as error:
+        if not driver_errors.is_unavailable(error) or "--traceback" in sys.argv:
+            raise
+        sys.exit(f"takhin: {driver_errors.translate(error)}")

@@ -124,10 +124,10 @@ def origins(name: str, may_be_any: bool = True) -> list[str]:
 def provider(name: str) -> str:
     """Return the issuer of an OpenID provider, or empty text for none."""
     value = text(name, "")
-    if value and not re.fullmatch(
-        r"https://[^\s?#]+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/[^\s?#]*)?", value
-    ):
+    if value and not re.fullmatch(r"(https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/])[^\s?#@]+", value):
         raise _refuse(name, value, "an address with https, such as https://login.example.com")
+    if "/.well-known/" in value:
+        raise _refuse(name, value, "the issuer's address, without /.well-known/openid-configuration")
     if value and find_spec("authlib") is None:
         raise ImproperlyConfigured(f"{name} turns on single sign-on, which requires: pip install '.[sso]'")
     return value
@@ -135,11 +135,11 @@ def provider(name: str) -> str:
 
 def roles(name: str) -> dict[str, str]:
     """Return the roles by the values of a claim, from `VALUE=ROLE`, comma-separated."""
-    found = dict(word.rpartition("=")[::2] for word in words(name, ""))
-    for value, role in found.items():
-        if not value or role not in ROLES:
-            expected = f"VALUE=ROLE, comma-separated, and each role one of {', '.join(ROLES)}"
-            raise _refuse(name, text(name, ""), expected)
+    pairs = [word.rpartition("=")[::2] for word in words(name, "")]
+    found = dict(pairs)
+    if len(found) < len(pairs) or not all(value and role in ROLES for value, role in pairs):
+        expected = f"VALUE=ROLE, comma-separated, each value once, and each role one of {', '.join(ROLES)}"
+        raise _refuse(name, text(name, ""), expected)
     return found
 
 

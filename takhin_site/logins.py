@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import structlog
 from axes.backends import AxesStandaloneBackend
 from axes.signals import user_locked_out
@@ -61,5 +62,5 @@ def _visitor(request: HttpRequest) -> audit.Actor:
 
 @receiver(user_logged_in)
 def note_login(request: HttpRequest, user: Any, **_: Any) -> None:
-    by = audit.Actor(f"user {user.get_username()}", addresses.client_of(request.META))
+    by = msgspec.structs.replace(_visitor(request), name=f"user {user.get_username()}")
     audit.note("logged_in", "user", user.get_username(), by=by)

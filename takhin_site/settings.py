@@ -66,8 +66,11 @@ TAKHIN_OIDC_CLIENT_SECRET = env.text("TAKHIN_OIDC_CLIENT_SECRET", "")
 TAKHIN_OIDC_SCOPES = env.text("TAKHIN_OIDC_SCOPES", "openid profile email")
 TAKHIN_OIDC_ROLES_CLAIM = env.text("TAKHIN_OIDC_ROLES_CLAIM", "groups")
 TAKHIN_OIDC_ROLES = env.roles("TAKHIN_OIDC_ROLES")
-if TAKHIN_OIDC_ISSUER and not (TAKHIN_OIDC_CLIENT_ID and TAKHIN_OIDC_ROLES):
-    raise ImproperlyConfigured("TAKHIN_OIDC_ISSUER requires TAKHIN_OIDC_CLIENT_ID and TAKHIN_OIDC_ROLES")
+_required = (TAKHIN_OIDC_ISSUER, TAKHIN_OIDC_CLIENT_ID, TAKHIN_OIDC_ROLES)
+if any(_required) and not all(_required):
+    raise ImproperlyConfigured("Single sign-on needs TAKHIN_OIDC_ISSUER, TAKHIN_OIDC_CLIENT_ID and TAKHIN_OIDC_ROLES")
+if "openid" not in TAKHIN_OIDC_SCOPES.split():
+    raise ImproperlyConfigured(f"TAKHIN_OIDC_SCOPES must include openid, got {TAKHIN_OIDC_SCOPES!r}")
 SINGLE_SIGN_ON_URL = "/admin/sso/"
 
 # Behind a proxy with TLS

@@ -23,6 +23,7 @@ from devservers.takhin import LiveServer
 from producer.models import ApiKey, ProduceRequest, Status
 from producer.queue.threads import new_worker
 from tests.conftest import Api
+from tests.test_configuration import manage
 from topics.log import current_log
 
 pytestmark = pytest.mark.usefixtures("no_server_left")
@@ -264,3 +265,13 @@ def test_a_mistyped_variable_is_reported(tmp_path: Path) -> None:
         check=False,
     )
     assert "takhin.W001" in done.stderr
+
+
+@pytest.mark.no_database
+@pytest.mark.parametrize("command", [["create_api_key", "foo"], ["list_requests"], ["worker_health"], ["list_topics"]])
+def test_a_database_without_tables_is_told_in_one_line(tmp_path: Path, command: list[str]) -> None:
+    done = manage(tmp_path, *command, DATABASE_URL="")
+
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "the database has no tables: run takhin migrate, or check TAKHIN_DATA_DIR and DATABASE_URL" in line

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 from core.models import AuditEntry
@@ -151,6 +151,7 @@ def test_granted_rights_are_in_the_audit_log(api: Api, topic: str) -> None:
     assert browser.post(f"{ADMIN}auth/user/add/", {**form, "usable_password": "true"}).status_code == 302
     olga = User.objects.get(username="olga")
     rights = {"groups": [Group.objects.get(name="Operator").pk], "is_active": "on", "is_staff": "on"}
+    rights["user_permissions"] = [Permission.objects.get(codename="view_user").pk]
     joined = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
     assert (
         browser.post(f"{ADMIN}auth/user/{olga.pk}/change/", {"username": "olga", **rights, **joined}).status_code == 302
@@ -158,7 +159,13 @@ def test_granted_rights_are_in_the_audit_log(api: Api, topic: str) -> None:
     assert browser.post(f"{ADMIN}auth/group/add/", {"name": "Auditors"}).status_code == 302
 
     changed = AuditEntry.objects.get(event="user_changed")
-    details = {"roles": ["Operator"], "is_active": True, "is_staff": True, "is_superuser": False}
+    details = {
+        "roles": ["Operator"],
+        "permissions": ["auth.view_user"],
+        "is_active": True,
+        "is_staff": True,
+        "is_superuser": False,
+    }
     assert changed.actor == "user root"
     assert {name: changed.read_details()[name] for name in details} == details
     assert "Groups" in changed.read_details()["fields"]

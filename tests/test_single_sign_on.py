@@ -173,6 +173,8 @@ def test_secrets_are_in_no_log(server: LiveServer) -> None:
     code = "from core.models import AuditEntry; print([e.details for e in AuditEntry.objects.all()])"
     audited = server.manage("shell", "-c", code)
     assert "TAKHIN_OIDC_ISSUER" in audited
+    assert "TAKHIN_OIDC_ROLES" in audited
+    assert "ALLOWED_HOSTS" in audited
     assert SECRET not in audited
     assert SECRET not in server.log.read_text()
 
@@ -471,8 +473,19 @@ RIGHT = {
     [
         ({"TAKHIN_OIDC_ISSUER": "http://login.example.com"}, "TAKHIN_OIDC_ISSUER must be an address with https"),
         ({"TAKHIN_OIDC_ISSUER": "login.example.com"}, "TAKHIN_OIDC_ISSUER must be an address with https"),
-        ({"TAKHIN_OIDC_CLIENT_ID": ""}, "TAKHIN_OIDC_ISSUER requires TAKHIN_OIDC_CLIENT_ID and TAKHIN_OIDC_ROLES"),
-        ({"TAKHIN_OIDC_ROLES": ""}, "TAKHIN_OIDC_ISSUER requires TAKHIN_OIDC_CLIENT_ID and TAKHIN_OIDC_ROLES"),
+        (
+            {"TAKHIN_OIDC_ISSUER": "https://u:secret@login.example.com"},
+            "TAKHIN_OIDC_ISSUER must be an address with https",
+        ),
+        (
+            {"TAKHIN_OIDC_ISSUER": "https://login.example.com/.well-known/openid-configuration"},
+            "TAKHIN_OIDC_ISSUER must be the issuer's address, without",
+        ),
+        ({"TAKHIN_OIDC_ISSUER": ""}, "Single sign-on needs TAKHIN_OIDC_ISSUER"),
+        ({"TAKHIN_OIDC_CLIENT_ID": ""}, "Single sign-on needs TAKHIN_OIDC_ISSUER, TAKHIN_OIDC_CLIENT_ID and"),
+        ({"TAKHIN_OIDC_ROLES": ""}, "Single sign-on needs TAKHIN_OIDC_ISSUER, TAKHIN_OIDC_CLIENT_ID and"),
+        ({"TAKHIN_OIDC_SCOPES": "profile"}, "TAKHIN_OIDC_SCOPES must include openid"),
+        ({"TAKHIN_OIDC_ROLES": "a=Viewer,a=Admin"}, "TAKHIN_OIDC_ROLES must be VALUE=ROLE, comma-separated"),
         ({"TAKHIN_OIDC_ROLES": "x=Root"}, "TAKHIN_OIDC_ROLES must be VALUE=ROLE, comma-separated"),
         ({"TAKHIN_OIDC_ROLES": "Admin"}, "TAKHIN_OIDC_ROLES must be VALUE=ROLE, comma-separated"),
     ],

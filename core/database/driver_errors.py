@@ -31,6 +31,12 @@ _POSTGRES: dict[str, tuple[type[StorageUnavailable], str]] = {
     "XX001": (StorageDamaged, "the database is damaged"),
     "XX002": (StorageDamaged, "the database is damaged"),
 }
+_NO_TABLES = (
+    StorageUnavailable,
+    "the database has no tables: run takhin migrate, or check TAKHIN_DATA_DIR and DATABASE_URL",
+)
+# undefined_table
+_POSTGRES["42P01"] = _NO_TABLES
 _UNKNOWN = (StorageUnavailable, "the database cannot be reached or is busy")
 
 
@@ -69,7 +75,8 @@ def translate(error: BaseException) -> StorageUnavailable:
         return StorageUnavailable(str(error))
     name = _sqlite_name(error)
     if name:
-        kind, reason = next((found for prefix, found in _SQLITE.items() if name.startswith(prefix)), _UNKNOWN)
+        other = _NO_TABLES if str(error).startswith("no such table") else _UNKNOWN
+        kind, reason = next((found for prefix, found in _SQLITE.items() if name.startswith(prefix)), other)
         return kind(f"{reason} ({error})")
     kind, reason = _POSTGRES.get(getattr(error.__cause__, "sqlstate", None) or "", _UNKNOWN)
     return kind(reason)

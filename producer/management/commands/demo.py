@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import shlex
 import sys
 import time
 from datetime import timedelta
@@ -104,6 +105,9 @@ def _guide() -> str:
         admin = f"\nAdmin    {base}/admin/   user admin, password {password}"
     key = " -H 'Authorization: Bearer KEY'" if settings.TAKHIN_REQUIRE_API_KEY else ""
     program = ".venv/bin/python manage.py" if Path(sys.argv[0]).name == "manage.py" else "takhin"
+    if settings.TAKHIN_DATA_DIR != settings.BASE_DIR / "data":
+        # Another terminal may not have the variable.
+        program = f"TAKHIN_DATA_DIR={shlex.quote(str(settings.TAKHIN_DATA_DIR))} {program}"
     hint = f"  Create a KEY with: {program} create_api_key NAME\n" if key else ""
     return f"""
 API      {base}/

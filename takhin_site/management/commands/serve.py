@@ -75,11 +75,15 @@ class Command(BaseCommand):
         return True
 
 
+# Who may call the server by which names.
+ORIGINS = ("ALLOWED_HOSTS", "CORS_ALLOWED_ORIGINS", "CSRF_TRUSTED_ORIGINS")
+
+
 def note_start() -> None:
     """Note the settings in the audit log, except secrets."""
-    names = (name for name in dir(settings) if name.startswith("TAKHIN_") and not name.endswith("_SECRET"))
-    values = {name: getattr(settings, name) for name in names}
-    plain = {name: value for name, value in values.items() if isinstance(value, bool | int | str)}
+    names = [name for name in dir(settings) if name.startswith("TAKHIN_") and not name.endswith("_SECRET")]
+    values = {name: getattr(settings, name) for name in [*names, *ORIGINS]}
+    plain = {name: value for name, value in values.items() if isinstance(value, bool | int | str | list | dict)}
     audit.note("server_started", "server", settings.VERSION, by=audit.SYSTEM, database=describe(), settings=plain)
 
 
