@@ -50,6 +50,7 @@ def _shown(request: HttpRequest) -> dict[str, Any]:
             "charts": _charts(series),
             "codes": [(code, int(count), _rejections(code)) for code, count in codes.most_common(MOST_CODES)],
             "topics": [_topic(one) for one in traffic.topics()],
+            "most_topics": traffic.MOST_TOPICS,
             "topic_count": f"{len(current_log().topic_names()):,}",
         }
     except StorageError as error:
