@@ -104,6 +104,24 @@ def test_a_second_start_shows_what_the_demo_holds_and_adds_nothing(server: LiveS
     assert f"{server.url}/swagger/" in shown
 
 
+def test_a_password_that_was_changed_is_not_shown(server: LiveServer) -> None:
+    server.start("--demo")
+    password = (server.folder / "admin-password").read_text().strip()
+    assert f"user admin, password {password}" in greeting(server)
+    code = (
+        "from django.contrib.auth.models import User; u = User.objects.get(); u.set_password('another one'); u.save()"
+    )
+    server.manage("shell", "-c", code)
+    server.stop()
+    server.log.unlink()
+    server.start("--demo")
+
+    shown = greeting(server)
+    server.stop()
+    assert password not in shown
+    assert "user admin, whose password was changed" in shown
+
+
 def test_the_demo_works_where_keys_are_required(tmp_path: Path) -> None:
     server = LiveServer(tmp_path / "data", TAKHIN_REQUIRE_API_KEY="true").start("--demo")
     shown = greeting(server)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
@@ -97,12 +98,20 @@ def _short_lived_key() -> str:
     return secret
 
 
+def _password() -> str:
+    """Return the generated password of the user admin, unless it was changed."""
+    password = (settings.TAKHIN_DATA_DIR / "admin-password").read_text().strip()
+    user = get_user_model().objects.filter(username="admin").first()
+    if user is not None and user.check_password(password):
+        return f"password {password}"
+    return "whose password was changed: takhin changepassword admin sets another one"
+
+
 def _guide() -> str:
     base = f"http://{_address()}:{settings.TAKHIN_PORT}"
     admin = ""
     if settings.TAKHIN_ADMIN:
-        password = (settings.TAKHIN_DATA_DIR / "admin-password").read_text().strip()
-        admin = f"\nAdmin    {base}/admin/   user admin, password {password}"
+        admin = f"\nAdmin    {base}/admin/   user admin, {_password()}"
     key = " -H 'Authorization: Bearer KEY'" if settings.TAKHIN_REQUIRE_API_KEY else ""
     program = ".venv/bin/python manage.py" if Path(sys.argv[0]).name == "manage.py" else "takhin"
     if settings.TAKHIN_DATA_DIR != settings.BASE_DIR / "data":
