@@ -46,7 +46,7 @@ def test_a_broken_log_is_not_ready(api: Api) -> None:
     assert ready.status_code == 503
     assert ready.json().keys() == {"ready", "failing", "reasons"}
     assert ready.json()["failing"] == ["log"]
-    assert ready.json()["reasons"]["log"].startswith("the database cannot be reached or is busy")
+    assert ready.json()["reasons"]["log"].startswith("the database has no tables: run takhin migrate")
     assert health.json()["reasons"] == ready.json()["reasons"]
     assert ready["Retry-After"] == "1"
     assert health.status_code == 503

@@ -433,7 +433,7 @@ def test_a_broken_database_is_503(api: Api, user: int) -> None:
         assert (answer.status_code, answer["Retry-After"]) == (503, "1")
         assert answer.json()["error_code"] == 50001
         assert answer.json()["message"].startswith(
-            "Error in the backend data store: the database cannot be reached or is busy"
+            "Error in the backend data store: the database has no tables: run takhin migrate"
         )
 
 
