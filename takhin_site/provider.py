@@ -46,7 +46,6 @@ def begin(callback: str) -> dict[str, str]:
     Raises ProviderFailed, ProviderRejected, ProviderBusy.
     """
     with _turn():
-        _checked_metadata()
         begun: dict[str, str] = _client().create_authorization_url(callback)
         return begun
 
@@ -54,15 +53,15 @@ def begin(callback: str) -> dict[str, str]:
 def finish(callback: str, code: str, code_verifier: str, nonce: str) -> Claims:
     """Return the claims about whoever has got this code. Raises ProviderFailed, ProviderRejected, ProviderBusy."""
     with _turn():
-        metadata = _checked_metadata()
-        token = _client().fetch_access_token(callback, code=code, code_verifier=code_verifier)
-        claims = _client().parse_id_token(token, nonce, claims_options=_expected(metadata))
+        client = _client()
+        token = client.fetch_access_token(callback, code=code, code_verifier=code_verifier)
+        claims = client.parse_id_token(token, nonce, claims_options=_expected(client.server_metadata))
         if claims is None:
             raise ProviderFailed("its response has no ID token")
         if not SUBJECT.fullmatch(str(claims["sub"])):
             raise ProviderFailed("the claim sub is not up to 255 visible characters")
         # Large claims, such as groups, are often sent here only.
-        more = _client().userinfo(token=token) if metadata.get("userinfo_endpoint") else {}
+        more = client.userinfo(token=token) if client.server_metadata.get("userinfo_endpoint") else {}
         if more.get("sub", claims["sub"]) != claims["sub"]:
             raise ProviderFailed("its user info is about somebody else")
         return {**more, **claims}
@@ -75,18 +74,16 @@ def _expected(metadata: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _checked_metadata() -> dict[str, Any]:
-    metadata: dict[str, Any] = _client().load_server_metadata()
+def _client() -> Any:
+    """Return a client whose metadata was checked. Use it for a whole sign-in: another thread may replace it."""
+    client = _new_client(int(time.time() // KEPT_SECONDS))
+    metadata: dict[str, Any] = client.load_server_metadata()
     # https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfigurationValidation
     if str(metadata.get("issuer")).rstrip("/") != settings.TAKHIN_OIDC_ISSUER.rstrip("/"):
         raise ProviderFailed(f"it says that its issuer is {metadata.get('issuer')!r}")
     # Providers may list none, which would make tokens without a signature valid.
     metadata["id_token_signing_alg_values_supported"] = ALGORITHMS
-    return metadata
-
-
-def _client() -> Any:
-    return _new_client(int(time.time() // KEPT_SECONDS))
+    return client
 
 
 @functools.lru_cache(maxsize=1)
