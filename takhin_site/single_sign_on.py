@@ -23,7 +23,7 @@ from django.views.decorators.http import require_GET
 from core import audit
 from core.database import transactions
 from core.errors import StorageError
-from takhin_site import logins, provider
+from takhin_site import env, logins, provider
 from takhin_site.models import SingleSignOn
 
 log = structlog.get_logger("takhin.login")
@@ -173,8 +173,8 @@ def _save(claims: dict[str, Any], name: str, roles: set[str]) -> tuple[User | No
     user = _new_user(name) if known is None else known.user
     if known is None:
         SingleSignOn.objects.create(user=user, **place)
-    mapped = set(settings.TAKHIN_OIDC_ROLES.values())
-    before = set(user.groups.filter(name__in=mapped).values_list("name", flat=True))
+    # Also those that are no longer mapped.
+    before = set(user.groups.filter(name__in=env.ROLES).values_list("name", flat=True))
     if before != roles:
         user.groups.remove(*Group.objects.filter(name__in=before - roles))
         user.groups.add(*Group.objects.filter(name__in=roles - before))

@@ -340,6 +340,21 @@ def test_roles_follow_the_provider(beside: LiveServer, provider: HostileProvider
     assert browser.get(f"{beside.url}/admin/topics/recordbatch/", timeout=30).status_code == 403
 
 
+def test_a_role_that_is_no_longer_mapped_is_lost(provider: HostileProvider, tmp_path: Path) -> None:
+    provider.reset()
+    claims(groups=["viewers", "operators"])(provider)
+    server = configured(tmp_path / "data", provider.url)
+    for roles, payload in ((ROLES, 200), ("viewers=Viewer", 403)):
+        server.environment["TAKHIN_OIDC_ROLES"] = roles
+        server.start()
+        try:
+            browser, state = begin(server, provider)
+            finish(server, browser, state=state, code="x")
+            assert browser.get(f"{server.url}/admin/topics/recordbatch/", timeout=30).status_code == payload
+        finally:
+            server.stop()
+
+
 def test_who_is_deactivated_here_does_not_get_in(beside: LiveServer, provider: HostileProvider) -> None:
     for status in (302, 403):
         browser, state = begin(beside, provider)
