@@ -1,7 +1,7 @@
 """Send requests at a fixed rate, whether or not the server keeps up, and measure each from the moment it was due.
 
-A client that waits for each response slows down with the server, and so hides its overload. Here, a request that finds
-no idle connection opens another one, and a rejected request is dropped. A client that is told to close stops sending.
+A client that waits for each response slows down with the server, and so hides the overload. This one opens another
+connection if none is idle, does not retry rejected requests, and stops sending when the server closes a connection.
 """
 
 import asyncio
