@@ -239,6 +239,7 @@ API_MIDDLEWARE = [
     "takhin_site.middleware.RequestLog",
     "takhin_site.middleware.KnownHost",
     "takhin_site.middleware.CompleteBody",
+    "takhin_site.methods.AnswerOptions",
 ]
 if CORS_ALLOWED_ORIGINS:
     API_MIDDLEWARE.insert(1, "corsheaders.middleware.CorsMiddleware")
@@ -246,7 +247,6 @@ MIDDLEWARE = [
     *API_MIDDLEWARE,
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "takhin_site.methods.AnswerOptions",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
 ]
