@@ -83,6 +83,8 @@ class Lane:
         self._parked: dict[Gate, float] = {}
         self._looked_at = 0.0
         self._busy_since: float | None = None
+        # What `collect` has been given, by what will use it.
+        self._collected: dict[Callable[[list[Any]], object], list[Any]] = {}
         self._is_ending = False
         self._hub: Any = None
         self.thread = threading.Thread(target=self._loop, name=name, daemon=True)
@@ -143,6 +145,9 @@ class Lane:
         self._parked[gate] = time.monotonic() + seconds
         return bool(self._hub.switch())
 
+    def collect(self, use: Callable[[list[Any]], object], item: object) -> None:
+        self._collected.setdefault(use, []).append(item)
+
     # The thread
 
     def _loop(self) -> None:
@@ -161,14 +166,23 @@ class Lane:
     def _step(self, item: Gate | Task | None) -> float | None:
         self._busy_since = time.monotonic()
         self._round(item)
+        self._use_collected()
         wanted = self._settle()
         while self._opened:
             self._resume(self._opened.popleft(), True)
             if not self._opened:
+                self._use_collected()
                 wanted = self._settle()
         if self._parked:
             self._expire()
+            self._use_collected()
         return wanted
+
+    def _use_collected(self) -> None:
+        if self._collected:
+            collected, self._collected = self._collected, {}
+            for use, items in collected.items():
+                use(items)
 
     def _next(self, wanted: float | None) -> Gate | Task | None:
         self._busy_since = None
@@ -211,6 +225,18 @@ def current() -> Lane | None:
     """Return the lane that the caller is a task of, or None."""
     lane: Lane | None = getattr(_here, "lane", None)
     return lane if lane is not None and lane.is_task() else None
+
+
+def collect(use: Callable[[list[Any]], object], item: object) -> None:
+    """Call `use` with a list that contains the item, and those of other tasks of this lane that are done as well.
+
+    It must not raise. A system call for each would take longer, and hand the interpreter's lock to other threads.
+    """
+    lane = current()
+    if lane is None:
+        use([item])
+    else:
+        lane.collect(use, item)
 
 
 def blocking(call: Callable[[], T]) -> T:

@@ -6,6 +6,7 @@ import contextlib
 import encodings.unicode_escape  # noqa: F401
 import logging.config
 import os
+import select
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ import msgspec
 import structlog
 from msgspec import field
 
+from core import lane
 from core.facts import Facts
 from core.tracing import add_request_id
 
@@ -55,7 +57,7 @@ class RequestLine(msgspec.Struct, gc=False, omit_defaults=True):
     client: str
     key: str | None
     httpRequestId: str
-    timestamp: str
+    timestamp: datetime
     code: str = ""
     topic: str = ""
     requestId: str = ""
@@ -93,7 +95,7 @@ def request_answered(
             client=client,
             key=key,
             httpRequestId=http_request_id,
-            timestamp=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            timestamp=datetime.now(UTC),
             code=facts.code,
             topic=facts.topic,
             requestId=facts.request_id,
@@ -105,8 +107,23 @@ def request_answered(
             level=level,
         )
     )
+    lane.collect(_write_lines, line)
+
+
+def _write_lines(lines: list[bytes]) -> None:
+    """Write lines together, but so few that they stay apart from those of other processes in a pipe (POSIX write)."""
+    text = b""
+    for line in lines:
+        if text and len(text) + len(line) >= select.PIPE_BUF:
+            _write(text)
+            text = b""
+        text += line + b"\n"
+    _write(text)
+
+
+def _write(text: bytes) -> None:
     with contextlib.suppress(OSError):
-        os.write(sys.stderr.fileno(), line + b"\n")
+        os.write(sys.stderr.fileno(), text)
 
 
 _level = logging.INFO

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from django.db import close_old_connections
 
-from core import turns
+from core import lane, turns
 from core.lane import Elsewhere, Lane
 from takhin_site.server import answers
 from takhin_site.server.answers import Abandoned, Answer, Application, MakeEnviron, Result
@@ -103,7 +103,10 @@ class Threads:
         if not isinstance(result, Answer):
             # Django cleans up its connections when a response is closed, and there is none.
             close_old_connections()
-        self._results.append((done, result))
+        lane.collect(self._add_results, (done, result))
+
+    def _add_results(self, results: list[tuple[Done, Result]]) -> None:
+        self._results.extend(results)
         if not self._is_waking:
             self._is_waking = True
             self._wake()
