@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
+from django.http import HttpResponse
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
@@ -42,6 +43,11 @@ class MsgspecRenderer(BaseRenderer):
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
         return b"" if data is None else _encode(data)
+
+
+def encoded(data: Any) -> HttpResponse:
+    """Return a response that is rendered at once. Django REST framework's takes 5 % of a request with one record."""
+    return HttpResponse(_encode(data), content_type=MsgspecRenderer.media_type)
 
 
 class AlwaysJson(BaseContentNegotiation):

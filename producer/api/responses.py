@@ -3,10 +3,10 @@
 from typing import Any
 
 import msgspec
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from rest_framework.response import Response
 
-from core.api import problems
+from core.api import media, problems
 from core.errors import OutcomeUnknown
 from core.facts import facts_of
 from producer.errors import IdempotencyKeyInUse, RecordFailure
@@ -25,12 +25,12 @@ def accepted(request_id: str, options: Options, *, preferred: bool) -> Response:
     return Response({"requestId": request_id, "status": "pending", **options.schema_ids()}, status=202, headers=headers)
 
 
-def produced(request: HttpRequest, dialect: Dialect, outcomes: Outcomes, options: Options) -> Response:
+def produced(request: HttpRequest, dialect: Dialect, outcomes: Outcomes, options: Options) -> HttpResponse:
     """Return 200 if at least one record was written, else a problem that includes each record's error."""
     facts = facts_of(request)
     facts.records, facts.written, facts.failed = len(outcomes), outcomes.written_count, len(outcomes.failures)
     if outcomes.written_count:
-        return Response(dialect.respond(outcomes, options))
+        return media.encoded(dialect.respond(outcomes, options))
     where = "each record's error is at its index in offsets"
     if outcomes.is_in_doubt:
         response = _in_doubt(request, where)
@@ -41,7 +41,7 @@ def produced(request: HttpRequest, dialect: Dialect, outcomes: Outcomes, options
     return response
 
 
-def written(request: HttpRequest, dialect: Dialect, row: ProduceRequest) -> Response:
+def written(request: HttpRequest, dialect: Dialect, row: ProduceRequest) -> HttpResponse:
     """Return the response to a sync request that a worker has written, or is still writing."""
     if not row.is_finished:
         return _in_doubt(request, "a worker is still writing the records")
@@ -54,11 +54,11 @@ def written(request: HttpRequest, dialect: Dialect, row: ProduceRequest) -> Resp
     return produced(request, dialect, Outcomes.unpacked(outcomes), row.read_options())
 
 
-def replayed(request: HttpRequest, dialect: Dialect, used: IdempotencyKey, *, preferred: bool) -> Response:
+def replayed(request: HttpRequest, dialect: Dialect, used: IdempotencyKey, *, preferred: bool) -> HttpResponse:
     """Return the response to the request that has used this key before. Raises IdempotencyKeyInUse."""
     options = used.read_options()
     if used.is_async:
-        response = accepted(used.request_id, options, preferred=preferred)
+        response: HttpResponse = accepted(used.request_id, options, preferred=preferred)
     elif (outcomes := used.read_outcomes()) is None:
         raise IdempotencyKeyInUse()
     else:

@@ -3,13 +3,12 @@
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from core import content_encodings, lane, spans
@@ -67,15 +66,21 @@ class ProduceViewSet(ViewSet):
         # Django REST framework would look for all methods again on each request.
         return {"Allow": "POST, OPTIONS"}
 
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        # The server breaks reference cycles by it. Django REST framework sets it on its own responses only.
+        response.renderer_context = self.get_renderer_context()
+        return response
+
     @openapi.produce
-    def create(self, request: Request, topic: str) -> Response:
+    def create(self, request: Request, topic: str) -> HttpResponse:
         return self._respond(request, topic)
 
     @openapi.produce_to_topics
-    def create_to_topics(self, request: Request) -> Response:
+    def create_to_topics(self, request: Request) -> HttpResponse:
         return self._respond(request, None)
 
-    def _respond(self, request: Request, topic: str | None) -> Response:
+    def _respond(self, request: Request, topic: str | None) -> HttpResponse:
         http = request._request
         if (awaited := http.META.get("takhin.waited_for")) is not None:
             return _after_waiting(http, awaited)
@@ -109,7 +114,7 @@ class ProduceViewSet(ViewSet):
                 return _replayed(given, key) or _produced(given, key)
 
 
-def _produced(given: _Given, key: NewKey | None) -> Response:
+def _produced(given: _Given, key: NewKey | None) -> HttpResponse:
     """Raises KeyTaken."""
     topic_log = current_log()
     if given.chosen.atomic and not (topic_log.supports_transactions or writes_in_sessions(topic_log)):
@@ -129,7 +134,7 @@ def _produced(given: _Given, key: NewKey | None) -> Response:
     return response
 
 
-def _written(given: _Given, topic_log: Log, inbound: Inbound) -> Response:
+def _written(given: _Given, topic_log: Log, inbound: Inbound) -> HttpResponse:
     """Write the records now, or accept them for a worker. Raises KeyTaken."""
     if given.is_async:
         accept(inbound)
@@ -140,7 +145,7 @@ def _written(given: _Given, topic_log: Log, inbound: Inbound) -> Response:
     return responses.produced(given.http, given.dialect, outcomes, inbound.options)
 
 
-def _delivered(given: _Given, topic_log: Log, inbound: Inbound) -> Response:
+def _delivered(given: _Given, topic_log: Log, inbound: Inbound) -> HttpResponse:
     """Have a worker write the records exactly once, and wait for that. Raises KeyTaken."""
     accepted = accept_to_wait(topic_log, inbound)
     if isinstance(accepted, Outcomes):
@@ -183,7 +188,7 @@ def _inbound(given: _Given, key: NewKey | None) -> Inbound:
     )
 
 
-def _replayed(given: _Given, key: NewKey) -> Response | None:
+def _replayed(given: _Given, key: NewKey) -> HttpResponse | None:
     """Return the response to the request that has used the key before, or None if none has."""
     used = idempotency.find(key)
     if used is None:
@@ -202,7 +207,7 @@ def _check_time(http: HttpRequest, chosen: Options) -> None:
         raise Overloaded(f"the request waited {seconds:g} seconds for its turn; nothing was written")
 
 
-def _after_waiting(http: HttpRequest, request_id: str) -> Response:
+def _after_waiting(http: HttpRequest, request_id: str) -> HttpResponse:
     """Respond to a sync request that a worker was to write. Raises StorageUnavailable if it was not."""
     row = find_request(request_id)
     if not row.is_finished:
