@@ -188,7 +188,9 @@ def test_every_answer_has_a_request_id_of_its_own(api: Api, path: str) -> None:
 def test_the_request_id_stands_in_every_log_line(live: LiveServer) -> None:
     headers = {"X-Request-Id": "find-me-in-the-log"}
 
-    requests.post(f"{live.url}/api/topics/nowhere/produce", json={"secret": "never-logged"}, headers=headers, timeout=10)
+    requests.post(
+        f"{live.url}/api/topics/nowhere/produce", json={"secret": "never-logged"}, headers=headers, timeout=10
+    )
 
     lines = [json.loads(line) for line in live.log.read_text().splitlines() if "find-me-in-the-log" in line]
     assert [
