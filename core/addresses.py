@@ -33,9 +33,10 @@ def _find(meta: dict[str, Any]) -> str:
     peer = _parse(given)
     if peer is None:
         return str(given)
-    if not _is_trusted(peer):
-        return str(peer)
-    listed = (_hops(meta.get("HTTP_X_FORWARDED_FOR", "")), _nodes(meta.get("HTTP_FORWARDED", "")))
+    forwarded = meta.get("HTTP_X_FORWARDED_FOR", ""), meta.get("HTTP_FORWARDED", "")
+    if forwarded == ("", "") or not _is_trusted(peer):
+        return _text_of(peer)
+    listed = _hops(forwarded[0]), _nodes(forwarded[1])
     named = {_first_untrusted(peer, hops) for hops in listed if hops}
     return str(named.pop() if len(named) == 1 else peer)
 
@@ -77,6 +78,9 @@ def _nodes(header: str) -> list[str]:
     """Return the `for` parameter of each element of a Forwarded header, or an empty string if it has none."""
     nodes = (re.search(r'(?:^|;)\s*for\s*=\s*("[^"]*"|[^;"\s]+)', hop, re.IGNORECASE) for hop in _hops(header))
     return [node[1] if node is not None else "" for node in nodes]
+
+
+_text_of = lru_cache(4096)(str)
 
 
 @lru_cache(4096)

@@ -1,7 +1,6 @@
 """Say in log lines which request they are about."""
 
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import MutableMapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -9,14 +8,19 @@ from typing import Any
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
-@contextmanager
-def about(trace_id: str) -> Iterator[None]:
-    """Add `httpRequestId` to all log lines in the block."""
-    token = request_id.set(trace_id)
-    try:
-        yield
-    finally:
-        request_id.reset(token)
+class about:  # noqa: N801
+    """A context that adds `httpRequestId` to all log lines in the block."""
+
+    __slots__ = ("_token", "_trace_id")
+
+    def __init__(self, trace_id: str) -> None:
+        self._trace_id = trace_id
+
+    def __enter__(self) -> None:
+        self._token = request_id.set(self._trace_id)
+
+    def __exit__(self, *_: object) -> None:
+        request_id.reset(self._token)
 
 
 def add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

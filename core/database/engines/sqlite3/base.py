@@ -77,7 +77,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self._look_again_at = now + LOOK_SECONDS
             if self._file != _identity(str(self.settings_dict["NAME"])):
                 self.close()
-        super().close_if_unusable_or_obsolete()
+        # Django would find nothing else, and takes its time.
+        if self.errors_occurred or not self.autocommit or self.close_at is not None:
+            super().close_if_unusable_or_obsolete()
 
     def is_usable(self) -> bool:
         """Django calls this only after an error. Return False to reconnect, which detects a changed file."""
