@@ -24,10 +24,9 @@ class StatusViewSet(ViewSet):
 
     @openapi.status
     def retrieve(self, request: Request, request_id: str) -> Response:
-        given = WaitParameters(data=request.query_params)
-        given.is_valid(raise_exception=True)
+        wait = WaitParameters.of(request.query_params)["wait"]
         find = partial(_find_own, request, request_id)
-        row = wait_until_finished(request._request, find, given.validated_data["wait"])
+        row = wait_until_finished(request._request, find, wait)
         return Response(responses.status(row), headers={} if row.is_finished else {"Retry-After": "1"})
 
 

@@ -79,18 +79,17 @@ class TopicViewSet(ViewSet):
     @openapi.read_messages
     def messages(self, request: Request, topic: str) -> Response:
         count = current_log().partition_count(topic)
-        wanted = ReadParameters(data=request.query_params)
-        wanted.is_valid(raise_exception=True)
-        partition = wanted.validated_data.get("partition")
+        wanted = ReadParameters.of(request.query_params)
+        partition = wanted.get("partition")
         numbers = range(count) if partition is None else [partition]
         headers: dict[str, str] = {}
-        if (key := wanted.validated_data.get("key")) is not None:
-            records, following = reading.find_by_key(topic, numbers[0], key, wanted.validated_data)
+        if (key := wanted.get("key")) is not None:
+            records, following = reading.find_by_key(topic, numbers[0], key, wanted)
             headers["X-Takhin-Next"] = str(following)
         else:
-            records = reading.read(topic, numbers, wanted.validated_data)
+            records = reading.read(topic, numbers, wanted)
         reads.current.note(topic, [(record.partition, record.offset) for record in records])
-        decoder = new_decoder(request.auth) if wanted.validated_data["decode"] == "true" else None
+        decoder = new_decoder(request.auth) if wanted["decode"] == "true" else None
         return Response([message(record, decoder) for record in records], headers=headers)
 
     def shown(self, topics: Sequence[TopicInfo]) -> builtins.list[dict[str, Any]]:
@@ -138,7 +137,7 @@ class ClusterViewSet(ViewSet):
 
 
 def _no_parameters(request: Request) -> None:
-    ParameterSerializer(data=request.query_params).is_valid(raise_exception=True)
+    ParameterSerializer.of(request.query_params)
 
 
 def _may_use(request: Request, topic: str) -> bool:
