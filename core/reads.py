@@ -1,7 +1,7 @@
 """Count reads of records through the API for the audit log: an entry for each would make every read a write."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 
@@ -25,17 +25,18 @@ class Reads:
         self._lock = threading.Lock()
         self._counted: dict[tuple[audit.Actor, str], Read] = {}
 
-    def note(self, topic: str, places: Iterable[tuple[int, int]]) -> None:
-        """Note that the client of the current request has read the records at these partitions and offsets."""
+    def note(self, topic: str, places: Sequence[tuple[int, int]]) -> None:
+        """Note that the client of the current request has read records at these partitions and offsets, in order."""
+        firsts, lasts = dict(reversed(places)), dict(places)
         place = msgspec.structs.replace(audit.actor(), request_id=""), topic
         with self._lock:
             if place not in self._counted and len(self._counted) >= MOST_COUNTED:
                 place = audit.Actor("others"), topic
             read = self._counted.setdefault(place, Read())
-            for partition, offset in places:
-                first, last = read.offsets.get(str(partition), (offset, offset))
-                read.offsets[str(partition)] = [min(first, offset), max(last, offset)]
-                read.count += 1
+            read.count += len(places)
+            for partition, last in lasts.items():
+                known = read.offsets.get(str(partition), [last])
+                read.offsets[str(partition)] = [min(known[0], firsts[partition]), max(known[-1], last)]
 
     def audit(self) -> None:
         """Note in the audit log what was read since the last time."""
