@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.db.models import F
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from tests.conftest import Api
+from topics.log.embedded.verified import LEAST_BYTES, VerifiedBatches
 from topics.models import Partition, RecordBatch, Topic
 
 # Three batches of two records in partition 0: offsets 0 to 1, 2 to 3 and 4 to 5. The middle one is harmed.
@@ -114,6 +117,32 @@ def test_every_codec_is_verified(api: Api, topic: str) -> None:
 
     for offset in range(4):
         assert read(api, offset).json()["code"] == "corrupt_record"
+
+
+def test_a_large_batch_is_loaded_and_verified_once(api: Api, topic: str) -> None:
+    api.produce(topic, [{"partition": 0, "value": "x" * 1000}] * 20)
+    api.produce(topic, [{"partition": 0, "value": "small"}])
+    assert len(offsets(read(api, 0))) == 21
+
+    with CaptureQueriesContext(connection) as queries:
+        assert offsets(read(api, 7, 2)) == [7, 8]
+    assert not [query for query in queries if "payload" in query["sql"]]
+    RecordBatch.objects.all().delete()
+    assert read(api, 7).json()["code"] == "corrupt_record"
+
+
+@pytest.mark.no_database
+def test_no_more_batches_are_kept_than_there_is_room_for() -> None:
+    one, verified = bytes(LEAST_BYTES), VerifiedBatches(3 * LEAST_BYTES)
+    for identity in (1, 2, 1, 3):
+        verified.add(identity, one)
+    assert verified.get(2) is one
+    verified.add(4, one)
+    assert [number for number in range(5) if verified.get(number)] == [2, 3, 4]
+    verified.add(5, bytes(4 * LEAST_BYTES))
+    assert not any(map(verified.get, range(6)))
+    verified.add(6, one)
+    assert verified.get(6) is one
 
 
 def test_the_browser_shows_what_can_be_read_and_names_the_rest(api: Api, written: str, admin_client: Client) -> None:

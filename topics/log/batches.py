@@ -82,16 +82,9 @@ def check(payload: bytes, base_offset: int | None = None, count: int | None = No
     return batch
 
 
-def decode(
-    payload: bytes,
-    partition: int,
-    base_offset: int | None = None,
-    count: int | None = None,
-    start: int = 0,
-    limit: int | None = None,
-) -> list[StoredRecord]:
-    """Return the records of a stored batch with offsets from `start` on, at most `limit`. Raises Corrupt."""
-    batch = check(payload, base_offset, count)
+def decode(payload: bytes, partition: int, start: int = 0, limit: int | None = None) -> list[StoredRecord]:
+    """Return the records of a checked batch with offsets from `start` on, at most `limit`. Raises Corrupt."""
+    batch = DefaultRecordBatch(payload)
     found = batch.last_offset_delta + 1
     skipped = min(max(0, start - batch.base_offset), found)
     end = found if limit is None else min(skipped + limit, found)

@@ -14,6 +14,7 @@ from topics.log.contract import AppendRequest, Bookkeeping, Log, T, as_is
 from topics.log.embedded import reading, retention, writability
 from topics.log.embedded.appends import Append, Batch
 from topics.log.embedded.partition_ids import PartitionIds
+from topics.log.embedded.verified import VerifiedBatches
 from topics.log.errors import CorruptRecord, LogRefused, TopicExists, TopicNotFound
 from topics.log.measures import PLAIN_BYTES, STORED_BYTES
 from topics.log.records import (
@@ -53,6 +54,7 @@ class EmbeddedLog(Log):
 
     def __init__(self) -> None:
         self._partition_ids = PartitionIds()
+        self._verified = VerifiedBatches()
 
     def append(
         self,
@@ -195,7 +197,7 @@ class EmbeddedLog(Log):
             bounds = reading.bounds(topic, partition)
             start = resolve_offset(offset, bounds.first_offset, bounds.next_offset)
             try:
-                return within_bytes(reading.read(topic, bounds, start, limit))
+                return within_bytes(reading.read(topic, bounds, start, limit, self._verified))
             except CorruptRecord:
                 # Retention may have deleted the records meanwhile.
                 if reading.bounds(topic, partition).first_offset == bounds.first_offset:
@@ -205,7 +207,7 @@ class EmbeddedLog(Log):
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         check_partition(partition, self.partition_count(topic))
         with transactions.translated():
-            return reading.offset_at(topic, reading.bounds(topic, partition), timestamp_ms)
+            return reading.offset_at(topic, reading.bounds(topic, partition), timestamp_ms, self._verified)
 
     def enforce_retention(self, now_ms: int) -> int:
         with transactions.translated():

@@ -10,6 +10,7 @@ from django.db import connection
 
 from topics.log import batches
 from topics.log.batches import Corrupt
+from topics.log.embedded.verified import VerifiedBatches
 from topics.log.errors import CorruptRecord, TopicNotFound
 from topics.log.records import StoredRecord
 from topics.log.validation import MAX_READ_BYTES
@@ -21,7 +22,7 @@ WHERE topic.name = %s AND partition.number = %s
 """
 # From the batch that holds the first offset on.
 _PLACES = """
-SELECT id, base_offset, record_count, stored_bytes FROM topics_recordbatch
+SELECT id, base_offset, record_count, stored_bytes, max_timestamp FROM topics_recordbatch
 WHERE partition_id = %s AND base_offset >= COALESCE(
     (SELECT MAX(base_offset) FROM topics_recordbatch WHERE partition_id = %s AND base_offset <= %s), %s
 )
@@ -51,7 +52,13 @@ class _Place(NamedTuple):
     base: int
     records: int
     size: int
+    max_timestamp: int
     end: int
+
+    @property
+    def identity(self) -> tuple[int, ...]:
+        # More than the key, which a database that was restored from a backup gives to another batch.
+        return self[:-1]
 
 
 def bounds(topic: str, number: int) -> Bounds:
@@ -62,13 +69,14 @@ def bounds(topic: str, number: int) -> Bounds:
     return Bounds(*found[0])
 
 
-def read(topic: str, partition: Bounds, start: int, limit: int) -> list[StoredRecord]:
+def read(topic: str, partition: Bounds, start: int, limit: int, verified: VerifiedBatches) -> list[StoredRecord]:
     """Return records from `start` on, at most `limit` and about MAX_READ_BYTES, up to the first corrupt batch.
 
     Raises CorruptRecord if there are no records before that batch.
     """
     places = _places(partition, start, limit)
-    payloads = _payloads([place.pk for place in places])
+    kept = {place.pk: payload for place in places if (payload := verified.get(place.identity))}
+    loaded = _payloads([place.pk for place in places if place.pk not in kept])
     records: list[StoredRecord] = []
     expected = start
     for place in places:
@@ -77,11 +85,9 @@ def read(topic: str, partition: Bounds, start: int, limit: int) -> list[StoredRe
             if place.base > expected:
                 first, last = expected, place.base - 1
                 raise Corrupt("they are missing")
-            if place.pk not in payloads:
-                raise Corrupt("they are missing")
+            payload = kept.get(place.pk) or _intact(place, loaded.get(place.pk), verified)
             wanted = max(0, start + limit - max(start, place.base))
-            payload = bytes(payloads[place.pk])
-            found = batches.decode(payload, partition.number, place.base, place.records, start, wanted)
+            found = batches.decode(payload, partition.number, start, wanted)
         except Corrupt as error:
             if records:
                 break
@@ -93,13 +99,13 @@ def read(topic: str, partition: Bounds, start: int, limit: int) -> list[StoredRe
     return records
 
 
-def offset_at(topic: str, partition: Bounds, timestamp_ms: int) -> int | None:
+def offset_at(topic: str, partition: Bounds, timestamp_ms: int, verified: VerifiedBatches) -> int | None:
     """Return the offset of the first record of this time or later, or None. Raises CorruptRecord."""
     found = _query(_AT, [partition.pk, partition.first_offset, timestamp_ms])
     if not found:
         return None
     base, count = found[0]
-    records = read(topic, partition, base, count)
+    records = read(topic, partition, base, count, verified)
     return next((record.offset for record in records if record.timestamp >= timestamp_ms), None)
 
 
@@ -109,20 +115,30 @@ def _places(partition: Bounds, start: int, limit: int) -> list[_Place]:
         return []
     # A batch has at least one record. Of the two extra rows, one may begin before `start`; one shows the last one's end
     found = _query(_PLACES, [partition.pk, partition.pk, start, start, limit + 2])
-    ends = [base for _, base, _, _ in found[1:]]
+    ends = [base for _, base, *_ in found[1:]]
     wanted: list[_Place] = []
     room = MAX_READ_BYTES
-    for index, (pk, base, count, size) in enumerate(found):
+    for index, (pk, base, count, size, max_timestamp) in enumerate(found):
         room -= size
         if wanted and (room < 0 or base >= start + limit):
             break
         end = ends[index] if index < len(ends) else max(partition.next_offset, base + 1)
-        wanted.append(_Place(pk, base, count, size, end))
+        wanted.append(_Place(pk, base, count, size, max_timestamp, end))
     return wanted
 
 
 def _payloads(keys: Sequence[int]) -> dict[int, Any]:
     return dict(_query(_PAYLOADS.format(", ".join(["%s"] * len(keys))), keys)) if keys else {}
+
+
+def _intact(place: _Place, loaded: Any, verified: VerifiedBatches) -> bytes:
+    """Return the payload that was loaded. Raises Corrupt."""
+    if loaded is None:
+        raise Corrupt("they are missing")
+    payload = bytes(loaded)
+    batches.check(payload, place.base, place.records)
+    verified.add(place.identity, payload)
+    return payload
 
 
 def _query(statement: str, values: Sequence[Any]) -> list[Any]:
