@@ -10,6 +10,8 @@ from aiokafka.record.default_records import DefaultRecordBatch as AiokafkaBatch
 from producer.models import ProduceRequest
 from producer.queue.threads import new_worker
 from tests.conftest import Api
+from topics.log import batches
+from topics.log.batches import Intact
 from topics.models import RecordBatch
 
 with warnings.catch_warnings():
@@ -117,6 +119,20 @@ def test_the_whole_batch_is_compressed_together(api: Api, topic: str, codec: str
     send(api, SHAPES["repetitive"], compression=codec)
 
     assert only_batch().stored_bytes < 500 * 200 / 10
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_part_of_a_batch_is_read_alone(api: Api, topic: str, codec: str) -> None:
+    send(api, SHAPES["repetitive"][:70], compression=codec)
+    payload = bytes(only_batch().payload)
+    every = batches.decode(payload, 1)
+
+    assert [record.offset for record in every] == list(range(70))
+    for limit in (1, 31, 32, 33, 70, 1000):
+        forwards, backwards = Intact(payload, 0, 70), Intact(payload, 0, 70)
+        for start in range(75):
+            assert forwards.records(1, start, limit) == every[start : start + limit]
+            assert backwards.records(1, 74 - start, limit) == every[74 - start : 74 - start + limit]
 
 
 def test_lz4_blocks_are_independent(api: Api, topic: str) -> None:

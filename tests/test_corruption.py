@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -12,7 +13,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tests.conftest import Api
-from topics.log.embedded.verified import LEAST_BYTES, VerifiedBatches
+from topics.log.batches import Intact
+from topics.log.embedded.verified import VerifiedBatches
 from topics.models import Partition, RecordBatch, Topic
 
 # Three batches of two records in partition 0: offsets 0 to 1, 2 to 3 and 4 to 5. The middle one is harmed.
@@ -133,13 +135,14 @@ def test_a_large_batch_is_loaded_and_verified_once(api: Api, topic: str) -> None
 
 @pytest.mark.no_database
 def test_no_more_batches_are_kept_than_there_is_room_for() -> None:
-    one, verified = bytes(LEAST_BYTES), VerifiedBatches(3 * LEAST_BYTES)
+    one, large = (cast(Intact, SimpleNamespace(size=size)) for size in (10, 31))
+    verified = VerifiedBatches(30)
     for identity in (1, 2, 1, 3):
         verified.add(identity, one)
     assert verified.get(2) is one
     verified.add(4, one)
     assert [number for number in range(5) if verified.get(number)] == [2, 3, 4]
-    verified.add(5, bytes(4 * LEAST_BYTES))
+    verified.add(5, large)
     assert not any(map(verified.get, range(6)))
     verified.add(6, one)
     assert verified.get(6) is one

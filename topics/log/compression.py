@@ -4,7 +4,7 @@ import gzip
 from collections.abc import Callable
 
 import cramjam
-from aiokafka.codec import snappy_encode
+from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, snappy_encode, zstd_decode
 
 
 def _lz4(payload: bytes) -> bytes:
@@ -15,22 +15,26 @@ def _lz4(payload: bytes) -> bytes:
 
 
 class Codec:
-    """A Kafka compression codec: its name, its id in a batch's attributes, and its compressor."""
+    """A Kafka compression codec: its name, its id in a batch's attributes, and its two functions."""
 
-    def __init__(self, name: str, kafka_id: int, compress: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self, name: str, kafka_id: int, compress: Callable[[bytes], bytes], decompress: Callable[[bytes], bytes]
+    ) -> None:
         self.name = name
         self.kafka_id = kafka_id
         self.compress = compress
+        self.decompress = decompress
 
 
 # Ids: https://kafka.apache.org/documentation/#recordbatch
 CODECS = {
     codec.name: codec
     for codec in (
-        Codec("none", 0, lambda payload: payload),
-        Codec("gzip", 1, lambda payload: gzip.compress(payload, 6, mtime=0)),
-        Codec("snappy", 2, lambda payload: bytes(snappy_encode(payload))),
-        Codec("lz4", 3, _lz4),
-        Codec("zstd", 4, lambda payload: bytes(cramjam.zstd.compress(payload, level=1))),
+        Codec("none", 0, lambda payload: payload, lambda payload: payload),
+        Codec("gzip", 1, lambda payload: gzip.compress(payload, 6, mtime=0), gzip_decode),
+        Codec("snappy", 2, lambda payload: bytes(snappy_encode(payload)), snappy_decode),
+        Codec("lz4", 3, _lz4, lz4_decode),
+        Codec("zstd", 4, lambda payload: bytes(cramjam.zstd.compress(payload, level=1)), zstd_decode),
     )
 }
+BY_KAFKA_ID = {codec.kafka_id: codec for codec in CODECS.values()}

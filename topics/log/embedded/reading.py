@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from topics.log import batches
-from topics.log.batches import Corrupt
-from topics.log.embedded.verified import VerifiedBatches
+from topics.log.batches import Corrupt, Intact
+from topics.log.embedded.verified import LEAST_BYTES, VerifiedBatches
 from topics.log.errors import CorruptRecord, TopicNotFound
 from topics.log.records import StoredRecord
 from topics.log.validation import MAX_READ_BYTES
@@ -75,8 +75,7 @@ def read(topic: str, partition: Bounds, start: int, limit: int, verified: Verifi
     Raises CorruptRecord if there are no records before that batch.
     """
     places = _places(partition, start, limit)
-    kept = {place.pk: payload for place in places if (payload := verified.get(place.identity))}
-    loaded = _payloads([place.pk for place in places if place.pk not in kept])
+    stored = _stored(places, verified)
     records: list[StoredRecord] = []
     expected = start
     for place in places:
@@ -85,9 +84,8 @@ def read(topic: str, partition: Bounds, start: int, limit: int, verified: Verifi
             if place.base > expected:
                 first, last = expected, place.base - 1
                 raise Corrupt("they are missing")
-            payload = kept.get(place.pk) or _intact(place, loaded.get(place.pk), verified)
             wanted = max(0, start + limit - max(start, place.base))
-            found = batches.decode(payload, partition.number, start, wanted)
+            found = _decoded(place, stored.get(place.pk), verified, partition.number, start, wanted)
         except Corrupt as error:
             if records:
                 break
@@ -115,30 +113,42 @@ def _places(partition: Bounds, start: int, limit: int) -> list[_Place]:
         return []
     # A batch has at least one record. Of the two extra rows, one may begin before `start`; one shows the last one's end
     found = _query(_PLACES, [partition.pk, partition.pk, start, start, limit + 2])
-    ends = [base for _, base, *_ in found[1:]]
+    bases = [row[1] for row in found]
+    ends = [*bases[1:], max(partition.next_offset, bases[-1] + 1)] if bases else []
     wanted: list[_Place] = []
     room = MAX_READ_BYTES
-    for index, (pk, base, count, size, max_timestamp) in enumerate(found):
-        room -= size
-        if wanted and (room < 0 or base >= start + limit):
+    for row, end in zip(found, ends, strict=True):
+        place = _Place._make((*row, end))
+        room -= place.size
+        if wanted and (room < 0 or place.base >= start + limit):
             break
-        end = ends[index] if index < len(ends) else max(partition.next_offset, base + 1)
-        wanted.append(_Place(pk, base, count, size, max_timestamp, end))
+        wanted.append(place)
     return wanted
 
 
-def _payloads(keys: Sequence[int]) -> dict[int, Any]:
-    return dict(_query(_PAYLOADS.format(", ".join(["%s"] * len(keys))), keys)) if keys else {}
+def _stored(places: Sequence[_Place], verified: VerifiedBatches) -> dict[int, Any]:
+    """Return what is stored by primary key: batches that are still in memory, or else payloads."""
+    large = (place for place in places if place.size >= LEAST_BYTES)
+    found: dict[int, Any] = {place.pk: batch for place in large if (batch := verified.get(place.identity))}
+    keys = [place.pk for place in places if place.pk not in found]
+    if keys:
+        found |= _query(_PAYLOADS.format(", ".join(["%s"] * len(keys))), keys)
+    return found
 
 
-def _intact(place: _Place, loaded: Any, verified: VerifiedBatches) -> bytes:
-    """Return the payload that was loaded. Raises Corrupt."""
-    if loaded is None:
+def _decoded(
+    place: _Place, stored: Any, verified: VerifiedBatches, number: int, start: int, limit: int
+) -> list[StoredRecord]:
+    """Return a batch's records from `start` on, at most `limit`. Raises Corrupt."""
+    if stored is None:
         raise Corrupt("they are missing")
-    payload = bytes(loaded)
-    batches.check(payload, place.base, place.records)
-    verified.add(place.identity, payload)
-    return payload
+    if place.size < LEAST_BYTES:
+        return batches.decode(bytes(stored), number, place.base, place.records, start, limit)
+    if isinstance(stored, Intact):
+        return stored.records(number, start, limit)
+    batch = Intact(bytes(stored), place.base, place.records)
+    verified.add(place.identity, batch)
+    return batch.records(number, start, limit)
 
 
 def _query(statement: str, values: Sequence[Any]) -> list[Any]:
