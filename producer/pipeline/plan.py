@@ -3,11 +3,9 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Any
 
 from django.conf import settings
-from msgspec import UNSET
 
 from core.errors import StorageError
 from producer.errors import RecordError, RecordFailure, RecordTooLarge
@@ -24,7 +22,6 @@ from topics.log.records import Record, RecordMetadata, Write
 
 # Two characters of JSON become at most eight bytes (0 as a double). Only schema defaults can make more than this.
 TIMES_LARGER = 4
-_partition_of, _key_of = attrgetter("partition"), attrgetter("key")
 
 
 class Plan(ABC):
@@ -132,7 +129,7 @@ class TopicPlan(Plan):
         began = time.monotonic()
         until = began + seconds
         try:
-            if self.is_costly or not self._place_all():
+            if self.is_costly or self._places or not self._place_all():
                 is_complete = self._place_each(until, until if record_seconds is None else began + record_seconds)
             else:
                 is_complete = time.monotonic() <= until
@@ -145,58 +142,59 @@ class TopicPlan(Plan):
         return is_complete
 
     def _place_all(self) -> bool:
-        """Place all records at once. Return False if one of them fails, and then each has to be placed on its own."""
-        if self._places:
-            return False
+        """Place all records at once. Return False if serializing one fails, and then each has to be done on its own."""
         try:
-            records = self._serializer.serialize_all(self._decoded)
-            self._check(records, self._codec)
-            partitions = self._partitions(records)
-        except (RecordError, DeliveryFailed, UnknownPartition):
+            self._place(self._serializer.serialize_all(self._decoded))
+        except RecordError:
             return False
-        self._by_partition = {partition: [] for partition in dict.fromkeys(partitions)}
-        add = {partition: chosen.append for partition, chosen in self._by_partition.items()}
-        for partition, record in zip(partitions, records, strict=True):
-            add[partition](record)
-        self._places = partitions  # type: ignore[assignment]
         return True
-
-    def _partitions(self, records: Sequence[Record]) -> list[int]:
-        """Raises UnknownPartition."""
-        given = list(map(_partition_of, self._records))
-        keys = list(map(_key_of, records))
-        if given.count(UNSET) == len(given):
-            return self._partitioner.of_keys(keys)
-        numbers = (number if isinstance(number, int) else None for number in given)
-        return [self._partitioner.choose(number, key) for number, key in zip(numbers, keys, strict=True)]
 
     def _place_each(self, until: float, last: float) -> bool:
         """Place the records that are left. Return whether all have been reached. Raises OutOfTime."""
-        for index in range(len(self._places), len(self._records)):
-            self._places.append(self._place(index, last))
-            if time.monotonic() > until and index + 1 < len(self._records):
-                return False
-        return True
+        made: list[Record | RecordError] = []
+        try:
+            for index in range(len(self._places), len(self._records)):
+                made.append(self._serialized(index, last))
+                if time.monotonic() > until:
+                    break
+        finally:
+            self._place(made)
+        return len(self._places) == len(self._records)
+
+    def _serialized(self, index: int, last: float) -> Record | RecordError:
+        """Raises OutOfTime."""
+        try:
+            record = self._serializer.serialize(self._decoded, index, last)
+            if self.is_costly:
+                self._count(record)
+        except RecordError as error:
+            return error.with_traceback(None)
+        return record
+
+    def _place(self, made: Sequence[Any]) -> None:
+        """Place the next records: together, or each on its own if one of them is an error or is refused."""
+        begin = len(self._places)
+        try:
+            if errors := set(map(type, made)) - {Record}:
+                raise next(one for one in made if type(one) in errors)
+            self._check(made, self._codec)
+            partitions = self._partitioner.choose_all(self._records[begin : begin + len(made)], made)
+        except (RecordError, DeliveryFailed, UnknownPartition) as error:
+            if len(made) == 1:
+                self._places.append(self._failure(begin, error))
+            else:
+                for one in made:
+                    self._place([one])
+            return
+        add = {number: self._by_partition.setdefault(number, []).append for number in dict.fromkeys(partitions)}
+        for partition, record in zip(partitions, made, strict=True):
+            add[partition](record)
+        self._places += partitions
 
     def give_up(self, reason: NotAttempted) -> None:
         self._places += [self._failure(index, reason) for index in range(len(self._places), len(self._records))]
         self._places = list(self._failed(reason))
         self._by_partition, self.writes = {}, []
-
-    def _place(self, index: int, last: float) -> int | RecordFailure:
-        """Raises OutOfTime."""
-        inbound = self._records[index]
-        try:
-            record = self._serializer.serialize(inbound, last)
-            self._check([record], self._codec)
-            given = inbound.partition if isinstance(inbound.partition, int) else None
-            partition = self._partitioner.choose(given, record.key)
-            if self.is_costly:
-                self._count(record)
-        except (RecordError, DeliveryFailed, UnknownPartition) as error:
-            return self._failure(index, error)
-        self._by_partition.setdefault(partition, []).append(record)
-        return partition
 
     def _count(self, record: Record) -> None:
         """Raises RecordTooLarge."""

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from producer.errors import RecordTooLarge, SerializationFailed
 from producer.options import Options
 from producer.pipeline.formats import FORMATS, from_base64, to_utf8
-from producer.pipeline.inbound import Base64Text, Decoded, InboundHeader, InboundRecord
+from producer.pipeline.inbound import Base64Text, Decoded, InboundHeader
 from registry.avro_json import AvroMismatch, Budget, TooLarge
 from topics.log.records import Header, Record
 
@@ -36,15 +36,16 @@ class Serializer:
         if settings.TAKHIN_TRACE_HEADERS:
             self._trace = [(name, value.encode()) for name, value in options.trace]
 
-    def serialize(self, inbound: InboundRecord, deadline: float) -> Record:
+    def serialize(self, decoded: Decoded, index: int, deadline: float) -> Record:
         """Serialize one record. Raises SerializationFailed, RecordTooLarge, and OutOfTime if the deadline passes."""
         self._budget.deadline = deadline
+        inbound = decoded.records[index]
         part = "key"
         try:
-            text = bytes(inbound.key)
+            text = decoded.keys[index]
             key = None if text == NULL else self._to_key(text)
             part = "value"
-            text = bytes(inbound.value)
+            text = decoded.values[index]
             value = None if text == NULL else self._to_value(text)
         except AvroMismatch as error:
             raise SerializationFailed(str(error.within(part))) from None
