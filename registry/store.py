@@ -119,6 +119,11 @@ def lookup(
     return _version(row)
 
 
+def fingerprint(text: str) -> str:
+    """Raises InvalidSchema, SchemaTooLarge, StorageUnavailable."""
+    return _candidate(text, schemas.AVRO, ()).fingerprint
+
+
 def by_id(schema_id: int) -> StoredSchema:
     """Raises SchemaNotFound."""
     row = Schema.objects.filter(pk=schema_id).first()

@@ -1,21 +1,26 @@
 """Get schemas from the embedded registry, in this server's own database."""
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageUnavailable
-from registry import access, errors, store
+from registry import access, errors, schema_ids, store
 from registry.avro_json import AvroSchema
 from registry.errors import InvalidSchema, RegistryUnavailable, SchemaNotFound
 from registry.sources.base import SchemaSource
 from registry.sources.compiled import CompiledSchemas
+
+# To parse the schema that each request brings along takes longer than to encode a record. Larger ones are rare.
+MOST_FINGERPRINTS, MOST_CHARACTERS = 256, 16 * 1024
 
 
 class EmbeddedRegistry(SchemaSource):
     def __init__(self) -> None:
         super().__init__()
         self._compiled = CompiledSchemas()
+        self._fingerprint = functools.lru_cache(maxsize=MOST_FINGERPRINTS)(store.fingerprint)
 
     def schema(self, schema_id: int) -> AvroSchema:
         if (known := self._compiled.get(schema_id)) is not None:
@@ -29,20 +34,16 @@ class EmbeddedRegistry(SchemaSource):
         return self._compiled.compile(schema_id, stored.text, dependencies)
 
     def id_of(self, subject: str, version: int | None) -> int | None:
-        try:
-            with _translated():
-                return store.version(subject, version).schema.id
-        except (errors.SubjectNotFound, errors.VersionNotFound):
-            return None
+        with _translated():
+            return schema_ids.of_version(subject, version)
 
     def id_of_text(self, subject: str, text: str, register_by: str | None) -> int | None:
         try:
             with _translated():
                 if register_by is not None:
                     return store.register(subject, text, by=register_by).schema.id
-                return store.lookup(subject, text).schema.id
-        except (errors.SubjectNotFound, errors.SchemaNotFound):
-            return None
+                fingerprint = self._fingerprint if len(text) <= MOST_CHARACTERS else store.fingerprint
+                return schema_ids.of_fingerprint(subject, fingerprint(text))
         except errors.RegistryError as error:
             raise InvalidSchema(str(error)) from error
 
