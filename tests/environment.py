@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import tempfile
 
 from devservers import ROOT
@@ -15,3 +16,6 @@ os.environ["TAKHIN_DATA_DIR"] = tempfile.mkdtemp(prefix="takhin-tests-")
 os.environ["TAKHIN_REQUIRE_API_KEY"] = "false"
 # Playwright's synchronous API runs an event loop in the thread of the tests.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+# The tests start hundreds of interpreters, which would each compile the project anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
