@@ -6,7 +6,7 @@ import sys
 
 from django.core.exceptions import ImproperlyConfigured
 
-from takhin_site import __version__
+from takhin_site import __version__, imports
 
 
 def main() -> None:
@@ -27,6 +27,7 @@ def main() -> None:
         _ = settings.DEBUG
     except ImproperlyConfigured as error:
         sys.exit(f"takhin: {error}")
+    imports.leave_out()
     django.setup()
     gc.enable()
     # What was imported stays. A forked process shares this memory as long as nothing looks through it.

@@ -275,3 +275,13 @@ def test_a_database_without_tables_is_told_in_one_line(tmp_path: Path, command: 
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "the database has no tables: run takhin migrate, or check TAKHIN_DATA_DIR and DATABASE_URL" in line
+
+
+@pytest.mark.no_database
+def test_packages_that_libraries_would_use_are_not_imported_until_somebody_does(tmp_path: Path) -> None:
+    packages = ["aiokafka.client", "django.contrib.postgres", "jinja2", "markdown", "requests", "rich"]
+    code = f"import sys; print([name for name in {packages} if name in sys.modules]); import markdown, requests, rich"
+    done = manage(tmp_path, "shell", "-v0", "-c", code)
+
+    assert done.stdout == "[]\n", done.stderr
+    assert done.returncode == 0, done.stderr
