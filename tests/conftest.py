@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,15 +72,31 @@ def nothing_slow() -> Iterator[None]:
         yield
 
 
+PREPARE = """
+from pathlib import Path
+from takhin_site.management.commands import serve
+serve.prepare_database(Path("{folder}/admin-password"))
+"""
+
+
 @pytest.fixture(autouse=True, scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let live servers start with a migrated database: most tests are not about migrations."""
-    folder = tmp_path_factory.mktemp("migrated")
-    variables = {**os.environ, "TAKHIN_DATA_DIR": str(folder), "DATABASE_URL": ""}
-    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=variables, check=True)
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let live servers start with what the first start makes, which few tests are about: tables and a user."""
+    made, template = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("template")
+    variables = {**os.environ, "TAKHIN_DATA_DIR": str(made), "DATABASE_URL": ""}
+    code = PREPARE.format(folder=made)
+    subprocess.run([sys.executable, "manage.py", "shell", "-v0", "-c", code], cwd=ROOT, env=variables, check=True)
+    for name in ("takhin.sqlite3", "admin-password"):
+        shutil.copy(made / name, template)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LiveServer, "migrated", folder / "takhin.sqlite3")
+        patch.setattr(LiveServer, "template", template)
         yield
+
+
+@pytest.fixture
+def nothing_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start servers as users do for the first time."""
+    monkeypatch.setattr(LiveServer, "template", None)
 
 
 @pytest.fixture(autouse=True)
@@ -174,6 +191,6 @@ def topic(api: Api) -> str:
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """One server for all tests that only add to it; it runs open and has the topic demo with three partitions."""
-    server = LiveServer(tmp_path_factory.mktemp("live") / "data").start("--demo")
+    server = LiveServer(tmp_path_factory.mktemp("live") / "data").start().create_topic("demo")
     yield server
     server.stop()

@@ -51,6 +51,7 @@ def test_the_rest_is_as_ever(server: LiveServer) -> None:
     assert server.manage("create_api_key", "ci").splitlines()[-1].startswith("tk_")
 
 
+@pytest.mark.usefixtures("nothing_prepared")
 def test_it_may_be_switched_off_and_on(tmp_path: Path) -> None:
     """Tables and the user admin stay while it is off, and are made where it was off at first."""
     folder = tmp_path / "data"

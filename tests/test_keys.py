@@ -473,8 +473,9 @@ def test_a_key_is_long_and_random() -> None:
 
 @pytest.mark.no_database
 def test_a_key_works_on_a_real_server_and_is_not_logged(tmp_path: Path) -> None:
-    server = LiveServer(tmp_path / "data", TAKHIN_REQUIRE_API_KEY="true").start("--demo")
+    server = LiveServer(tmp_path / "data", TAKHIN_REQUIRE_API_KEY="true").start()
     try:
+        server.manage("create_topic", "demo")
         secret = server.manage("create_api_key", "ci", "--scopes", "produce", "--topics", "demo").splitlines()[-1]
         body = {"records": [{"value": "a private thing"}]}
         url = f"{server.url}/api/topics/demo/produce"

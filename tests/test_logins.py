@@ -261,7 +261,7 @@ def test_old_passwords_still_work(settings: Any) -> None:
 
 def test_guessing_leaves_the_api_alone(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """On a real server: while 16 clients guess, what others produce is written, and nothing waits for a hash."""
-    server = LiveServer(tmp_path / "data", TAKHIN_WORKERS="0").start("--demo")
+    server = LiveServer(tmp_path / "data", TAKHIN_WORKERS="0").start().create_topic("demo")
     request.addfinalizer(server.stop)
     page = requests.get(f"{server.url}{LOGIN}", timeout=10)
     token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)

@@ -34,6 +34,7 @@ def shared(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("nothing_prepared")
 def test_it_works(shared: Path) -> None:
     """The database of an existing folder was readable by every user of the machine."""
     server = LiveServer(shared, DATABASE_URL="").start("--demo")

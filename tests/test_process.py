@@ -21,10 +21,7 @@ pytestmark = pytest.mark.no_database
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[LiveServer]:
-    server = LiveServer(tmp_path / "data").start("--demo")
-    assert server.saw("Ctrl-C stops the server.")
-    # The demo has a process of its own until it has ended.
-    assert soon(lambda: len(server.process_ids()) == 2)
+    server = LiveServer(tmp_path / "data").start().create_topic("demo")
     yield server
     server.stop()
 
@@ -149,8 +146,7 @@ def refuses(server: LiveServer) -> bool:
 
 @pytest.mark.sqlite
 def test_a_stop_while_the_database_is_waited_for_answers_what_is_in_flight(tmp_path: Path) -> None:
-    server = LiveServer(tmp_path / "data", TAKHIN_PRODUCE_TIMEOUT="3s").start("--demo")
-    assert server.saw("Ctrl-C stops the server.")
+    server = LiveServer(tmp_path / "data", TAKHIN_PRODUCE_TIMEOUT="3s").start().create_topic("demo")
     assert server._process is not None
     with closing(sqlite3.connect(server.folder / "takhin.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")

@@ -387,7 +387,7 @@ def test_many_wait_for_their_status_without_a_thread(server: LiveServer) -> None
 
 
 def test_a_stop_answers_those_who_wait(tmp_path: Path) -> None:
-    server = LiveServer(tmp_path / "data", TAKHIN_WORKERS="0").start("--demo")
+    server = LiveServer(tmp_path / "data", TAKHIN_WORKERS="0").start().create_topic("demo")
     request_id = server.produce("demo", [{"value": 1}], **{"async": "true"}).json()["requestId"]
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(requests.get, f"{server.url}/api/produce/status/{request_id}?wait=30", timeout=40)
@@ -469,7 +469,7 @@ def test_head_has_no_body(server: LiveServer) -> None:
 
 
 def test_the_client_that_was_idle_longest_makes_room(tmp_path: Path) -> None:
-    server = LiveServer(tmp_path / "data", TAKHIN_MAX_CONNECTIONS="8").start("--demo")
+    server = LiveServer(tmp_path / "data", TAKHIN_MAX_CONNECTIONS="8").start()
     with ExitStack() as stack:
         idle = [stack.enter_context(Client(server.url)) for _ in range(8)]
         assert [client.send(LIVE).reply().status for client in idle] == [200] * 8

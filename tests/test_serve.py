@@ -21,18 +21,13 @@ def server(tmp_path: Path) -> LiveServer:
     return LiveServer(tmp_path / "data")
 
 
-@pytest.fixture(autouse=True)
-def nothing_migrated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start as users do for the first time."""
-    monkeypatch.setattr(LiveServer, "migrated", None)
-
-
 def greeting(server: LiveServer) -> str:
     """What the demo prints once it has produced."""
     assert server.saw("Ctrl-C stops the server."), server.log.read_text()
     return server.log.read_text()
 
 
+@pytest.mark.usefixtures("nothing_prepared")
 def test_it_works(server: LiveServer) -> None:
     server.start("--demo")
     shown = greeting(server)
@@ -52,6 +47,7 @@ def test_it_works(server: LiveServer) -> None:
     assert server.stop() == 0
 
 
+@pytest.mark.usefixtures("nothing_prepared")
 def test_the_password_opens_the_admin(server: LiveServer) -> None:
     server.start()
     http = requests.Session()
@@ -74,8 +70,8 @@ def test_the_password_opens_the_admin(server: LiveServer) -> None:
 
 
 def test_a_second_start_keeps_the_data(server: LiveServer) -> None:
-    server.start("--demo")
-    greeting(server)
+    server.start().create_topic("demo")
+    assert server.produce("demo", [{"value": 1}, {"value": 2}]).status_code == 200
     before = [server.read("demo", partition) for partition in range(3)]
     password = (server.folder / "admin-password").read_text()
     server.stop()
@@ -133,6 +129,7 @@ def test_the_demo_works_where_keys_are_required(tmp_path: Path) -> None:
     assert unauthorized == 401
 
 
+@pytest.mark.usefixtures("nothing_prepared")
 def test_servers_that_start_together_migrate_once(tmp_path: Path) -> None:
     servers = [LiveServer(tmp_path / "data") for _ in range(3)]
     with ThreadPoolExecutor(3) as pool:
@@ -160,8 +157,7 @@ def test_a_port_in_use_ends_the_start_in_one_line(server: LiveServer) -> None:
 
 
 def test_the_log_is_one_json_line_for_each_request(server: LiveServer) -> None:
-    server.start("--demo")
-    greeting(server)
+    server.start().create_topic("demo")
     server.http.post(
         f"{server.url}/api/topics/demo/produce",
         json={"records": [{"value": "s3cret-payload"}]},
@@ -178,7 +174,7 @@ def test_the_log_is_one_json_line_for_each_request(server: LiveServer) -> None:
 
 
 def test_a_worker_in_a_process_of_its_own_runs_what_the_server_accepts(tmp_path: Path) -> None:
-    server = LiveServer(tmp_path / "data", TAKHIN_WORKERS="0").start("--demo")
+    server = LiveServer(tmp_path / "data", TAKHIN_WORKERS="0").start().create_topic("demo")
     request_id = server.produce("demo", [{"value": 1}], **{"async": "true"}).json()["requestId"]
     path = f"{server.url}/api/produce/status/{request_id}"
     assert requests.get(f"{path}?wait=1", timeout=10).json()["status"] == "pending"
@@ -194,7 +190,7 @@ def test_a_worker_in_a_process_of_its_own_runs_what_the_server_accepts(tmp_path:
 
 def test_a_worker_that_was_paused_goes_on(tmp_path: Path) -> None:
     """As when a machine sleeps, or its hypervisor stops it for a while."""
-    server = LiveServer(tmp_path / "data", TAKHIN_WORKERS="0").start("--demo")
+    server = LiveServer(tmp_path / "data", TAKHIN_WORKERS="0").start().create_topic("demo")
     worker = subprocess.Popen(server.command("run_produce_worker"), cwd=server.root, env=server.environment)
 
     for _ in range(3):
@@ -211,7 +207,7 @@ def test_a_worker_that_was_paused_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_browser_page_of_an_allowed_origin_may_ask(tmp_path: Path) -> None:
-    server = LiveServer(tmp_path / "data", TAKHIN_CORS_ORIGINS="https://app.example.com").start("--demo")
+    server = LiveServer(tmp_path / "data", TAKHIN_CORS_ORIGINS="https://app.example.com").start().create_topic("demo")
     url = f"{server.url}/api/topics/demo/produce"
     origin = {"Origin": "https://app.example.com"}
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,idempotency-key"}
