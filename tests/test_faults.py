@@ -31,6 +31,10 @@ def journal(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+# Where the journal makes no difference.
+in_one_journal = pytest.mark.parametrize("journal", ["WAL"], indirect=True)
+
+
 @pytest.fixture
 def server(tmp_path: Path, journal: str) -> Iterator[LiveServer]:
     variables = {"TAKHIN_PRODUCE_TIMEOUT": "1s", "TAKHIN_WORKERS": "1", "TAKHIN_SQLITE_JOURNAL": journal}
@@ -122,6 +126,7 @@ def test_it_works(server: LiveServer, journal: str) -> None:
     assert server.produce("orders", LARGE).status_code == 200
 
 
+@in_one_journal
 def test_a_log_line_that_cannot_be_written_fails_no_request(server: LiveServer) -> None:
     """The log of the server often goes to the same disk."""
     with no_larger_files(server, 1):
@@ -139,11 +144,18 @@ def may_not_override(command: list[str]) -> list[str]:
     return ["setpriv", "--bounding-set=-dac_override", *command] if os.geteuid() == 0 else command
 
 
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a server leaves in its folder."""
+    server = LiveServer(tmp_path_factory.mktemp("left") / "data").start()
+    server.stop()
+    return server.folder
+
+
 @pytest.mark.parametrize("command", ["serve", "run_produce_worker"])
 @pytest.mark.parametrize("part", ["", "takhin.sqlite3"])
-def test_a_read_only_database_is_refused_at_start(tmp_path: Path, command: str, part: str) -> None:
-    server = LiveServer(tmp_path / "data").start()
-    server.stop()
+def test_a_read_only_database_is_refused_at_start(tmp_path: Path, left: Path, command: str, part: str) -> None:
+    server = LiveServer(shutil.copytree(left, tmp_path / "data"))
     path = server.folder / part
     mode = path.stat().st_mode
     for one in [path, *(path.glob("*") if path.is_dir() else ())]:
@@ -185,7 +197,7 @@ def test_an_empty_file_in_place_of_a_log_is_warned_of(tmp_path: Path) -> None:
     assert str(file_of(server)) in line
 
 
-@pytest.mark.parametrize("what", ["folder", "file"])
+@pytest.mark.parametrize(("journal", "what"), [("WAL", "folder"), ("TRUNCATE", "file")], indirect=["journal"])
 def test_a_database_that_is_gone_is_told_by_every_thread(server: LiveServer, what: str) -> None:
     """Threads that had the file open went on serving it, others failed, and the writer answered 500."""
     paths = ("/api/topics/orders/messages", "/api/topics", "/api/topics/orders")
@@ -208,6 +220,7 @@ def test_a_database_that_is_gone_is_told_by_every_thread(server: LiveServer, wha
     assert not file_of(server).exists()
 
 
+@in_one_journal
 def test_a_lock_file_that_cannot_be_opened_is_503(server: LiveServer) -> None:
     lock = server.folder / "takhin.sqlite3.lock"
     lock.unlink()
@@ -223,6 +236,7 @@ def test_a_lock_file_that_cannot_be_opened_is_503(server: LiveServer) -> None:
     assert ready(server)[0] == 200
 
 
+@in_one_journal
 def test_no_file_descriptor_left_is_503(server: LiveServer) -> None:
     """On a connection that is open already: no other would be accepted."""
     (_, pid) = server.process_ids()
@@ -276,6 +290,7 @@ def test_a_commit_that_met_damage_is_remembered(server: LiveServer) -> None:
     assert ready(server)[0] == 503
 
 
+@in_one_journal
 def test_a_damaged_table_of_the_registry_is_told(server: LiveServer) -> None:
     destroy(server, "registry_schema")
 
@@ -289,6 +304,7 @@ def test_a_damaged_table_of_the_registry_is_told(server: LiveServer) -> None:
     assert_no_traceback(server)
 
 
+@in_one_journal
 def test_a_damaged_table_of_the_admin_is_told(server: LiveServer) -> None:
     destroy(server, "auth_user")
     browser = requests.Session()
