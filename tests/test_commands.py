@@ -5,7 +5,6 @@ import json
 import sqlite3
 import stat
 import subprocess
-import sys
 import threading
 import time
 from datetime import timedelta
@@ -165,6 +164,13 @@ def test_exit_codes_tell_success_failure_and_misuse(tmp_path: Path) -> None:
 # Backups
 
 
+def wait_for(written: list[int], count: int) -> None:
+    deadline = time.monotonic() + 30
+    while len(written) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.sqlite
 @pytest.mark.no_database
 @pytest.mark.parametrize("journal", ["WAL", "TRUNCATE"])
@@ -185,18 +191,18 @@ def test_a_backup_under_load_has_every_record_up_to_a_moment(tmp_path: Path, jou
                 )
                 if answer.status_code == 200:
                     written.append(answer.json()["offsets"][-1]["offset"])
+                time.sleep(0.01)
 
     thread = threading.Thread(target=write)
     thread.start()
-    time.sleep(1)
+    wait_for(written, 20)
     before = written[-1]
     file = tmp_path / "backup.sqlite3"
     told = json.loads(server.manage("backup", str(file), "--json"))
     at_end = len(written)
-    time.sleep(0.5)
+    wait_for(written, at_end + 1)
     stopping.set()
     thread.join()
-    assert len(written) > at_end
     server.stop()
 
     assert told["bytes"] == file.stat().st_size
@@ -252,23 +258,14 @@ def test_a_mistyped_variable_is_reported(tmp_path: Path) -> None:
     server.stop()
 
     said = server.log.read_text()
-    assert "TAKHIN_WORKRES is not a variable of this version" in said
+    assert "(takhin.W001) TAKHIN_WORKRES is not a variable of this version" in said
     assert "Did you mean TAKHIN_WORKERS?" in said
     assert "TAKHIN_SECRET_KEY_FLIE is not a variable" in said
     assert "TAKHIN_URL is" not in said
-    done = subprocess.run(
-        [sys.executable, "manage.py", "check"],
-        cwd=ROOT,
-        env=server.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "takhin.W001" in done.stderr
 
 
 @pytest.mark.no_database
-@pytest.mark.parametrize("command", [["create_api_key", "foo"], ["list_requests"], ["worker_health"], ["list_topics"]])
+@pytest.mark.parametrize("command", [["create_api_key", "foo"], ["list_requests"]])
 def test_a_database_without_tables_is_told_in_one_line(tmp_path: Path, command: list[str]) -> None:
     done = manage(tmp_path, *command, DATABASE_URL="")
 
