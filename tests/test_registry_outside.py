@@ -125,7 +125,7 @@ def test_a_registry_that_is_down(tmp_path: Path) -> None:
     answers: list[int] = []
 
     def load() -> None:
-        while not stopping.is_set():
+        while not stopping.wait(0.02):
             answers.append(produce(gateway, body).status_code)
             answers.append(produce(gateway, {"records": [{"value": {"name": "Ada"}}]}).status_code)
 
