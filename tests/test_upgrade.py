@@ -191,11 +191,17 @@ def test_a_deleted_topic_stays_deleted_and_is_emptied(upgraded: Upgraded) -> Non
 
 
 def test_every_page_of_the_admin_opens(upgraded: Upgraded, admin: requests.Session) -> None:
-    """Follow every link without a query, from the index on."""
+    """Follow every link without a query, from the index on, but to one history of each kind: Django's own pages."""
     seen: dict[str, str] = {}
+    histories: set[str] = set()
     waiting = {"/admin/", "/admin/producer/producerequest/?all="}
     while waiting:
         path = waiting.pop()
+        if path.endswith("/history/"):
+            kind = path.rsplit("/", 3)[0]
+            if kind in histories:
+                continue
+            histories.add(kind)
         answer = admin.get(f"{upgraded.server.url}{path}", timeout=60)
         assert answer.status_code == 200, path
         seen[path] = unescape(answer.text)
