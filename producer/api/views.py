@@ -36,9 +36,6 @@ from producer.queue.session_writer import writes_in_sessions
 from topics.log import current_log
 from topics.log.contract import Log
 
-# A record is an object, and may contain some. A thousand records take a few milliseconds.
-MOST_OBJECTS_IN_LANE = 5000
-
 
 class _Given(msgspec.Struct, frozen=True):
     """What a client has sent, before its records are decoded. Without a topic, each record names its own."""
@@ -166,8 +163,8 @@ def _count_body(http: HttpRequest, body: Body, facts: Facts) -> None:
 
 
 def _inbound(given: _Given, key: NewKey | None) -> Inbound:
-    if needs_schema(given.chosen) or given.body.data.count(b"{") > MOST_OBJECTS_IN_LANE:
-        # Schemas may come from another server, and many records take their time.
+    if needs_schema(given.chosen):
+        # It may come from another server.
         lane.leave()
     decoded = given.dialect.decode(given.body.data)
     if given.topic is None:
