@@ -151,7 +151,7 @@ class TopicPlan(Plan):
 
     def _place_each(self, until: float, last: float) -> bool:
         """Place the records that are left. Return whether all have been reached. Raises OutOfTime."""
-        made: list[Record | RecordError] = []
+        made: list[Record | RecordFailure] = []
         try:
             for index in range(len(self._places), len(self._records)):
                 made.append(self._serialized(index, last))
@@ -161,35 +161,38 @@ class TopicPlan(Plan):
             self._place(made)
         return len(self._places) == len(self._records)
 
-    def _serialized(self, index: int, last: float) -> Record | RecordError:
+    def _serialized(self, index: int, last: float) -> Record | RecordFailure:
         """Raises OutOfTime."""
         try:
             record = self._serializer.serialize(self._decoded, index, last)
             if self.is_costly:
                 self._count(record)
         except RecordError as error:
-            return error.with_traceback(None)
+            return self._failure(index, error)
         return record
 
     def _place(self, made: Sequence[Any]) -> None:
-        """Place the next records: together, or each on its own if one of them is an error or is refused."""
+        """Place the next records: together, or each on its own if one of them has failed or is refused."""
+        failure = self._place_together(made) if set(map(type, made)) <= {Record} else made[0]
+        if failure is not None and len(made) == 1:
+            self._places.append(failure)
+        elif failure is not None:
+            for one in made:
+                self._place([one])
+
+    def _place_together(self, records: Sequence[Record]) -> RecordFailure | None:
+        """Place the next records, or return why one of them is refused."""
         begin = len(self._places)
         try:
-            if errors := set(map(type, made)) - {Record}:
-                raise next(one for one in made if type(one) in errors)
-            self._check(made, self._codec)
-            partitions = self._partitioner.choose_all(self._records[begin : begin + len(made)], made)
+            self._check(records, self._codec)
+            partitions = self._partitioner.choose_all(self._records[begin : begin + len(records)], records)
         except (RecordError, DeliveryFailed, UnknownPartition) as error:
-            if len(made) == 1:
-                self._places.append(self._failure(begin, error))
-            else:
-                for one in made:
-                    self._place([one])
-            return
+            return self._failure(begin, error)
         add = {number: self._by_partition.setdefault(number, []).append for number in dict.fromkeys(partitions)}
-        for partition, record in zip(partitions, made, strict=True):
+        for partition, record in zip(partitions, records, strict=True):
             add[partition](record)
         self._places += partitions
+        return None
 
     def give_up(self, reason: NotAttempted) -> None:
         self._places += [self._failure(index, reason) for index in range(len(self._places), len(self._records))]
