@@ -23,6 +23,7 @@ urlpatterns = [
     path("swagger/", Swagger.as_view(url_name="openapi", template_name="producer/swagger.html"), name="swagger"),
     path("redoc/", Redoc.as_view(url_name="openapi", template_name="producer/redoc.html"), name="redoc"),
     path("", pages.root, name="root"),
+    *(path(name, RedirectView.as_view(url=f"/{name}/")) for name in ("swagger", "redoc")),
 ]
 if settings.TAKHIN_ADMIN and settings.TAKHIN_OIDC_ISSUER:
     from takhin_site import single_sign_on

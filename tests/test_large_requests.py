@@ -50,7 +50,7 @@ def send(server: LiveServer, count: int, data: bytes, pause: float = 0, query: s
     return answers
 
 
-def test_it_works(server: LiveServer) -> None:
+def test_what_would_wait_too_long_is_rejected(server: LiveServer) -> None:
     """Everything that fitted into memory was accepted, and its clients waited for seconds, with everybody else."""
     answers = send(server, 60, body(10))
 
@@ -62,6 +62,13 @@ def test_it_works(server: LiveServer) -> None:
         assert answer.headers["Retry-After"] == "1"
     assert server.produce("orders", [{"value": "x" * MB}]).status_code == 200
     assert sum(len(server.read("orders", number)) for number in range(3)) == 10 * (60 - len(rejected)) + 1
+
+
+def test_four_clients_may_send_the_largest_bodies(server: LiveServer) -> None:
+    for _ in range(3):
+        answers = send(server, 4, body(10))
+
+        assert [answer.status_code for answer in answers] == [200] * 4
 
 
 def test_requests_that_were_answered_take_no_room(server: LiveServer) -> None:

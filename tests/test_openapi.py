@@ -154,6 +154,13 @@ def test_the_pages_need_nothing_from_outside(api: Api, path: str) -> None:
     assert "/openapi.json" in page
 
 
+@pytest.mark.parametrize("path", ["/swagger", "/redoc"])
+def test_the_pages_are_found_without_their_last_slash(api: Api, path: str) -> None:
+    answer = api.get(path)
+
+    assert (answer.status_code, answer["Location"]) == (302, f"{path}/")
+
+
 @pytest.mark.no_database
 def test_a_fuzzer_finds_no_answer_that_is_not_described(live: LiveServer, tmp_path: Path) -> None:
     assert fuzz(live, tmp_path, examples=12) >= 1000
