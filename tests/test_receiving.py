@@ -588,6 +588,18 @@ def test_a_stop_waits_for_nothing_more() -> None:
         assert client.reply().status == 200
 
 
+def test_a_stop_answers_the_first_request_of_a_new_connection() -> None:
+    """A client that has just connected must not see its connection end without a response."""
+    with InsideServer(waiting) as inside, Client(inside.url, timeout=5) as new, Client(inside.url, timeout=5) as idle:
+        idle.send(head("GET", "/0.1"))
+        assert idle.reply().status == 200
+        inside.call(inside.server.stop)
+
+        reply = new.send(head("GET", "/0.1")).reply()
+        assert (reply.status, reply.fields["connection"]) == (200, "close")
+        assert idle.socket.recv(1) == b""
+
+
 def test_a_client_that_leaves_is_waited_for_no_more() -> None:
     with InsideServer(waiting) as inside:
         for _ in range(8):

@@ -36,7 +36,7 @@ PROBES = ("/api/health/ready", "/api/health")
 # rejected.
 MOST_LOGGED_REJECTIONS = 50
 NO_TURN = "too many large requests wait for their turn"
-# How long shutdown waits for uploads in progress.
+# How long shutdown waits for uploads in progress, and for the first requests of new connections.
 STOP_UPLOADS_SECONDS = 1.0
 # How long it then waits for clients to read their responses.
 STOP_SENDING_SECONDS = 2.0
@@ -204,7 +204,9 @@ class Server:
         for again in list(self._waits.values()):
             again()
         for connection in list(self._idle):
-            connection.transport.close()
+            # The first request on a new connection is on its way. It may arrive as uploads in progress do.
+            if connection.has_served:
+                connection.transport.close()
         self.loop.call_later(STOP_UPLOADS_SECONDS, self._stop_uploads)
         self.loop.call_later(settings.TAKHIN_PRODUCE_TIMEOUT + STOP_SENDING_SECONDS, self._stop_all)
         self._stop_when_done()
