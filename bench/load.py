@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+REST_SECONDS = 0.5
 TICKS = os.sysconf("SC_CLK_TCK")
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 # Sends the bodies in turn. wrk runs Lua.
@@ -72,9 +74,12 @@ def run(
         }
         command = ["wrk", "-t1", f"-c{connections}", "--latency", "-s", str(script), url]
         _wrk([*command, "-d1s"], environment)
+        # wrk ends without its last responses. The server still processes such requests, and they must not count.
+        time.sleep(REST_SECONDS)
         before = cpu_seconds(pids)
         output = _wrk([*command, f"-d{seconds:g}s"], environment)
         used = cpu_seconds(pids) - before
+        time.sleep(REST_SECONDS)
     count = int(_found(r"(\d+) requests in", output))
     rate = float(_found(r"Requests/sec:\s+([\d.]+)", output))
     p50, p99 = (_milliseconds(_found(rf"\s{percent}%\s+(\S+)", output)) for percent in (50, 99))

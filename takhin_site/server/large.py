@@ -45,13 +45,14 @@ class LargeRequests:
 
     def has_room(self, request: Incoming, now: float) -> bool:
         """Return whether a request would have its turn soon enough. One that has arrived may wait longer."""
+        before = len(self._waiting) + (self._holder is not None)
         if request.is_complete:
-            return self._is_soon(len(self._waiting), self._bytes, 2 * limits.LARGE_WAIT_SECONDS)
+            return self._is_soon(before, self._bytes, 2 * limits.LARGE_WAIT_SECONDS)
         while self._arriving and now - self._arriving[0].began > limits.LARGE_ARRIVING_SECONDS:
             self._arriving.popleft()
         arriving = [one for one in self._arriving if not (one.is_complete or one.refusal)]
         size = self._bytes + sum(one.declared or one.size for one in arriving)
-        return self._is_soon(len(self._waiting) + len(arriving), size, limits.LARGE_WAIT_SECONDS)
+        return self._is_soon(before + len(arriving), size, limits.LARGE_WAIT_SECONDS)
 
     def expect(self, request: Incoming, now: float) -> bool:
         """Count on a request that is arriving, if there is room for it. Return whether there is.
@@ -63,8 +64,8 @@ class LargeRequests:
         self._arriving.append(request)
         return True
 
-    def _is_soon(self, waiting: int, size: int, seconds: float) -> bool:
-        return waiting < limits.LARGE_MAY_WAIT or size * self._turn_seconds / self._turn_bytes < seconds
+    def _is_soon(self, before: int, size: int, seconds: float) -> bool:
+        return before < limits.LARGE_TOGETHER or size * self._turn_seconds / self._turn_bytes < seconds
 
     def start(self, size: int, make_environ: MakeEnviron, done: Callable[[Result], None]) -> None:
         with self._lock:

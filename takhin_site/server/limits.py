@@ -65,8 +65,8 @@ LARGE_WAIT_SECONDS = 0.25
 # One whose head has arrived counts for this long before its body has. Less than the above, so that many slow uploads,
 # which arrive in turn, are accepted as fast as they can be processed.
 LARGE_ARRIVING_SECONDS = 0.2
-# This many may wait, however long each takes: four clients that send 10 MiB at the same time are no overload.
-LARGE_MAY_WAIT = 3
+# This many are accepted however long each takes: four clients that send 10 MiB at the same time are no overload.
+LARGE_TOGETHER = 4
 # What is assumed until the first request has been measured, and how much each one counts in the average.
 LARGE_BYTES_PER_SECOND = 50 * 1024 * KIB
 LARGE_WEIGHT = 0.2
