@@ -14,7 +14,7 @@ from devservers.postgres import PostgresServer, create_database
 SAME_ON_ANY_DATABASE = re.findall(
     r"\w+",
     """
-    accessibility addresses admin_elsewhere admin_off architecture avro_limits avro_properties avro_values bench
+    accessibility addresses admin_elsewhere admin_off architecture avro avro_limits avro_properties avro_values bench
     bodies browser clients compatibility compression configuration errors formats garbage generated_clients headers
     json kafka_configuration media_types metrics monitoring openapi origins package paging parameters partitioner
     private readme receiving record_browser registry_bounds registry_broken registry_client registry_outside

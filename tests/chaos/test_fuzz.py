@@ -16,8 +16,8 @@ from tests.fuzzing import fuzz
 
 pytestmark = [pytest.mark.no_database, pytest.mark.chaos, pytest.mark.usefixtures("no_server_left")]
 IS_FULL = os.environ.get("CHAOS") == "full"
-INPUTS = 100_000 if IS_FULL else 10_000
-SOAK_SECONDS = 600 if IS_FULL else 20
+INPUTS = 100_000 if IS_FULL else 3_000
+SOAK_SECONDS = 600 if IS_FULL else 10
 # For each of the operations in the description, besides about 1,100 cases that cover each parameter and method.
 FUZZED_EXAMPLES = 310 if IS_FULL else 12
 FUZZED_CASES = 5000 if IS_FULL else 150
