@@ -1,6 +1,7 @@
 """Import less than the libraries would: what they use for features that Takhin does not have.
 
-A server starts in two thirds of the time, and takes a quarter less memory.
+With all extras installed, a command starts in two thirds of the time and takes a quarter less memory (69 instead of
+92 MiB). Without them, it takes 69 instead of 75 MiB.
 """
 
 import importlib

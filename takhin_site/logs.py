@@ -122,7 +122,8 @@ def _write_lines(lines: list[bytes]) -> None:
 
 
 def _write(text: bytes) -> None:
-    with contextlib.suppress(OSError):
+    # A lane writes lines before it delivers the results of their requests, which an error would lose.
+    with contextlib.suppress(OSError, ValueError):
         os.write(sys.stderr.fileno(), text)
 
 
