@@ -362,21 +362,24 @@ def test_a_full_queue_is_503_and_writes_nothing(cluster: MockCluster, api: Api, 
     assert api.produce("orders", [{"value": number} for number in range(10)]).status_code == 200
 
 
-def test_requests_at_the_same_time_get_their_own_offsets(cluster: MockCluster, api: Api) -> None:
+def test_requests_at_the_same_time_get_their_own_offsets(cluster: MockCluster, api: Api, settings: Any) -> None:
+    # As many threads as may wait for one partition.
+    writers, requests = settings.TAKHIN_THREADS // 4, 40
     found: dict[tuple[int, int], str] = {}
     lock = threading.Lock()
 
     def produce(writer: int) -> None:
         client = Api()
-        for number in range(20):
+        for number in range(requests):
             records = [{"key": f"{writer}-{number}-{index}", "value": index} for index in range(5)]
-            outcomes = client.produce("orders", records).json()["offsets"]
+            response = client.produce("orders", records)
+            assert all("offset" in outcome for outcome in response.json()["offsets"]), response.content
             with lock:
-                for record, outcome in zip(records, outcomes, strict=True):
+                for record, outcome in zip(records, response.json()["offsets"], strict=True):
                     found[outcome["partition"], outcome["offset"]] = str(record["key"])
         connections.close_all()
 
-    threads = [threading.Thread(target=produce, args=[writer]) for writer in range(8)]
+    threads = [threading.Thread(target=produce, args=[writer]) for writer in range(writers)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -388,7 +391,7 @@ def test_requests_at_the_same_time_get_their_own_offsets(cluster: MockCluster, a
         for message in api.messages("orders", partition=partition, limit=1000)
     }
     assert stored == found
-    assert len(found) == 8 * 20 * 5
+    assert len(found) == writers * requests * 5
 
 
 def test_closing_delivers_what_is_on_its_way(cluster: MockCluster, api: Api) -> None:
