@@ -19,7 +19,7 @@ from producer.api import admission
 from producer.models import ProduceRequest
 from producer.queue.threads import new_worker
 from tests.conftest import Api
-from tests.raw import post
+from tests.raw import Client, chunk, head, post
 from tests.test_keys import make_key
 
 pytestmark = pytest.mark.usefixtures("no_server_left")
@@ -194,6 +194,74 @@ def test_too_many_requests_in_progress_are_rejected_at_once(tmp_path: Path) -> N
     assert answers == [200, 200]
     assert after.status_code == 200
     assert [record["value"] for record in stored] == ["1", "1", "2"]
+
+
+ONE = b'{"records":[{"value":1}]}'
+CHUNKED = "Transfer-Encoding: chunked"
+# What clients send at once, the statuses of the responses, and whether the connection stays open.
+AT_ONCE = {
+    "one": (post(PRODUCE, ONE), [503], True),
+    "kept alive": (post(PRODUCE, ONE, "Connection: keep-alive"), [503], True),
+    "to several topics": (post("/api/produce?async=true", ONE), [503], True),
+    "two": (post(PRODUCE, ONE) * 2, [503, 503], True),
+    "one and the head of another": (post(PRODUCE, ONE) + head("GET", "/api/health/live"), [503, 200], True),
+    "nothing after its head": (post(PRODUCE, b""), [503], True),
+    "its last": (post(PRODUCE, ONE, "Connection: close"), [503], False),
+    "in chunks": (head("POST", PRODUCE, CHUNKED) + chunk(ONE) + chunk(b""), [503], True),
+    "expecting to go on": (post(PRODUCE, ONE, "Expect: 100-continue"), [503], True),
+    "without a host": (post(PRODUCE, ONE).replace(b"Host: localhost\r\n", b""), [400], False),
+    "with two lengths": (post(PRODUCE, ONE, "Content-Length: 5"), [400], False),
+    "with a length and chunks": (post(PRODUCE, ONE, CHUNKED), [400], False),
+    "with a line that ends early": (post(PRODUCE, ONE, f"A: b\n{CHUNKED}"), [400], False),
+    "with a name that ends with a space": (post(PRODUCE, ONE, "A : b"), [400], False),
+    "of an older protocol": (post(PRODUCE, ONE).replace(b"HTTP/1.1", b"HTTP/1.0"), [503], False),
+    "more than its length": (post(PRODUCE, ONE, length=10), [503, 400], False),
+    "probe": (head("GET", "/api/health/live"), [200], True),
+}
+
+
+@pytest.mark.sqlite
+@pytest.mark.no_database
+def test_a_flood_is_rejected_as_a_single_request_is(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path / "data", TAKHIN_MAX_IN_FLIGHT="1", TAKHIN_PRODUCE_TIMEOUT="20s").start()
+    server.create_topic("orders", 1)
+
+    def sent_at_once(data: bytes, count: int) -> tuple[list[int], bool]:
+        with Client(server.url) as client:
+            client.send(data)
+            replies = [client.reply() for _ in range(count)]
+            for reply in replies:
+                assert reply.status == 200 or reply.json()["instance"] == reply.fields["x-request-id"]
+                assert reply.status != 503 or reply.fields["retry-after"] == "1"
+            # The next request tells faster than to wait for an end that may not come.
+            with contextlib.suppress(ConnectionError):
+                client.send(head("GET", "/api/health/live"))
+            return [reply.status for reply in replies], client.reply().status == 200
+
+    with locked(server):
+        waiting = start_sending(server, PRODUCE, ONE)
+        time.sleep(0.5)
+        alone = {name: sent_at_once(data, len(statuses)) for name, (data, statuses, _) in AT_ONCE.items()}
+        flooded = {}
+        for name, (data, statuses, _) in AT_ONCE.items():
+            with Client(server.url) as flood:
+                flood.send(post(PRODUCE, ONE) * 60)
+                assert {flood.reply().status for _ in range(60)} == {503}
+                flooded[name] = sent_at_once(data, len(statuses))
+    assert waiting.recv(100).startswith(b"HTTP/1.1 200")
+    waiting.close()
+    stored = server.read("orders", 0)
+    server.stop()
+
+    expected = {name: (statuses, stays) for name, (_, statuses, stays) in AT_ONCE.items()}
+    assert alone == expected
+    assert flooded == expected
+    assert len(stored) == 1
+    log = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+    counted = sum(line["rejected"] for line in log if line["event"] == "requests_rejected_by_server")
+    single = [line for line in log if line["event"] == "request" and line.get("code") == "overloaded"]
+    assert counted > 0
+    assert 50 <= len(single) <= 50 * len(AT_ONCE) + len(AT_ONCE)
 
 
 @pytest.mark.sqlite

@@ -95,16 +95,16 @@ def rejected(status: int, detail: str, client: str) -> Answer:
     return answer
 
 
-def overloaded(request: Incoming, client: str, reason: str, *, is_logged: bool) -> Answer:
+def overloaded(reason: str, logged: Incoming | None, client: str) -> Answer:
     """Return the response to a request that there is no room for. It must cost much less than to process the request.
 
-    The application never sees it, so it is logged here.
+    The application never sees it, so it is logged here, if it is given.
     """
     answer = _problem(503, reason, "overloaded")
-    if is_logged:
+    if logged is not None:
         logs.request_answered(
-            method=request.method,
-            path=request.path,
+            method=logged.method,
+            path=logged.path,
             status=503,
             milliseconds=0.0,
             client=client,

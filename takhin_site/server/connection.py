@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from core.wakeups import Waiting
 from takhin_site.server import answers, limits
 from takhin_site.server.answers import Answer, Result
+from takhin_site.server.flood import is_produce_request
 from takhin_site.server.incoming import BadHead, Incoming
 from takhin_site.server.parsing import BadBody, Parser, TooManyWaiting
 from takhin_site.server.probing import probe
@@ -61,6 +62,9 @@ class Connection(asyncio.Protocol):
         self.heard = self.server.now()
         if self.is_deaf or self._parser is None or self._is_refused():
             return
+        if self.server.is_flooded and self._is_quiet() and is_produce_request(data):
+            self._reject()
+            return
         try:
             self._parser.feed(data, self.heard)
         except BadHead as error:
@@ -72,6 +76,10 @@ class Connection(asyncio.Protocol):
         else:
             self._bound()
         self.advance()
+
+    def _is_quiet(self) -> bool:
+        """Whether the arriving data begins a request, and no other one is waiting for its response."""
+        return not (self.working or self.ready or self.receiving or self.is_full or self.unsent)
 
     def _is_refused(self) -> bool:
         """Whether the arriving data belongs to a request that has already been refused."""
@@ -210,13 +218,10 @@ class Connection(asyncio.Protocol):
         stays = is_whole and request.keep_alive and not self._is_last()
         head = answers.head(answer, version=request.version, keep_alive=stays)
         has_body = request.method != "HEAD" and not answer.status.startswith(answers.WITHOUT_BODY)
-        self.transport.writelines([head, answer.body] if has_body else [head])
+        self._write([head, answer.body] if has_body else [head])
         self._forget(request)
         if request in self.ready:
             self.ready.remove(request)
-        self.has_served = True
-        self.since = self.server.now()
-        self.server.memory.sending(self, self.transport.get_write_buffer_size())
         if stays:
             if not self.ready and self.receiving is None:
                 self.server.idle(self)
@@ -226,6 +231,19 @@ class Connection(asyncio.Protocol):
             self.transport.close()
         else:
             self._linger()
+
+    def _reject(self) -> None:
+        """Respond to a request of a flood, which was not parsed."""
+        answer = self.server.overloaded(self)
+        self._write([answers.head(answer, version="1.1", keep_alive=True), answer.body])
+        self.server.busy(self)
+        self.server.idle(self)
+
+    def _write(self, response: list[bytes]) -> None:
+        self.transport.writelines(response)
+        self.has_served = True
+        self.since = self.server.now()
+        self.server.memory.sending(self, self.transport.get_write_buffer_size())
 
     def _is_last(self) -> bool:
         """Whether the current request is the last one of this connection."""

@@ -21,6 +21,7 @@ from takhin_site.server import answers, deadlines, limits
 from takhin_site.server.answers import Abandoned, Answer, Application, Result
 from takhin_site.server.connection import Connection
 from takhin_site.server.incoming import Incoming, base_environ
+from takhin_site.server.listening import admit_no_more
 from takhin_site.server.memory import Memory
 from takhin_site.server.resources import connections_allowed, return_memory
 from takhin_site.server.threads import Threads, Writer
@@ -35,7 +36,10 @@ PROBES = ("/api/health/ready", "/api/health")
 # How many rejected requests have a log line of their own, in each sweep. To write more would cost those that are not
 # rejected.
 MOST_LOGGED_REJECTIONS = 50
+TOO_MANY = "the server is processing as many requests as it may (TAKHIN_MAX_IN_FLIGHT)"
 NO_TURN = "too many large requests wait for their turn"
+# How long the handshake of a client that has begun to connect may take.
+LAST_CLIENTS_SECONDS = 0.1
 # How long shutdown waits for uploads in progress, and for the first requests of new connections.
 STOP_UPLOADS_SECONDS = 1.0
 # How long it then waits for clients to read their responses.
@@ -103,7 +107,7 @@ class Server:
         if path == LIVE and request.is_complete:
             return answers.run(self.application, partial(request.environ, base))
         if request.path.startswith("/api/") and path not in PROBES and (reason := self._overload(request)):
-            return self._overloaded(connection, request, reason)
+            return self.overloaded(connection, request, reason)
         if not request.is_complete:
             environ = request.environ_without_body(connection.base)
             self._threads.submit(lambda: environ, self._started(connection, request))
@@ -120,7 +124,7 @@ class Server:
     def _overload(self, request: Incoming) -> str | None:
         """Return why there is no room for a request, or None."""
         if self._in_flight >= self.max_in_flight:
-            return "the server is processing as many requests as it may (TAKHIN_MAX_IN_FLIGHT)"
+            return TOO_MANY
         # Those that are too large will be rejected as such.
         is_large = _is_large(request) and (request.declared or 0) <= self.max_body_bytes
         return NO_TURN if is_large and not self._threads.large.has_room(request, self.now()) else None
@@ -129,12 +133,20 @@ class Server:
         """Return None if the rest of an accepted request may arrive, or else the response to it."""
         if not _is_large(request) or self._threads.large.expect(request, self.now()):
             return None
-        return self._overloaded(connection, request, NO_TURN)
+        return self.overloaded(connection, request, NO_TURN)
 
-    def _overloaded(self, connection: Connection, request: Incoming, reason: str) -> Answer:
+    @property
+    def is_flooded(self) -> bool:
+        """Whether so many requests are rejected that those that come now are neither logged nor parsed."""
+        return (
+            self._rejected >= MOST_LOGGED_REJECTIONS and self._in_flight >= self.max_in_flight and not self.is_stopping
+        )
+
+    def overloaded(self, connection: Connection, request: Incoming | None = None, reason: str = TOO_MANY) -> Answer:
+        """Return the response to a request that there is no room for. One that was not parsed is not logged."""
         self._rejected += 1
-        is_logged = self._rejected <= MOST_LOGGED_REJECTIONS
-        return answers.overloaded(request, connection.base["REMOTE_ADDR"], reason, is_logged=is_logged)
+        logged = request if self._rejected <= MOST_LOGGED_REJECTIONS else None
+        return answers.overloaded(reason, logged, connection.base["REMOTE_ADDR"])
 
     def _started(self, connection: Connection, request: Incoming) -> Callable[[Result], None]:
         """Count a request, and return what to call when it is done.
@@ -188,15 +200,19 @@ class Server:
         # Schedule the next sweep first: without it, no deadline would be enforced.
         self.loop.call_later(limits.SWEEP_SECONDS, self._sweep)
         self._threads.rescue()
-        if self._rejected > MOST_LOGGED_REJECTIONS:
-            log.warning("requests_rejected_by_server", rejected=self._rejected, seconds=limits.SWEEP_SECONDS)
-        self._rejected = 0
+        self.log_rejections()
         IN_FLIGHT.set(self._in_flight)
         CONNECTIONS.set(len(self.connections))
         BUFFERED_BYTES.set(self.memory.held_bytes)
         now = self.now()
         for connection in list(self.connections):
             deadlines.enforce(connection, now)
+
+    def log_rejections(self) -> None:
+        """Log how many requests were rejected, if more than have a line of their own."""
+        if self._rejected > MOST_LOGGED_REJECTIONS:
+            log.warning("requests_rejected_by_server", rejected=self._rejected, seconds=limits.SWEEP_SECONDS)
+        self._rejected = 0
 
     def stop(self) -> None:
         """Respond to complete requests, then stop."""
@@ -276,6 +292,9 @@ async def _serve(application: Application, listener: socket.socket, parent: int)
     # A second SIGTERM must not interrupt the shutdown.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     loop.remove_reader(parent)
+    admit_no_more(listener)
+    await asyncio.sleep(LAST_CLIENTS_SECONDS)
     accepting.close()
     server.stop()
     await server.stopped
+    server.log_rejections()
