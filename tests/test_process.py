@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ import pytest
 import requests
 
 from devservers.takhin import LiveServer
+from tests.raw import head
 
 pytestmark = pytest.mark.no_database
 
@@ -134,6 +137,37 @@ def test_a_stop_refuses_new_clients_at_once(server: LiveServer) -> None:
 
     assert soon(lambda: refuses(server), 5)
     assert server._process.wait(20) == 0
+
+
+def test_a_stop_resets_no_client_that_has_connected(server: LiveServer) -> None:
+    """The kernel opens connections before the server accepts them. A reset one may be that of a processed request."""
+    port = server.port
+    errors: list[OSError] = []
+    answered = threading.Event()
+
+    def connect_until_refused() -> None:
+        while True:
+            try:
+                client = socket.create_connection(("127.0.0.1", port), timeout=10)
+            except ConnectionRefusedError:
+                return
+            with client:
+                try:
+                    client.sendall(head("GET", "/api/health/live"))
+                    assert client.recv(100).startswith(b"HTTP/1.1 200")
+                    answered.set()
+                except OSError as error:
+                    errors.append(error)
+
+    with ThreadPoolExecutor(12) as pool:
+        clients = [pool.submit(connect_until_refused) for _ in range(12)]
+        assert answered.wait(10)
+        time.sleep(0.3)
+        assert server.terminate() == 0
+    for client in clients:
+        client.result()
+
+    assert errors == []
 
 
 def refuses(server: LiveServer) -> bool:
