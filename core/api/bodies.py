@@ -7,7 +7,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.request import UnreadablePostError
 
-from core import content_encodings, json_text
+from core import content_encodings, json_text, turns
 from core.api.errors import BodyTooLarge, InvalidBody, UnsupportedContentEncoding, UnsupportedContentType
 
 # The first one is JSON's own (RFC 8259).
@@ -45,6 +45,7 @@ def read(request: HttpRequest) -> Body:
         raise _too_large("decoded", limit) from None
     except (content_encodings.CorruptEncoding, json_text.InvalidJson) as error:
         raise InvalidBody(str(error)) from None
+    turns.give_way()
     return Body(data, len(sent))
 
 

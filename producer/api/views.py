@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
 from rest_framework.viewsets import ViewSet
 
-from core import content_encodings, lane, spans
+from core import content_encodings, lane, spans, turns
 from core.api import bodies
 from core.api.bodies import Body
 from core.api.errors import InvalidParameter
@@ -167,6 +167,7 @@ def _inbound(given: _Given, key: NewKey | None) -> Inbound:
         # It may come from another server.
         lane.leave()
     decoded = given.dialect.decode(given.body.data)
+    turns.give_way()
     if given.topic is None:
         topic, options = find_all(decoded, given.check_topic, given.chosen, given.api_key)
     else:

@@ -16,7 +16,7 @@ import msgspec
 from django.conf import settings
 from msgspec import UNSET
 
-from core import json_text, lane
+from core import json_text, lane, turns
 from core.api.errors import InvalidBody
 from core.json_text import InvalidJson
 from core.nesting import is_deeper
@@ -127,6 +127,7 @@ def _read_envelope(grammar: Grammar, body: bytes) -> Decoded:
         envelope = _parse_envelope(grammar, body)
     except InvalidJson as error:
         raise InvalidJson(_expecting(grammar.body_example, error)) from None
+    turns.give_way()
     json_text.check_fields(body, envelope, grammar.shape)
     records = [] if envelope.records is UNSET else list(envelope.records)
     if isinstance(envelope, TopicsEnvelope):

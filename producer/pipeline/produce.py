@@ -10,7 +10,7 @@ import structlog
 from django.conf import settings
 from django.db import IntegrityError
 
-from core import spans
+from core import spans, turns
 from core.api.bodies import Body
 from core.errors import OutcomeUnknown, StorageUnavailable
 from producer.errors import RecordFailure
@@ -76,6 +76,7 @@ def planned(topic_log: Log, inbound: Inbound, now: datetime) -> tuple[Plan, floa
     began = time.monotonic()
     with spans.span("serialize", topic=inbound.topic):
         is_complete = _serialize(plan, seconds or settings.TAKHIN_PRODUCE_TIMEOUT)
+    turns.give_way()
     SERIALIZATION_SECONDS.observe(plan.seconds)
     if not is_complete:
         plan.give_up(NotAttempted("the request timed out while its records were being serialized", retriable=True))

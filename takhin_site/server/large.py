@@ -31,8 +31,11 @@ class _Turn:
 class LargeRequests:
     """The large requests that wait for their turn, and the one whose turn it is."""
 
-    def __init__(self, submit: Callable[[MakeEnviron, Callable[[Result], None]], None]) -> None:
+    def __init__(
+        self, submit: Callable[[MakeEnviron, Callable[[Result], None]], None], give_way: Callable[[], object]
+    ) -> None:
         self._submit = submit
+        self._give_way = give_way
         self._lock = threading.Lock()
         self._waiting: deque[_Turn] = deque()
         self._holder: _Turn | None = None
@@ -91,7 +94,7 @@ class LargeRequests:
         self._submit(partial(self._begin, turn), turn.done)
 
     def _begin(self, turn: _Turn) -> dict[str, Any]:
-        turns.begin(partial(self._end, turn))
+        turns.begin(partial(self._end, turn), self._give_way)
         environ = turn.make_environ()
         turn.began = time.monotonic()
         return environ

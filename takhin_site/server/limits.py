@@ -72,3 +72,5 @@ LARGE_BYTES_PER_SECOND = 50 * 1024 * KIB
 LARGE_WEIGHT = 0.2
 # Then the next one goes on. Ten thousand ordinary records take a tenth of a second.
 LARGE_TURN_SECONDS = 1.0
+# How long a large request may wait for the event loop between two of its steps.
+GIVE_WAY_SECONDS = 0.1

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -70,7 +71,7 @@ class Server:
         # Ordered by when they became idle.
         self._idle: dict[Connection, None] = {}
         self._waits: dict[Connection, Callable[[], None]] = {}
-        self._threads = Threads(application, settings.TAKHIN_THREADS, self._wake, _writer())
+        self._threads = Threads(application, settings.TAKHIN_THREADS, self._wake, self._give_way, _writer())
         self._sweep()
 
     # Connections
@@ -193,6 +194,16 @@ class Server:
 
     def _wake(self) -> None:
         self.loop.call_soon_threadsafe(self._threads.deliver)
+
+    def _give_way(self) -> None:
+        """Wait until the event loop has handled what has arrived. Called by the thread of a large request.
+
+        Otherwise the two take the interpreter from each other for each event, which costs milliseconds each time.
+        """
+        handled = threading.Lock()
+        handled.acquire()
+        self.loop.call_soon_threadsafe(handled.release)
+        handled.acquire(timeout=limits.GIVE_WAY_SECONDS)
 
     # Time
 

@@ -30,11 +30,17 @@ class Writer(Protocol):
 class Threads:
     """A pool of threads, beside the lane of a writer, if there is one.
 
-    They call `wake` when there are results for `deliver`, which the event loop's thread calls.
+    They call `wake` when there are results for `deliver`, which the event loop's thread calls. Those of large requests
+    call `give_way` between their steps, which lets the event loop handle what has arrived.
     """
 
     def __init__(
-        self, application: Application, count: int, wake: Callable[[], object], writer: Writer | None = None
+        self,
+        application: Application,
+        count: int,
+        wake: Callable[[], object],
+        give_way: Callable[[], object],
+        writer: Writer | None = None,
     ) -> None:
         self._application = application
         self._writer = writer
@@ -44,7 +50,7 @@ class Threads:
         self._probes = Jobs()
         self._results: deque[tuple[Done, Result]] = deque()
         self._is_waking = False
-        self.large = LargeRequests(self.submit)
+        self.large = LargeRequests(self.submit, give_way)
         for number in range(count):
             threading.Thread(target=self._loop, args=[self._jobs], name=f"takhin-request-{number}", daemon=True).start()
         threading.Thread(target=self._loop, args=[self._probes], name="takhin-probe", daemon=True).start()

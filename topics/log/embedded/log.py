@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from django.db import IntegrityError, connection
 
+from core import turns
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageUnavailable
 from topics.log import batches, current_log
@@ -104,6 +105,7 @@ class EmbeddedLog(Log):
             ids = self._partition_ids.of(write.topic)
             check_partition(write.partition, len(ids))
             prepared.append(_batch(ids[write.partition], write))
+            turns.give_way()
         return Append(prepared, bookkeeping)
 
     def partition_count(self, topic: str) -> int:
