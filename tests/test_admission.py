@@ -240,7 +240,8 @@ def test_a_flood_is_rejected_as_a_single_request_is(tmp_path: Path) -> None:
 
     with locked(server):
         waiting = start_sending(server, PRODUCE, ONE)
-        time.sleep(0.5)
+        while requests.post(server.url + PRODUCE, data=BROKEN, timeout=10).status_code != 503:
+            pass
         alone = {name: sent_at_once(data, len(statuses)) for name, (data, statuses, _) in AT_ONCE.items()}
         flooded = {}
         for name, (data, statuses, _) in AT_ONCE.items():

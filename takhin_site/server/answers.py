@@ -98,7 +98,7 @@ def rejected(status: int, detail: str, client: str) -> Answer:
 def overloaded(reason: str, logged: Incoming | None, client: str) -> Answer:
     """Return the response to a request that there is no room for. It must cost much less than to process the request.
 
-    The application never sees it, so it is logged here, if it is given.
+    The application never sees it, so it is logged here, or not at all if `logged` is None.
     """
     answer = _problem(503, reason, "overloaded")
     if logged is not None:

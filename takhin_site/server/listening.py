@@ -10,11 +10,12 @@ import sys
 _SO_ATTACH_FILTER = 26
 # A classic BPF program, which sees the TCP header: https://docs.kernel.org/networking/filter.html
 _DROP_SYN = (
-    # Load the flags. If ACK is among them, accept the packet; if not, it wants to open a connection.
+    # Of the flags, keep SYN and ACK. Drop the packet if only SYN is set: it wants to open a connection.
     struct.pack("HBBI", 0x30, 0, 0, 13)
-    + struct.pack("HBBI", 0x45, 0, 1, 0x10)
-    + struct.pack("HBBI", 0x06, 0, 0, 0xFFFFFFFF)
+    + struct.pack("HBBI", 0x54, 0, 0, 0x12)
+    + struct.pack("HBBI", 0x15, 0, 1, 0x02)
     + struct.pack("HBBI", 0x06, 0, 0, 0)
+    + struct.pack("HBBI", 0x06, 0, 0, 0xFFFFFFFF)
 )
 _INSTRUCTIONS = len(_DROP_SYN) // 8
 

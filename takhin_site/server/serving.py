@@ -202,8 +202,10 @@ class Server:
         """
         handled = threading.Lock()
         handled.acquire()
-        self.loop.call_soon_threadsafe(handled.release)
-        handled.acquire(timeout=limits.GIVE_WAY_SECONDS)
+        # The loop is closed if the server has stopped and the request's client is gone.
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(handled.release)
+            handled.acquire(timeout=limits.GIVE_WAY_SECONDS)
 
     # Time
 
