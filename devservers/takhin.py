@@ -52,7 +52,11 @@ class LiveServer:
     def start(self, *arguments: str, status: int = 200) -> "LiveServer":
         """Start and wait until it is ready, or answers that with another status."""
         self.launch(*arguments)
-        self.wait_until_ready(status)
+        try:
+            self.wait_until_ready(status)
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def launch(self, *arguments: str) -> None:
