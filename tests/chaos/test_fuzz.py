@@ -17,7 +17,7 @@ from tests.fuzzing import fuzz
 pytestmark = [pytest.mark.no_database, pytest.mark.chaos, pytest.mark.usefixtures("no_server_left")]
 IS_FULL = os.environ.get("CHAOS") == "full"
 INPUTS = 100_000
-SENT_INPUTS = 5_000 if IS_FULL else 150
+SENT_INPUTS = 5_000 if IS_FULL else 1_000
 SOAK_SECONDS = 600 if IS_FULL else 10
 # For each of the operations in the description, besides about 1,100 cases that cover each parameter and method.
 FUZZED_EXAMPLES = 310 if IS_FULL else 12
@@ -51,7 +51,7 @@ TOKENS = [
 
 def mutated(body: bytes, chance: random.Random) -> bytes:
     data = bytearray(body)
-    for _ in range(chance.randint(0, 3)):
+    for _ in range(chance.choice((0, 0, 1, 1, 2, 3))):
         place = chance.randint(0, len(data))
         match chance.randint(0, 4):
             case 0:
@@ -121,8 +121,8 @@ def test_a_real_server_answers_the_same_inputs_below_500(tmp_path: Path) -> None
     chance = random.Random(1147)
     paths = ("/api/topics/orders/produce", "/api/produce", "/registry/subjects/orders-value/versions", "/api/topics")
     queries = ("", "?value.format=avro", "?async=true", "?strict=true&key.format=binary", "?value.format=string&x=1")
-    kinds = ("application/json", "application/x-ndjson", "text/plain", "text/html", "")
-    encodings = ("", "", "", "gzip", "zstd", "lz4", "snappy", "br")
+    kinds = (*["application/json"] * 6, *["application/x-ndjson"] * 3, "text/plain", "text/html", "")
+    encodings = (*[""] * 20, "gzip", "zstd", "lz4", "snappy", "br")
     statuses: dict[int, int] = {}
     with requests.Session() as http:
         for _ in range(SENT_INPUTS):
@@ -134,6 +134,7 @@ def test_a_real_server_answers_the_same_inputs_below_500(tmp_path: Path) -> None
             assert answer.status_code < 500, (url, given, answer.text)
             assert "Traceback" not in answer.text
     print(f"fuzz over HTTP: {statuses}")
+    assert statuses.keys() >= {200, 202, 400, 415, 422}
     assert "unexpected_error" not in server.log.read_text()
     server.stop()
 
