@@ -223,6 +223,17 @@ def test_keys_outlive_requests_and_are_purged_after_their_own_time(api: Api, top
     assert "Idempotent-Replayed" not in send(api, topic, [{"value": 1}]).headers
 
 
+def test_keys_are_purged_in_steps(api: Api, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "PURGE_STEP", 2)
+    for number in range(5):
+        send(api, topic, [{"value": number}], key=f"k-{number}")
+    IdempotencyKey.objects.update(created_at=Now() - timedelta(hours=25))
+    send(api, topic, [{"value": 5}], key="k-5")
+
+    assert housekeeping.purge_keys() == 5
+    assert [key.text for key in IdempotencyKey.objects.all()] == ["k-5"]
+
+
 def test_a_request_that_is_not_tracked_can_be_retried_too(api: Api, topic: str, settings: Any) -> None:
     settings.TAKHIN_TRACK_SYNC = "failed"
     first, again = (send(api, topic, [{"value": 1}]) for _ in range(2))

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from structlog.testing import capture_logs
 
 from core.errors import StorageFull
-from producer.models import ProduceRequest, id_at
+from core.models import AuditEntry
+from producer.models import BulkChange, ProduceRequest, id_at
 from producer.queue import housekeeping
 from producer.queue.threads import new_worker
 from tests.conftest import Api
@@ -114,6 +116,19 @@ def test_housekeeping_tells_what_it_did(api: Api, requests: dict[str, str]) -> N
 
     assert _rounds(1) == [{"event": "housekeeping", "requests": 1, "keys": 0, "records": 2, "log_level": "info"}]
     assert _rounds(1) == []
+
+
+def test_housekeeping_purges_the_audit_log_and_bulk_changes(api: Api) -> None:
+    ages = {"old": timedelta(days=91), "weeks": timedelta(days=8), "fresh": timedelta(days=6)}
+    for name, age in ages.items():
+        entry = AuditEntry.objects.create(event="topic_created", actor="ada", kind="topic", name=name)
+        QuerySet(AuditEntry).filter(pk=entry.pk).update(at=Now() - age)
+        BulkChange.objects.create(action="retry", user=name, ids=b"", total=0, finished_at=Now() - age)
+
+    _rounds(1)
+
+    assert {entry.name for entry in AuditEntry.objects.filter(actor="ada")} == {"weeks", "fresh"}
+    assert {change.user for change in BulkChange.objects.all()} == {"fresh"}
 
 
 def test_housekeeping_goes_on_after_an_error(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
