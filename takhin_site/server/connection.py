@@ -26,6 +26,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: "Server") -> None:
         self.server = server
         self.transport: Any = None
+        self.client = ""
         self.base: dict[str, Any] = {}
         # A request that ends receiving: its head is invalid, or its body was cut short.
         self.rejected: Incoming | None = None
@@ -47,7 +48,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         peer = transport.get_extra_info("peername") or ("", 0)
-        self.base = {**self.server.base_environ, "REMOTE_ADDR": str(peer[0]), "REMOTE_PORT": str(peer[1])}
+        self.client = str(peer[0])
+        self.base = {**self.server.base_environ, "REMOTE_ADDR": self.client, "REMOTE_PORT": str(peer[1])}
         self.server.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -62,7 +64,7 @@ class Connection(asyncio.Protocol):
         self.heard = self.server.now()
         if self.is_deaf or self._parser is None or self._is_refused():
             return
-        if self.server.is_flooded and self._is_quiet() and is_produce_request(data):
+        if self._is_flooded() and is_produce_request(data):
             self._reject()
             return
         try:
@@ -77,8 +79,10 @@ class Connection(asyncio.Protocol):
             self._bound()
         self.advance()
 
-    def _is_quiet(self) -> bool:
-        """Whether the arriving data begins a request, and no other one is waiting for its response."""
+    def _is_flooded(self) -> bool:
+        """Whether the arriving data begins a request that may be rejected before it is parsed."""
+        if not self.server.admission.is_flooded or self.server.is_stopping:
+            return False
         return not (self.working or self.ready or self.receiving or self.is_full or self.unsent)
 
     def _is_refused(self) -> bool:
@@ -205,8 +209,8 @@ class Connection(asyncio.Protocol):
         if (request.declared or 0) > self.server.max_body_bytes:
             self.refuse(request, "body_too_large")
             return
-        if (answer := self.server.expect(self, request)) is not None:
-            self._send(request, answer)
+        if reason := self.server.admission.objection_to_rest(request, self.server.now()):
+            self._send(request, self.server.admission.reject(self.client, request, reason))
             return
         if request.expects_continue and not request.size:
             self.transport.write(answers.CONTINUE)
@@ -234,7 +238,7 @@ class Connection(asyncio.Protocol):
 
     def _reject(self) -> None:
         """Respond to a request of a flood, which was not parsed."""
-        answer = self.server.overloaded(self)
+        answer = self.server.admission.reject(self.client)
         self._write([answers.head(answer, version="1.1", keep_alive=True), answer.body])
         self.server.busy(self)
         self.server.idle(self)

@@ -153,6 +153,25 @@ class Incoming:
         """Discard the received part of the body."""
         self._pieces = []
 
+    @property
+    def is_for_api(self) -> bool:
+        return self.path.startswith("/api/")
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is a produce request whose records take about a millisecond. The view makes sure of the rest."""
+        is_small = self.size <= limits.MAX_SHORT_BODY_BYTES
+        return is_small and self._is_produce and "HTTP_CONTENT_ENCODING" not in self.fields
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is a produce request that takes many milliseconds of processor time."""
+        return max(self.size, self.declared or 0) > limits.MAX_SHORT_BODY_BYTES and self._is_produce
+
+    @property
+    def _is_produce(self) -> bool:
+        return self.method == "POST" and self.path.startswith(("/api/topics/", "/api/produce"))
+
     def framing(self) -> bytes:
         """Return a minimal request head with the same body framing."""
         length = "transfer-encoding: chunked" if self.declared is None else f"content-length: {self.declared}"

@@ -19,7 +19,8 @@ from core.database.checks import describe
 from core.metrics import Gauge
 from core.wakeups import Waiting
 from takhin_site.server import answers, deadlines, limits
-from takhin_site.server.answers import Abandoned, Answer, Application, Result
+from takhin_site.server.admission import Admission
+from takhin_site.server.answers import Abandoned, Application, Result
 from takhin_site.server.connection import Connection
 from takhin_site.server.incoming import Incoming, base_environ
 from takhin_site.server.listening import admit_no_more
@@ -29,16 +30,10 @@ from takhin_site.server.threads import Threads, Writer
 from topics.log import current_log
 
 log = structlog.get_logger("takhin.server")
-IN_FLIGHT = Gauge("takhin_requests_in_flight", "Requests for the API that are being processed.")
 CONNECTIONS = Gauge("takhin_connections", "Open connections of clients.")
 BUFFERED_BYTES = Gauge("takhin_buffered_bytes", "Bytes of bodies in memory.")
 LIVE = "/api/health/live"
 PROBES = ("/api/health/ready", "/api/health")
-# How many rejected requests have a log line of their own, in each sweep. To write more would cost those that are not
-# rejected.
-MOST_LOGGED_REJECTIONS = 50
-TOO_MANY = "the server is processing as many requests as it may (TAKHIN_MAX_IN_FLIGHT)"
-NO_TURN = "too many large requests wait for their turn"
 # How long the handshake of a client that has begun to connect may take.
 LAST_CLIENTS_SECONDS = 0.1
 # How long shutdown waits for uploads in progress, and for the first requests of new connections.
@@ -61,10 +56,6 @@ class Server:
         # The share of this process, but enough for one body.
         share = settings.TAKHIN_MAX_BUFFERED_BYTES // settings.TAKHIN_PROCESSES
         self.memory = Memory(max(share, min(settings.TAKHIN_MAX_BUFFERED_BYTES, 2 * self.max_body_bytes)))
-        self.max_in_flight = -(-settings.TAKHIN_MAX_IN_FLIGHT // settings.TAKHIN_PROCESSES)
-        self._in_flight = 0
-        # Since the last sweep.
-        self._rejected = 0
         self.is_stopping = False
         self.stopped = loop.create_future()
         self.connections: set[Connection] = set()
@@ -72,6 +63,7 @@ class Server:
         self._idle: dict[Connection, None] = {}
         self._waits: dict[Connection, Callable[[], None]] = {}
         self._threads = Threads(application, settings.TAKHIN_THREADS, self._wake, self._give_way, _writer())
+        self.admission = Admission(self._threads.large)
         self._sweep()
 
     # Connections
@@ -107,58 +99,28 @@ class Server:
         path = request.path.rstrip("/")
         if path == LIVE and request.is_complete:
             return answers.run(self.application, partial(request.environ, base))
-        if request.path.startswith("/api/") and path not in PROBES and (reason := self._overload(request)):
-            return self.overloaded(connection, request, reason)
+        is_limited = request.is_for_api and path not in PROBES
+        if is_limited and (reason := self.admission.objection(request, self.now())):
+            return self.admission.reject(connection.client, request, reason)
         if not request.is_complete:
             environ = request.environ_without_body(connection.base)
             self._threads.submit(lambda: environ, self._started(connection, request))
             return None
         make_environ, done = partial(_environ, connection, request, base), self._started(connection, request)
-        if _is_short(request):
+        if request.is_short:
             self._threads.submit_short(make_environ, done)
-        elif _is_large(request):
+        elif request.is_large:
             self._threads.large.start(request.size, make_environ, done)
         else:
             self._threads.submit(make_environ, done, is_probe=path in PROBES)
         return None
 
-    def _overload(self, request: Incoming) -> str | None:
-        """Return why there is no room for a request, or None."""
-        if self._in_flight >= self.max_in_flight:
-            return TOO_MANY
-        # Those that are too large will be rejected as such.
-        is_large = _is_large(request) and (request.declared or 0) <= self.max_body_bytes
-        return NO_TURN if is_large and not self._threads.large.has_room(request, self.now()) else None
-
-    def expect(self, connection: Connection, request: Incoming) -> Answer | None:
-        """Return None if the rest of an accepted request may arrive, or else the response to it."""
-        if not _is_large(request) or self._threads.large.expect(request, self.now()):
-            return None
-        return self.overloaded(connection, request, NO_TURN)
-
-    @property
-    def is_flooded(self) -> bool:
-        """Whether so many requests are rejected that those that come now are neither logged nor parsed."""
-        return (
-            self._rejected >= MOST_LOGGED_REJECTIONS and self._in_flight >= self.max_in_flight and not self.is_stopping
-        )
-
-    def overloaded(self, connection: Connection, request: Incoming | None = None, reason: str = TOO_MANY) -> Answer:
-        """Return the response to a request that there is no room for. One that was not parsed is not logged."""
-        self._rejected += 1
-        logged = request if self._rejected <= MOST_LOGGED_REJECTIONS else None
-        return answers.overloaded(reason, logged, connection.base["REMOTE_ADDR"])
-
     def _started(self, connection: Connection, request: Incoming) -> Callable[[Result], None]:
-        """Count a request, and return what to call when it is done.
-
-        Only requests for the API are limited, so only they are counted: a flood of logins must not use up their limit.
-        """
-        counted = int(request.path.startswith("/api/"))
-        self._in_flight += counted
+        """Count a request, and return what to call when it is done."""
+        self.admission.begin(request)
 
         def done(result: Result) -> None:
-            self._in_flight -= counted
+            self.admission.end(request)
             connection.finish(request, result)
 
         return done
@@ -167,7 +129,7 @@ class Server:
         if isinstance(request.refusal, str):
             return answers.run(self.application, partial(request.environ_without_body, connection.base))
         assert request.refusal is not None
-        return answers.rejected(request.refusal.status, str(request.refusal), connection.base["REMOTE_ADDR"])
+        return answers.rejected(request.refusal.status, str(request.refusal), connection.client)
 
     def wait(self, connection: Connection, request: Incoming, waiting: Waiting) -> None:
         """Call the application again when the awaited event happens or time is up."""
@@ -213,19 +175,12 @@ class Server:
         # Schedule the next sweep first: without it, no deadline would be enforced.
         self.loop.call_later(limits.SWEEP_SECONDS, self._sweep)
         self._threads.rescue()
-        self.log_rejections()
-        IN_FLIGHT.set(self._in_flight)
+        self.admission.sweep()
         CONNECTIONS.set(len(self.connections))
         BUFFERED_BYTES.set(self.memory.held_bytes)
         now = self.now()
         for connection in list(self.connections):
             deadlines.enforce(connection, now)
-
-    def log_rejections(self) -> None:
-        """Log how many requests were rejected, if more than have a line of their own."""
-        if self._rejected > MOST_LOGGED_REJECTIONS:
-            log.warning("requests_rejected_by_server", rejected=self._rejected, seconds=limits.SWEEP_SECONDS)
-        self._rejected = 0
 
     def stop(self) -> None:
         """Respond to complete requests, then stop."""
@@ -269,22 +224,6 @@ def _environ(connection: Connection, request: Incoming, base: dict[str, Any]) ->
     return request.environ(base)
 
 
-def _is_short(request: Incoming) -> bool:
-    """Whether it is a produce request whose records take about a millisecond. The view makes sure of the rest."""
-    return (
-        request.size <= limits.MAX_SHORT_BODY_BYTES
-        and request.method == "POST"
-        and request.path.startswith(("/api/topics/", "/api/produce"))
-        and "HTTP_CONTENT_ENCODING" not in request.fields
-    )
-
-
-def _is_large(request: Incoming) -> bool:
-    """Whether it is a produce request that takes many milliseconds of processor time."""
-    is_produce = request.method == "POST" and request.path.startswith(("/api/topics/", "/api/produce"))
-    return is_produce and max(request.size, request.declared or 0) > limits.MAX_SHORT_BODY_BYTES
-
-
 def serve(application: Application, listener: socket.socket, parent: int) -> None:
     """Serve until SIGTERM, or until the pipe `parent` closes because the parent process is gone."""
     return_memory()
@@ -310,4 +249,4 @@ async def _serve(application: Application, listener: socket.socket, parent: int)
     accepting.close()
     server.stop()
     await server.stopped
-    server.log_rejections()
+    server.admission.sweep()
