@@ -6,7 +6,7 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from takhin_site import __version__, env, private, rest, sqlite, theme
+from takhin_site import __version__, databases, env, private, rest, sqlite, theme
 from takhin_site.accounts import *  # noqa: F403
 
 VERSION = __version__
@@ -162,62 +162,27 @@ TAKHIN_METRICS_TOPICS = env.integer("TAKHIN_METRICS_TOPICS", 200)
 TAKHIN_TRACE_HEADERS = env.boolean("TAKHIN_TRACE_HEADERS", False)
 TAKHIN_LOG_LEVEL = env.choice("TAKHIN_LOG_LEVEL", "info", ("debug", "info", "warning", "error"))
 
-DATABASES = {"default": env.database("DATABASE_URL", TAKHIN_DATA_DIR / "takhin.sqlite3")}
+_database = env.database("DATABASE_URL", TAKHIN_DATA_DIR / "takhin.sqlite3")
 TAKHIN_SQLITE_JOURNAL = env.choice("TAKHIN_SQLITE_JOURNAL", sqlite.BEST_JOURNAL, ("WAL", "TRUNCATE"))
 if TAKHIN_SQLITE_JOURNAL == "WAL" and not sqlite.is_free_of_wal_reset_bug(sqlite.VERSION):
     raise ImproperlyConfigured(
         f"TAKHIN_SQLITE_JOURNAL must be TRUNCATE, because SQLite {sqlite.NAME} may corrupt a WAL database"
     )
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    private.keep(private.database_files(DATABASES["default"]["NAME"]))
-    DATABASES["default"] |= {
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": min(10, TAKHIN_PRODUCE_TIMEOUT),
-            # synchronous is set per connection, so every process must set it.
-            "init_command": "PRAGMA synchronous=FULL;PRAGMA foreign_keys=ON;PRAGMA journal_size_limit=67108864;",
-        },
-        "CONN_MAX_AGE": None,
-        # The writer thread has its own connection, so tests need a file too.
-        "TEST": {"NAME": str(TAKHIN_DATA_DIR / "test.sqlite3")},
-    }
-
 # A connection for every thread that may need one at the same time: requests, workers and their leases,
 # housekeeping, the lane.
 _THREADS = TAKHIN_THREADS + 2 * TAKHIN_WORKERS + 3
 TAKHIN_DB_POOL_SIZE = env.integer("TAKHIN_DB_POOL_SIZE", _THREADS, 1)
-if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    if TAKHIN_DB_POOL_SIZE < _THREADS:
-        raise ImproperlyConfigured(
-            f"TAKHIN_DB_POOL_SIZE must be at least {_THREADS}: TAKHIN_THREADS + 2 * TAKHIN_WORKERS + 3, "
-            f"got {TAKHIN_DB_POOL_SIZE}"
-        )
-    _of_url = DATABASES["default"].get("OPTIONS", {})
-    DATABASES["default"] |= {
-        "OPTIONS": {
-            "application_name": "takhin",
-            # Notice a server that disappeared silently within half a minute.
-            "connect_timeout": 5,
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 20_000,
-            **_of_url,
-            # Reconnect within seconds after an outage, without doubling the wait to minutes.
-            "pool": {"min_size": 1, "max_size": TAKHIN_DB_POOL_SIZE, "timeout": 1, "reconnect_timeout": 5},
-            # In milliseconds. Nothing may hold a lock or a transaction forever.
-            "options": "-c lock_timeout=10000 -c statement_timeout=30000 -c idle_in_transaction_session_timeout=10000 "
-            rf"-c default_transaction_isolation=read\ committed {_of_url.get('options', '')}",
-        },
-        "CONN_MAX_AGE": 0,
-        "CONN_HEALTH_CHECKS": True,
-    }
-
-# Django's engines, changed not to wait for a database that does not respond
-DATABASES["default"]["ENGINE"] = {
-    "django.db.backends.sqlite3": "core.database.engines.sqlite3",
-    "django.db.backends.postgresql": "core.database.engines.postgresql",
-}[DATABASES["default"]["ENGINE"]]
+if not databases.is_sqlite(_database) and TAKHIN_DB_POOL_SIZE < _THREADS:
+    raise ImproperlyConfigured(
+        f"TAKHIN_DB_POOL_SIZE must be at least {_THREADS}: TAKHIN_THREADS + 2 * TAKHIN_WORKERS + 3, "
+        f"got {TAKHIN_DB_POOL_SIZE}"
+    )
+# With Django's engines, changed not to wait for a database that does not respond
+DATABASES = {
+    "default": databases.sqlite(_database, min(10, TAKHIN_PRODUCE_TIMEOUT), TAKHIN_DATA_DIR / "test.sqlite3")
+    if databases.is_sqlite(_database)
+    else databases.postgresql(_database, TAKHIN_DB_POOL_SIZE)
+}
 
 INSTALLED_APPS = [
     "django.contrib.auth",
