@@ -2,8 +2,11 @@
 
 import functools
 import json
+import os
+import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -17,11 +20,21 @@ from core import tracing, wakeups
 from core.database import transactions
 from core.errors import OutcomeUnknown, StorageFull, StorageUnavailable
 from producer.errors import RecordFailure
-from producer.models import MAX_ATTEMPTS, NotRetried, Outcomes, ProduceRequest, Status, WorkerSlot, request_queryset
+from producer.models import (
+    MAX_ATTEMPTS,
+    Heartbeat,
+    NotRetried,
+    Outcomes,
+    ProduceRequest,
+    Status,
+    WorkerSlot,
+    request_queryset,
+)
 from producer.pipeline.plan import TopicPlan
 from producer.queue import loop
 from producer.queue.endings import Ending, back_off, end, has_given_up, save
 from producer.queue.jobs import Job
+from producer.queue.loop import Worker
 from producer.queue.threads import new_worker
 from producer.queue.writers import DirectWriter
 from tests.conftest import Api
@@ -353,6 +366,128 @@ def test_a_worker_that_takes_longer_than_a_lease_keeps_what_it_has(
     assert len(api.messages(topic)) == 1
 
 
+@pytest.fixture
+def running() -> Iterator[Callable[[], Worker]]:
+    """Start workers, whose loops end with the test."""
+    workers: list[tuple[Worker, threading.Thread]] = []
+
+    def start() -> Worker:
+        worker = new_worker()
+        thread = threading.Thread(target=worker.loop)
+        workers.append((worker, thread))
+        thread.start()
+        return worker
+
+    yield start
+    for worker, thread in workers:
+        worker.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def until(happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_worker_tells_other_processes_that_it_works(
+    api: Api, running: Callable[[], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = running()
+    until(Heartbeat.objects.exists)
+    assert Heartbeat.objects.get().pk.startswith(f"{socket.gethostname()[:60]}-{os.getpid()}-")
+    assert worker.trouble is None
+
+    worker.stop()
+    worker.wait_until_ended(20)
+    assert not Heartbeat.objects.exists()
+
+
+def test_a_stuck_worker_no_longer_tells_that_it_works(
+    api: Api, short_lease: float, running: Callable[[], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, released = threading.Event(), threading.Event()
+    monkeypatch.setattr(loop, "HEARTBEAT_SECONDS", short_lease)
+
+    def hang(*_: Any) -> list[Any]:
+        begun.set()
+        released.wait(20)
+        return []
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectWriter, "claim", hang)
+        worker = running()
+        assert begun.wait(20)
+        until(lambda: worker.trouble)
+        Heartbeat.objects.all().delete()
+        time.sleep(2 * short_lease)
+        assert not Heartbeat.objects.exists()
+    released.set()
+
+    until(lambda: worker.trouble is None)
+    until(Heartbeat.objects.exists)
+
+
+def test_an_idle_worker_looks_for_what_nobody_told_it_about(
+    api: Api, topic: str, running: Callable[[], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[int] = []
+    claimable = DirectWriter.claim
+
+    def counted(self: DirectWriter, most: int) -> Any:
+        rounds.append(most)
+        return claimable(self, most)
+
+    monkeypatch.setattr(DirectWriter, "claim", counted)
+    running()
+    until(lambda: rounds)
+    monkeypatch.setattr(wakeups, "work_arrived", lambda: None)
+    request_id = submit(api, topic, [{"value": 1}])
+
+    until(lambda: status(api, request_id)["status"] == "completed")
+    # It waits between its rounds.
+    assert len(rounds) < 200
+
+
+def test_a_lease_that_is_not_renewed_is_told_and_tried_again(
+    api: Api, short_lease: float, running: Callable[[], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [StorageUnavailable("the database is away"), RuntimeError("no luck")]
+    renewed = threading.Event()
+
+    def renew(*_: Any) -> None:
+        if errors:
+            raise errors.pop(0)
+        renewed.set()
+
+    monkeypatch.setattr(DirectWriter, "renew", renew)
+    with capture_logs() as lines:
+        running()
+        assert renewed.wait(20)
+
+    first, second = (line for line in lines if line["event"] == "lease_not_renewed")
+    assert (first["log_level"], first["error"]) == ("warning", "the database is away")
+    assert second["log_level"] == "error"
+
+
+def test_claims_that_are_not_released_are_told(
+    api: Api, running: Callable[[], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise StorageUnavailable("the database is away")
+
+    with capture_logs() as lines, monkeypatch.context() as patch:
+        patch.setattr(DirectWriter, "close", fail)
+        worker = running()
+        worker.stop()
+        worker.wait_until_ended(20)
+
+    (line,) = (line for line in lines if line["event"] == "claims_not_released")
+    assert (line["log_level"], line["error"]) == ("warning", "the database is away")
+
+
 def test_a_worker_that_failed_holds_nothing_any_more(
     api: Api, topic: str, short_lease: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,8 +505,10 @@ def test_a_worker_that_failed_holds_nothing_any_more(
         patch.setattr(DirectWriter, "claim", lambda self, most: [] if failed.is_set() else claimable(self, most))
         worker = new_worker()
         thread = threading.Thread(target=worker.loop)
-        thread.start()
-        assert failed.wait(10)
+        with capture_logs() as lines:
+            thread.start()
+            assert failed.wait(10)
+            until(lambda: lines)
         deadline = time.monotonic() + 10 * short_lease
         claimed: list[ProduceRequest] = []
         while not claimed and time.monotonic() < deadline:
@@ -381,6 +518,7 @@ def test_a_worker_that_failed_holds_nothing_any_more(
         thread.join()
 
     assert len(claimed) == 1
+    assert [(line["event"], line["log_level"]) for line in lines] == [("worker_failed", "error")]
 
 
 def test_whoever_waits_is_told_when_a_request_ends(api: Api, topic: str) -> None:
