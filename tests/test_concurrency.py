@@ -104,7 +104,25 @@ def test_a_damaged_partition_does_not_fail_the_others_of_its_group() -> None:
 
     assert sound[0][0].offset == 1
     assert isinstance(damaged, StorageDamaged)
+    assert str(damaged).startswith("partition 0 of topic damaged already has a batch at its next offset; run ")
     assert [record.value for record in log.read("sound", 0, 0, 10)] == [b"first", b"second"]
+
+
+def test_a_topic_that_another_process_deleted_is_named_and_costs_its_neighbours_nothing() -> None:
+    log = EmbeddedLog()
+    for name in ("deleted", "kept"):
+        log.create_topic(name, 1)
+        append_one(log, b"first", name)
+    EmbeddedLog().delete_topic("deleted")
+    # The first log remembers the partitions.
+    writes = {name: [Write(name, 0, [Record(None, b"second", 0)])] for name in ("kept", "deleted")}
+    requests = [AppendRequest(writes[name], lambda results: results, name, name) for name in writes]
+
+    kept, deleted = log.append_each(requests)
+
+    assert kept[0][0].offset == 1
+    assert isinstance(deleted, TopicNotFound)
+    assert "there is no topic named 'deleted'" in str(deleted)
 
 
 @pytest.mark.sqlite
@@ -126,6 +144,8 @@ def test_appends_that_wait_at_the_same_moment_share_a_commit(monkeypatch: pytest
 
     assert groups == [1, THREADS]
     assert len(log.read("orders", 0, 0, 100)) == THREADS
+    partition = Partition.objects.get()
+    assert partition.stored_bytes == sum(batch.stored_bytes for batch in partition.batches.all()) > 0
 
 
 @pytest.mark.sqlite

@@ -172,6 +172,18 @@ def test_retention_goes_in_steps_and_counts_all(api: Api, monkeypatch: pytest.Mo
     assert (partition.first_offset, partition.next_offset, partition.stored_bytes) == (15, 15, 0)
 
 
+def test_retention_by_size_counts_each_batch_with_its_own_size(api: Api) -> None:
+    api.create_topic("mixed", 1)
+    for size in (1000, 10, 10, 10):
+        api.produce("mixed", [{"value": "x" * size}])
+    _, *small = RecordBatch.objects.filter(partition__topic__name="mixed").order_by("base_offset")
+    room = sum(batch.stored_bytes for batch in small)
+    api.client.patch("/api/topics/mixed", {"retentionBytes": room}, content_type="application/json")
+
+    assert housekeeping.enforce_retention() == 1
+    assert [record["offset"] for record in api.messages("mixed", partition=0)] == [1, 2, 3]
+
+
 def test_retention_by_size_keeps_the_newest_that_fit(api: Api) -> None:
     api.create_topic("small", 1)
     for number in range(6):
