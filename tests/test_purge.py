@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 
 from core.errors import StorageFull
 from core.models import AuditEntry
-from producer.models import BulkChange, ProduceRequest, id_at
+from producer.models import BulkChange, IdempotencyKey, ProduceRequest, id_at
 from producer.queue import housekeeping
 from producer.queue.threads import new_worker
 from tests.conftest import Api
 from topics.log.embedded import retention
-from topics.models import Partition, RecordBatch
+from topics.models import Partition, RecordBatch, Topic
 
 
 def purge(*arguments: str) -> str:
@@ -116,6 +116,22 @@ def test_housekeeping_tells_what_it_did(api: Api, requests: dict[str, str]) -> N
 
     assert _rounds(1) == [{"event": "housekeeping", "requests": 1, "keys": 0, "records": 2, "log_level": "info"}]
     assert _rounds(1) == []
+
+
+def test_housekeeping_tells_of_keys_of_records_and_of_failures_alone(api: Api, topic: str, settings: Any) -> None:
+    assert api.post(f"/api/topics/{topic}/produce", b'{"records":[{"value":1}]}', **{"Idempotency-Key": "k"})
+    IdempotencyKey.objects.update(created_at=Now() - timedelta(hours=25))
+    assert _rounds(1) == [{"event": "housekeeping", "requests": 0, "keys": 1, "records": 0, "log_level": "info"}]
+
+    Topic.objects.update(retention_ms=0)
+    assert _rounds(1) == [{"event": "housekeeping", "requests": 0, "keys": 0, "records": 1, "log_level": "info"}]
+
+    api.produce(topic, [{"value": 1, "partition": 99}], async_="true")
+    new_worker().work_once()
+    settings.TAKHIN_MAX_FAILURE_BYTES = 1
+    early, line = _rounds(1)
+    assert early["event"] == "failures_purged_early"
+    assert line == {"event": "housekeeping", "requests": 1, "keys": 0, "records": 0, "log_level": "info"}
 
 
 def test_housekeeping_purges_the_audit_log_and_bulk_changes(api: Api) -> None:
