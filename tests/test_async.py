@@ -25,6 +25,7 @@ from producer.models import (
     Heartbeat,
     NotRetried,
     Outcomes,
+    Overtaken,
     ProduceRequest,
     Status,
     WorkerSlot,
@@ -39,7 +40,8 @@ from producer.queue.threads import new_worker
 from producer.queue.writers import DirectWriter
 from tests.conftest import Api
 from topics.log import current_log
-from topics.log.contract import Log
+from topics.log.contract import Log, SessionStuck
+from topics.log.errors import TopicNotFound
 from topics.models import RecordBatch
 
 
@@ -707,6 +709,100 @@ def test_one_of_many_that_fails_costs_the_others_nothing(api: Api, topic: str) -
     assert [status(api, one)["status"] for one in ids] == ["completed", "completed", "failed", "completed", "completed"]
     stored = [json.loads(record["value"]) for number in range(3) for record in api.messages(topic, partition=number)]
     assert sorted(stored) == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("ending", "error", "line", "row"),
+    [
+        (
+            Ending.FAILED,
+            TopicNotFound("gone"),
+            {
+                "event": "request_finished",
+                "status": "failed",
+                "code": "topic_not_found",
+                "error": "there is no topic named 'gone'",
+                "topic": "orders",
+                "records": 2,
+                "written": 0,
+                "failed": 2,
+                "attempt": 1,
+                "log_level": "warning",
+            },
+            ("failed", 1, "topic_not_found", "there is no topic named 'gone'"),
+        ),
+        (Ending.RETURNED, SessionStuck(["orders"]), None, ("pending", 0, "", "")),
+        (
+            Ending.RELEASED,
+            StorageFull("the disk is full"),
+            {"event": "request_released", "error": "the disk is full", "log_level": "warning"},
+            ("pending", 0, "storage_full", "the disk is full"),
+        ),
+        (
+            Ending.POSTPONED,
+            error := RuntimeError("no luck"),
+            {"event": "attempt_failed", "attempt": 1, "exc_info": error, "log_level": "error"},
+            ("pending", 1, "internal_error", "RuntimeError: no luck"),
+        ),
+        (
+            Ending.OVERTAKEN,
+            Overtaken(),
+            {"event": "request_overtaken", "attempt": 1, "log_level": "warning"},
+            ("pending", 1, "", ""),
+        ),
+    ],
+    ids=["failed", "returned", "released", "postponed", "overtaken"],
+)
+def test_what_becomes_of_a_request_and_what_is_logged(
+    api: Api, topic: str, ending: Ending, error: Exception, line: Any, row: Any
+) -> None:
+    request_id = submit(api, topic, [{"value": 1}, {"value": 2}])
+    (claimed,) = claim()
+
+    with capture_logs() as lines:
+        end(claimed, ending, error)
+
+    assert lines == ([] if line is None else [{**line, "requestId": request_id}])
+    found = ProduceRequest.objects.get()
+    assert (found.status, found.attempts, found.code, found.error) == row
+    # What is returned is tried again at once.
+    assert len(claim()) == (ending is Ending.RETURNED)
+
+
+@pytest.mark.parametrize("ending", [Ending.FAILED, Ending.RETURNED, Ending.RELEASED, Ending.POSTPONED])
+def test_no_ending_changes_a_request_that_was_cancelled(api: Api, topic: str, ending: Ending) -> None:
+    request_id = submit(api, topic, [{"value": 1}])
+    (row,) = claim()
+    transactions.commit(ProduceRequest.objects.get().cancel)
+
+    with capture_logs() as lines:
+        end(row, ending, StorageFull("the disk is full"))
+
+    assert {"event": "request_overtaken", "requestId": request_id, "attempt": 1, "log_level": "warning"} in lines
+    assert ProduceRequest.objects.get().status == Status.CANCELLED
+
+
+def test_what_a_worker_wrote_is_logged(api: Api, topic: str) -> None:
+    request_id = submit(api, topic, [{"value": 1}, {"value": 2, "partition": 99}])
+
+    with capture_logs() as lines:
+        new_worker().work_once()
+
+    (line,) = (line for line in lines if line["event"] == "request_finished")
+    assert line.pop("milliseconds") > 0
+    assert line == {
+        "event": "request_finished",
+        "requestId": request_id,
+        "topic": topic,
+        "status": "partial",
+        "code": "unknown_partition",
+        "error": "record 1: partition 99 does not exist: the topic has partitions 0 to 2",
+        "records": 2,
+        "written": 1,
+        "failed": 1,
+        "attempt": 1,
+        "log_level": "warning",
+    }
 
 
 def test_of_what_is_in_doubt_only_the_unexpected_counts_as_an_attempt(api: Api, topic: str) -> None:
