@@ -3,6 +3,8 @@
 from array import array
 from itertools import accumulate
 
+from core.counting import count
+
 _SQUARE = bytes.maketrans(b"{}", b"[]")
 _OTHERS = bytes(set(range(256)) - set(b'{}[]"'))
 _STEPS = bytes.maketrans(b"[]", b"\x01\xff")
@@ -15,7 +17,7 @@ _CHUNK = 1024 * 1024
 def is_deeper(text: bytes, levels: int) -> bool:
     """Tell whether a valid JSON text is nested more than `levels` deep."""
     # Each level takes two brackets, and the depth is at most the number of opening ones: this settles nearly all texts.
-    if len(text) <= 2 * levels or text.count(b"{") + text.count(b"[") <= levels:
+    if len(text) <= 2 * levels or count(text, b"{") + count(text, b"[") <= levels:
         return False
     brackets = _brackets(text)
     for _ in range(min(_PASSES, levels)):

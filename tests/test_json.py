@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from hypothesis import strategies as st
 
-from core import json_text
+from core import counting, json_text
 from core.api.errors import InvalidBody
 from core.nesting import is_deeper
 from producer.models import ProduceRequest
@@ -618,6 +618,25 @@ LABOURS: dict[str, tuple[bytes, str]] = {
     "blank lines": (filled(b"", b"\n", b""), "application/x-ndjson"),
     "lines of spaces": (filled(b"", b" \r\n", b"{}"), "application/x-ndjson"),
 }
+
+
+@pytest.mark.parametrize("before", [0, 70_000, 200_000])
+def test_a_field_that_comes_twice_is_found_behind_large_values(api: Api, topic: str, before: int) -> None:
+    large = json.dumps("x" * before)
+
+    assert refused(api, f'{{"records":[{{"key":{large},"value":1}},{{"value":{large},"value":2}}]}}') == (
+        '$.records[1]: the field "value" appears more than once'
+    )
+
+
+@hypothesis.given(
+    st.lists(st.tuples(st.sampled_from([b":", b"{", b"x:", b""]), st.integers(0, 40_000)), max_size=12),
+    st.integers(0, 3),
+)
+def test_a_byte_is_counted_wherever_it_is(parts: list[tuple[bytes, int]], dense: int) -> None:
+    text = b"".join(part + b"x" * gap for part, gap in parts) + b":" * dense * 20_000
+
+    assert counting.count(text, b":") == text.count(b":")
 
 
 @pytest.mark.parametrize("labour", LABOURS)

@@ -18,6 +18,7 @@ from msgspec import UNSET
 
 from core import json_text, lane, turns
 from core.api.errors import InvalidBody
+from core.counting import count
 from core.json_text import InvalidJson
 from core.nesting import is_deeper
 from producer.errors import NoRecords
@@ -161,7 +162,7 @@ def _parse_envelope(grammar: Grammar, body: bytes) -> Any:
 
 def _leave_lane_with_many(body: bytes) -> int:
     """Return how many objects a body may have. Many records take their time, so they take a thread of their own."""
-    objects = body.count(b"{")
+    objects = count(body, b"{")
     if objects > MOST_OBJECTS_IN_LANE:
         lane.leave()
     return objects
