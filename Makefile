@@ -51,7 +51,7 @@ chaos: $(VENV)/.dev ## the same at every point, and many times
 
 MUTANTS_MINUTES ?= 60
 mutants: $(VENV)/.dev ## change the code in many ways, and see which changes the tests notice (MUTANTS_MINUTES=60)
-	-timeout --foreground $(MUTANTS_MINUTES)m $(BIN)/mutmut run --max-children 2
+	-timeout --foreground $(MUTANTS_MINUTES)m $(BIN)/mutmut run --max-children 6
 	@$(BIN)/mutmut export-cicd-stats && cat mutants/mutmut-cicd-stats.json
 
 lint: $(VENV)/.dev ## run ruff, mypy and import-linter
