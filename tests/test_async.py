@@ -394,9 +394,7 @@ def until(happened: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_a_worker_tells_other_processes_that_it_works(
-    api: Api, running: Callable[[], Worker], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_tells_other_processes_that_it_works(api: Api, running: Callable[[], Worker]) -> None:
     worker = running()
     until(Heartbeat.objects.exists)
     assert Heartbeat.objects.get().pk.startswith(f"{socket.gethostname()[:60]}-{os.getpid()}-")

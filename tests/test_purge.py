@@ -119,7 +119,7 @@ def test_housekeeping_tells_what_it_did(api: Api, requests: dict[str, str]) -> N
 
 
 def test_housekeeping_tells_of_keys_of_records_and_of_failures_alone(api: Api, topic: str, settings: Any) -> None:
-    assert api.post(f"/api/topics/{topic}/produce", b'{"records":[{"value":1}]}', **{"Idempotency-Key": "k"})
+    api.post(f"/api/topics/{topic}/produce", b'{"records":[{"value":1}]}', **{"Idempotency-Key": "k"})
     IdempotencyKey.objects.update(created_at=Now() - timedelta(hours=25))
     assert _rounds(1) == [{"event": "housekeeping", "requests": 0, "keys": 1, "records": 0, "log_level": "info"}]
 

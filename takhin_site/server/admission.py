@@ -46,7 +46,10 @@ class Admission:
         return NO_TURN if is_large and not self._large.has_room(request, now) else None
 
     def objection_to_rest(self, request: Incoming, now: float) -> str | None:
-        """Return why there is no room for the rest of a request whose key has been checked, or None."""
+        """Return why there is no room for the rest of a request whose key has been checked.
+
+        If there is room, return None, and count the request among those that are arriving.
+        """
         return NO_TURN if request.is_large and not self._large.expect(request, now) else None
 
     @property
@@ -61,7 +64,7 @@ class Admission:
         return answers.overloaded(reason, logged, client)
 
     def sweep(self) -> None:
-        """Log how many requests were rejected, if more than have a line of their own."""
+        """Set the metric, and log how many requests were rejected, if more than have a line of their own."""
         IN_FLIGHT.set(self._in_flight)
         if self._rejected > MOST_LOGGED_REJECTIONS:
             log.warning("requests_rejected_by_server", rejected=self._rejected, seconds=limits.SWEEP_SECONDS)
